@@ -1,0 +1,309 @@
+"""The detector: learn from good images, score new ones, save and load; the one public object."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish import modelfile
+from blemish.datasets import hold_out
+from blemish.errors import InputError, ModelFileError, StorageError, printable
+from blemish.images import resize_map
+from blemish.overlays import Region, regions
+from blemish.pyramid import Images, Source, content_hashes, load, read_pyramid, sources, stack
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from blemish.fitting import Report
+    from blemish.scoring import Module, Pyramid
+    from blemish.teacher import Teacher
+
+HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
+LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
+SIZES = range(64, 1025, 32)
+LIBRARIES = ("numpy", "pillow", "safetensors", "timm", "torch")
+BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a detector says of one image.
+
+    Score and verdict are of the whole image; score_map, (H, W) float32 in [0, 1], and the regions above the threshold
+    are at the image's own resolution. Path is None for an image given as an array.
+    """
+
+    path: Path | None
+    score: float
+    verdict: Literal["OK", "NG"]
+    regions: list[Region]
+    score_map: NDArray[np.float32]
+
+
+class Detector:
+    """Learns what good parts look like and shows where a new part differs.
+
+    sizes: sides of the square network inputs, multiples of 32 in 64 ... 1024. levels: of 2 ... 5. teacher: one of
+    `blemish teacher list`; weights: a file with its weights, by default what is on this machine. recipe: "fast" or
+    "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". The arguments are only stored; `fit`
+    checks them.
+
+    Fitted: modules_ (trained modules), threshold_ (an image score above it means NG), header_ (all that the model
+    file says about itself).
+    """
+
+    modules_: "list[Module]"
+    header_: modelfile.Header
+    _teacher: "Teacher"
+
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[int] = (128, 256, 384),
+        levels: Sequence[int] = (2, 3, 4),
+        teacher: str = "tf_efficientnet_lite0",
+        weights: str | os.PathLike[str] | None = None,
+        recipe: str = "fast",
+        score: Literal["whitened", "paper"] = "whitened",
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.sizes = sizes
+        self.levels = levels
+        self.teacher = teacher
+        self.weights = weights
+        self.recipe = recipe
+        self.score = score
+        self.seed = seed
+        self.device = device
+
+    def fit(
+        self, images: Images, *, workspace: str | os.PathLike[str] | None = None, report: "Report | None" = None
+    ) -> Self:
+        """Learn from images of good parts: paths, folders or arrays.
+
+        A share of them, chosen by content, is held out: it sets the threshold and trains nothing. workspace: a folder
+        that keeps finished modules, so that the same call continues an interrupted fit and ends with the same model;
+        the caller removes it. report: called with a `Progress` as training goes on. Raises InputError for an argument
+        or an image that cannot be used, StorageError if the workspace cannot be written.
+        """
+        from blemish.calibration import threshold
+        from blemish.fitting import fit_modules
+        from blemish.scoring import image_score
+        from blemish.training import find_recipe
+        from blemish.weights import load_teacher
+
+        self._check()
+        recipe = find_recipe(self.recipe)
+        given = sources(images)
+        hashes = content_hashes(given)
+        held = hold_out(hashes, share=HELD_OUT, least=LEAST_HELD_OUT)
+        train = sorted(set(range(len(given))) - set(held))
+        if len(train) < LEAST_TRAIN:
+            raise InputError(f"need >= {LEAST_TRAIN + LEAST_HELD_OUT} images of good parts, found {len(given)}")
+        pyramid = read_pyramid(given, self.sizes)
+        data = modelfile.DataPart(
+            train=sorted(hashes[index] for index in train), held_out=sorted(hashes[index] for index in held)
+        )
+        self._teacher = load_teacher(self.teacher, self.weights).to(pick_device(self.device))
+        self.modules_ = fit_modules(
+            self._teacher,
+            {size: batch[train] for size, batch in pyramid.items()},
+            levels=self.levels,
+            recipe=recipe,
+            seed=self.seed,
+            workspace=self._run_folder(workspace, data),
+            report=report,
+        )
+        reference_size = sorted(self.sizes)[len(self.sizes) // 2]
+        good = {size: batch[held] for size, batch in pyramid.items()}
+        scores = [image_score(reference) for reference in self._score(good, size=reference_size, score=self.score)]
+        limit, rate = threshold(scores)
+        self.header_ = modelfile.Header(
+            blemish=version("blemish"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            teacher=modelfile.TeacherPart(name=self.teacher, sha256=self._teacher.sha256, embedded=False),
+            sizes=sorted(self.sizes),
+            reference_size=reference_size,
+            modules=[
+                modelfile.ModulePart(size=module.size, level=module.level, weight=module.weight)
+                for module in self.modules_
+            ],
+            recipe=asdict(recipe),
+            seed=self.seed,
+            score=self.score,
+            calibration=modelfile.CalibrationPart(held_out=len(held), threshold=limit, false_alarm_rate=rate),
+            data=data,
+            libraries=libraries(),
+        )
+        return self
+
+    def score_maps(self, images: Images) -> list[NDArray[np.float32]]:
+        """Return the score map of each image at its own resolution: (H, W) float32 in [0, 1], higher = more anomalous.
+
+        Raises InputError for an image that cannot be used.
+        """
+        return [prediction.score_map for prediction in self.predict(images)]
+
+    def predict(self, images: Images) -> list[Prediction]:
+        """Return score, verdict, regions and score map of each image; raises InputError as `score_maps` does."""
+        from blemish.scoring import image_score
+
+        predictions = []
+        for source, image, reference in self.reference_maps(images):
+            score = image_score(reference)
+            score_map = resize_map(reference, *image.shape[:2])
+            verdict: Literal["OK", "NG"] = "NG" if score > self.threshold_ else "OK"
+            path = source if isinstance(source, Path) else None
+            predictions.append(Prediction(path, score, verdict, regions(score_map, self.threshold_), score_map))
+        return predictions
+
+    def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
+        """Yield (path or array, image, score map at the reference size R) for each image, in bounded memory.
+
+        It is from this map, (R, R) float32, that the image score is taken and the map at the image's own resolution
+        is stretched. Raises InputError for an image that cannot be used.
+        """
+        self._check_fitted()
+        given = sources(images)
+        size, score = self.header_.reference_size, self.header_.score
+        for start in range(0, len(given), BATCH):
+            batch = given[start : start + BATCH]
+            loaded = [load(source) for source in batch]
+            maps = self._score(stack(loaded, self.header_.sizes), size=size, score=score)
+            yield from zip(batch, loaded, maps, strict=True)
+
+    def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False) -> None:
+        """Write the model file, atomically; embed_teacher: with the teacher's weights, as deep as they are needed.
+
+        Raises StorageError if the file cannot be written.
+        """
+        self._check_fitted()
+        state = _state(self.modules_, self._teacher if embed_teacher else None)
+        teacher = self.header_.teacher.model_copy(update={"embedded": embed_teacher})
+        tensors = {key: tensor.detach().cpu().contiguous().numpy() for key, tensor in state.items()}
+        modelfile.save(path, self.header_.model_copy(update={"teacher": teacher}), tensors)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None, device: str = "auto"
+    ) -> Self:
+        """Read a model file; weights: a file with the teacher's weights, if they are neither embedded nor installed.
+
+        Raises ModelFileError for a file that is damaged, foreign or newer, or whose teacher has other weights than
+        those found; InputError if there is no such file or no weights of the teacher are on this machine.
+        """
+        import torch
+
+        from blemish.scoring import Module
+        from blemish.teacher import architecture, empty_teacher, student_stage
+        from blemish.weights import load_teacher
+
+        header, tensors = modelfile.load(path)
+        name = header.teacher.name
+        channels = architecture(name).channels
+        modules = [
+            Module(student_stage(name, part.level, seed=0), channels=channels[part.level - 2], **part.model_dump())
+            for part in header.modules
+        ]
+        levels = sorted({module.level for module in modules})
+        teacher = empty_teacher(name, levels[-1], sha256=header.teacher.sha256) if header.teacher.embedded else None
+        state = _state(modules, teacher)
+        modelfile.check_tensors(tensors, {key: tuple(tensor.shape) for key, tensor in state.items()}, path)
+        for key, tensor in state.items():
+            tensor.copy_(torch.from_numpy(tensors[key]))
+        teacher = teacher or load_teacher(name, weights)
+        if teacher.sha256 != header.teacher.sha256:
+            raise ModelFileError(
+                f"{printable(path)}: teacher hash differs: the model was fitted with {header.teacher.sha256[:12]}..., "
+                f"the weights found for {name} are {teacher.sha256[:12]}..."
+            )
+        detector = cls(sizes=header.sizes, levels=levels, teacher=name, weights=weights, device=device,
+                       recipe=str(header.recipe["name"]), score=header.score, seed=header.seed)  # fmt: skip
+        place = pick_device(device)
+        detector._teacher = teacher.to(place).to(memory_format=torch.channels_last)
+        detector.modules_ = [module.to(place).to(memory_format=torch.channels_last) for module in modules]
+        detector.header_ = header
+        return detector
+
+    @property
+    def threshold_(self) -> float:
+        """The image score above which the verdict is NG."""
+        self._check_fitted()
+        return self.header_.calibration.threshold
+
+    def _score(self, pyramid: "Pyramid", *, size: int, score: str) -> NDArray[np.float32]:
+        import torch
+
+        from blemish.scoring import score_maps
+
+        device, maps = self._teacher.mean.device, []
+        with torch.inference_mode():
+            for start in range(0, len(next(iter(pyramid.values()))), BATCH):
+                batch = {side: images[start : start + BATCH].to(device) for side, images in pyramid.items()}
+                maps.append(score_maps(self._teacher, self.modules_, batch, size=size, score=score).cpu().numpy())
+        return np.concatenate(maps)
+
+    def _run_folder(self, workspace: str | os.PathLike[str] | None, data: modelfile.DataPart) -> Path | None:
+        """Return the workspace's folder of this very run: a run that differs in anything has another one."""
+        if workspace is None:
+            return None
+        run = [self.recipe, sorted(self.sizes), sorted(self.levels), self.seed, self.teacher, self._teacher.sha256,
+               str(self._teacher.mean.device), data.model_dump(), libraries()]  # fmt: skip
+        folder = Path(workspace) / sha256(json.dumps(run).encode()).hexdigest()[:16]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{printable(folder)}: cannot be made: {(error.strerror or str(error)).lower()}"
+            ) from error
+        return folder
+
+    def _check(self) -> None:
+        """Raise InputError naming the first argument that is not allowed."""
+        for key, values, allowed in (("sizes", self.sizes, SIZES), ("levels", self.levels, range(2, 6))):
+            rule = "multiples of 32 from 64 to 1024" if key == "sizes" else "of 2, 3, 4, 5"
+            if not values or len(set(values)) < len(values) or not set(values) <= set(allowed):
+                raise InputError(f"{key}: {list(values)} is not allowed, expected one or more different {rule}")
+        if self.score not in ("whitened", "paper"):
+            raise InputError(f"score: {self.score} is not allowed, expected whitened or paper")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed: {self.seed} is not allowed, expected a whole number from 0")
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "header_"):
+            raise InputError("this detector is not fitted yet: call fit, or Detector.load")
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of the libraries that a model's numbers depend on."""
+    return {library: version(library) for library in LIBRARIES}
+
+
+def pick_device(device: str) -> str:
+    """Return "cuda" or "cpu" for "auto", "cpu" or "cuda"; InputError for another word or a GPU that is not there."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device: {printable(device)} is not allowed, expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: no CUDA GPU is available here; use --device cpu (or auto)")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _state(modules: "Sequence[Module]", teacher: "Teacher | None") -> "dict[str, Tensor]":
+    """Return the tensors of a model file, by name; counters of batches, of no use after training, are left out."""
+    state = {f"{module.name}/{key}": tensor for module in modules for key, tensor in module.state_dict().items()}
+    if teacher is not None:
+        levels = max(module.level for module in modules)
+        state |= {f"teacher/{key}": tensor for key, tensor in teacher.stages[:levels].state_dict().items()}
+    return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}

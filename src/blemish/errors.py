@@ -1,0 +1,37 @@
+"""What blemish says when something is wrong: one line that names the file or field, the fault and what is allowed."""
+
+import os
+import unicodedata
+
+
+class BlemishError(Exception):
+    """Base of every error that blemish raises on purpose; its text is one line fit for a user."""
+
+    exit_code = 2
+
+
+class InputError(BlemishError):
+    """A bad image, data set, option or argument; command-line exit code 2."""
+
+
+class ModelFileError(BlemishError):
+    """A model file that is damaged, foreign or newer, or that does not fit the teacher; exit code 3."""
+
+    exit_code = 3
+
+
+class StorageError(BlemishError):
+    """A file that cannot be written: disk full, read-only, not permitted; exit code 4."""
+
+    exit_code = 4
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """Return a file name on one line, with control, bidirectional and undecodable characters escaped."""
+    hidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    return "".join(
+        character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        if unicodedata.category(character) in hidden
+        else character
+        for character in os.fspath(name)
+    )

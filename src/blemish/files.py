@@ -1,0 +1,119 @@
+"""Write a file so that, whatever happens, either the old content or the new content is there."""
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from blemish.errors import InputError, StorageError, printable
+
+_SUFFIX = ".blemish-tmp"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray) -> None:
+    """Replace the file at path by data, or leave it untouched.
+
+    The bytes go to a new file in the same folder, which is renamed once they are on the disk. The result has mode
+    0644 less the umask. A symbolic link at path is replaced, not followed.
+    Raises StorageError naming the file: disk full, read-only, not permitted, no such folder, input/output error.
+    If only the last step fails (telling the disk about the new name), the new file is already in place.
+    """
+    target = Path(path)
+    temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}{_SUFFIX}")
+    try:
+        _write_new(temporary, data)
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except BaseException as error:  # Ctrl-C too must not leave a temporary file behind
+        with suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise _storage_error(error, target, len(data)) from error
+        raise
+
+
+def clean_stale(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that killed writers of path left in its folder.
+
+    To be called before the work starts, by the one process that is going to write path.
+    Raises StorageError if one cannot be removed; a folder that does not exist holds none.
+    """
+    target = Path(path)
+    prefix = _prefix(target)
+    try:
+        for name in os.listdir(target.parent):
+            if name.startswith(prefix) and name.endswith(_SUFFIX):
+                (target.parent / name).unlink(missing_ok=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _storage_error(error, target, 0) from error
+
+
+def check_writable(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuse, before any work is done for it, an output file that could not be written.
+
+    Raises InputError: impossible name, path is a folder or a device, its folder is missing or not writable,
+    or it exists and overwrite is false.
+    """
+    target = Path(path)
+    name, folder = printable(target), printable(target.parent)
+    if "\0" in target.name or len(os.fsencode(target.name)) > 255:
+        raise InputError(f"{name}: a file name has at most 255 bytes and no NUL")
+    if os.path.isdir(target):
+        raise InputError(f"{name}: is a folder; expected the name of a file")
+    if not os.path.isdir(target.parent):
+        raise InputError(f"{name}: the folder {folder} does not exist")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{name}: the folder {folder} is not writable")
+    if not os.path.lexists(target):
+        return
+    if not (os.path.isfile(target) or os.path.islink(target)):
+        raise InputError(f"{name}: exists and is not a regular file")
+    if not overwrite:
+        raise InputError(f"{name}: exists; pass --overwrite to replace it")
+
+
+def _prefix(target: Path) -> str:
+    # A hash, as a target whose own name has the full 255 bytes leaves no room for a longer one.
+    return f".{sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
+
+
+def _write_new(path: Path, data: bytes | bytearray) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.chmod(path, 0o644 & ~_umask())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    # It can only be read by setting it; a strict value keeps files that other threads create meanwhile private.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what network file systems answer that cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(error: OSError, target: Path, size: int) -> StorageError:
+    name = printable(target)
+    if error.errno in _NO_ROOM:
+        return StorageError(f"disk full: {name} needs {size} bytes")
+    return StorageError(f"{name}: cannot be written: {(error.strerror or str(error)).lower()}")

@@ -1,0 +1,190 @@
+"""Trains the modules of a pyramid one after the other; what is trained survives an interruption."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import torch
+from torch import Tensor, nn
+
+from blemish.calibration import fit_statistics
+from blemish.errors import InputError, StorageError, printable
+from blemish.files import write_atomically
+from blemish.scoring import Module, Pyramid
+from blemish.teacher import Teacher, student_stage
+from blemish.training import Recipe, count_steps, train_module
+from blemish.training import Report as StepReport
+
+RAM_FOR_FEATURES = 1 << 31  # bytes; the features of a module that need more are kept in a temporary file
+FEATURE_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a fit has come: in the module at work (`index` of `modules`, from 1), and in all of the work."""
+
+    module: str
+    index: int
+    modules: int
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    share_done: float  # 0 ... 1, of all modules
+    seconds_left: float  # for all modules, estimated
+
+
+Report = Callable[[Progress], None]
+
+
+def fit_modules(
+    teacher: Teacher,
+    pyramid: Pyramid,
+    *,
+    levels: Sequence[int],
+    recipe: Recipe,
+    seed: int,
+    workspace: Path | None = None,
+    report: Report | None = None,
+) -> list[Module]:
+    """Train one module for each size and level on the good images of a pyramid, smaller sizes first.
+
+    It runs on the teacher's device. workspace: a folder that keeps each trained module; a module found there is not
+    trained again, so it must belong to this very run. Raises InputError naming the module whose loss is not finite,
+    StorageError if the workspace or a temporary file cannot be written.
+    """
+    names = [(size, level) for size in sorted(pyramid) for level in sorted(levels)]
+    clock = _Clock(names, [_cost(teacher, pyramid, name, recipe) for name in names], report)
+    modules: list[Module] = []
+    for size, level in names:
+        own_seed = module_seed(seed, size, level)
+        student = student_stage(teacher.architecture.name, level, seed=own_seed)
+        channels = teacher.architecture.channels[level - 2]
+        module = Module(student, size=size, level=level, channels=channels, weight=1 / len(names))
+        module.to(teacher.mean.device).to(memory_format=torch.channels_last)
+        kept = workspace / f"{size}-{level}.safetensors" if workspace else None
+        if kept and kept.exists():
+            _restore(module, kept)
+            clock.skip()
+        else:
+            smaller = [other.student for other in modules if other.level == level]
+            warm = recipe.warm_steps is not None and bool(smaller)
+            if warm:
+                student.load_state_dict(smaller[-1].state_dict())
+            try:
+                with cached_features(teacher, pyramid[size], level, bfloat16=recipe.bfloat16) as (x, y):
+                    train_module(student, x, y, recipe=recipe, seed=own_seed, warm=warm, report=clock.report)
+                    fit_statistics(module, x, y)
+            except InputError as error:
+                raise InputError(f"module {size}/{level}: {error}") from error
+            if kept:
+                _keep(module, kept)
+            clock.finish()
+        modules.append(module)
+    return modules
+
+
+def module_seed(seed: int, size: int, level: int) -> int:
+    """Return the seed of one module: the same whichever other modules are trained, and in whatever order."""
+    return seed * 1_000_000 + size * 10 + level
+
+
+@contextmanager
+def cached_features(teacher: Teacher, images: Tensor, level: int, *, bfloat16: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Compute the teacher's features f^{l-1} and f^l of all images once: the teacher is frozen, nothing augmented.
+
+    They are held in memory, or in a temporary file where they need more than RAM_FOR_FEATURES.
+    """
+    kind = torch.bfloat16 if bfloat16 else torch.float32
+    device = teacher.mean.device.type
+    files: list[Path] = []
+    cache: list[Tensor] = []
+    try:
+        for start in range(0, len(images), FEATURE_BATCH):
+            batch = images[start : start + FEATURE_BATCH].to(device, memory_format=torch.channels_last)
+            with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+                ((_, *both),) = teacher.features(batch, [level])
+            cache = cache or [_allocate((len(images), *part.shape[1:]), kind, files) for part in both]
+            for whole, part in zip(cache, both, strict=True):
+                whole[start : start + len(batch)] = part.to("cpu", kind)
+        yield cache[0], cache[1]
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _allocate(shape: tuple[int, ...], kind: torch.dtype, files: list[Path]) -> Tensor:
+    size = torch.Size(shape).numel()
+    if size * kind.itemsize <= RAM_FOR_FEATURES // 2:
+        return torch.empty(shape, dtype=kind)
+    try:
+        with NamedTemporaryFile(prefix="blemish-features-", delete=False) as file:
+            files.append(Path(file.name))
+            # Written, not only reserved: on a full disk a write to a mapped page would kill the process.
+            zeros = bytes(1 << 24)
+            for start in range(0, size * kind.itemsize, len(zeros)):
+                file.write(zeros[: size * kind.itemsize - start])
+    except OSError as error:
+        raise StorageError(
+            f"features need {size * kind.itemsize} bytes of temporary files: {error.strerror}"
+        ) from error
+    return torch.from_file(str(files[-1]), shared=True, size=size, dtype=kind).reshape(shape)
+
+
+class _Clock:
+    """Turns a module's step reports into the progress of the whole fit; seconds left come from the estimated costs."""
+
+    def __init__(self, names: list[tuple[int, int]], costs: list[float], report: Report | None) -> None:
+        self.names, self.costs, self.tell = names, costs, report
+        self.index = 0
+        self.skipped = 0.0
+        self.started = time.monotonic()
+
+    @property
+    def report(self) -> StepReport | None:
+        return self._report if self.tell else None
+
+    def _report(self, step: int, steps: int, loss: float, rate: float) -> None:
+        total, done = sum(self.costs), sum(self.costs[: self.index]) + self.costs[self.index] * step / steps
+        left = (time.monotonic() - self.started) * (total - done) / (done - self.skipped)
+        size, level = self.names[self.index]
+        assert self.tell is not None
+        self.tell(
+            Progress(f"{size}/{level}", self.index + 1, len(self.names), step, steps, loss, rate, done / total, left)
+        )
+
+    def skip(self) -> None:
+        self.skipped += self.costs[self.index]
+        self.index += 1
+
+    def finish(self) -> None:
+        self.index += 1
+
+
+def _cost(teacher: Teacher, pyramid: Pyramid, name: tuple[int, int], recipe: Recipe) -> float:
+    """Return the relative cost of training a module: steps x positions x parameters."""
+    size, level = name
+    warm = recipe.warm_steps is not None and size > min(pyramid)
+    side = size >> level
+    seen = min(side, recipe.crop + 4) if recipe.crop and level < 4 else side
+    parameters = sum(parameter.numel() for parameter in teacher.stages[level - 1].parameters())
+    return float(count_steps(recipe, len(pyramid[size]), warm=warm) * seen * seen * parameters)
+
+
+def _keep(module: nn.Module, path: Path) -> None:
+    from safetensors.torch import save
+
+    write_atomically(path, save({key: value.contiguous().cpu() for key, value in module.state_dict().items()}))
+
+
+def _restore(module: nn.Module, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        module.load_state_dict(load_file(path), strict=True)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise InputError(f"{printable(path)}: the kept module is damaged; delete the file to train it again") from error

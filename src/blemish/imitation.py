@@ -1,0 +1,48 @@
+"""The method of arXiv 2212.05786 in plain tensor functions: distance, loss, score map, combination.
+
+`residual` is the one comparison of a student with its teacher; the training loss and every score are made from it,
+so training and scoring cannot drift apart. Equation numbers are the paper's.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def residual(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return the difference of the two unit feature vectors at every position, equations (2) and (6).
+
+    Both features are (B, C, h, w); so is the result, in float32. A zero vector stays zero.
+    """
+    return F.normalize(teacher.float(), dim=1) - F.normalize(student.float(), dim=1)
+
+
+def squared_distance(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return the squared L2 distance of the unit feature vectors at every position: (B, h, w), in [0, 4]."""
+    return residual(teacher, student).square().sum(dim=1)
+
+
+def imitation_loss(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return the loss of one module, equation (1): the mean squared distance over positions and images; a scalar."""
+    return squared_distance(teacher, student).mean()
+
+
+def module_map(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return the paper's score map of one module, equation (5), scaled by 0.25: (B, h, w), in [0, 1]."""
+    return 0.25 * squared_distance(teacher, student)
+
+
+def resample(score_map: Tensor, size: int) -> Tensor:
+    """Resample (B, h, w) score maps to (B, size, size), bilinear."""
+    return F.interpolate(score_map[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def combine(module_maps: Sequence[Tensor], weights: Sequence[float], *, size: int) -> Tensor:
+    """Return the weighted sum of the modules' maps at the reference size, equations (4) and (7): (B, size, size).
+
+    The weights sum to 1; equal weights give the plain mean over all sizes and levels.
+    """
+    parts = [weight * resample(score_map, size) for score_map, weight in zip(module_maps, weights, strict=True)]
+    return torch.stack(parts).sum(dim=0)

@@ -1,0 +1,222 @@
+"""What a user sees: heat over the image on a fixed colour scale, outlined regions, panels of pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from blemish.errors import InputError, printable
+
+Pixels = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+TOP = 2.0  # the colour scale ends at this multiple of the threshold unless told otherwise
+LEAST_AREA = 4  # px; smaller spots above the threshold are neither reported nor outlined
+
+# Light yellow to dark red: lightness falls all the way, so the order can be read without telling red from green.
+HEAT = np.array([[255, 235, 120], [254, 190, 50], [244, 115, 25], [214, 38, 20], [165, 0, 10]], dtype=np.float64)
+# Blue, amber and vermilion are told apart by anyone, and the word is written on them as well.
+VERDICTS = {"OK": (0, 114, 178), "REVIEW": (230, 159, 0), "NG": (213, 60, 0)}
+PAPER, INK, GAP, STRIP = 255, 40, 4, 18
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A connected part of a score map above the threshold.
+
+    Area in px, box as (x, y, width, height) in px from the upper left corner, peak is its highest score.
+    """
+
+    area: int
+    box: tuple[int, int, int, int]
+    peak: float
+
+
+def regions(score_map: Scores, threshold: float, *, least_area: int = LEAST_AREA) -> list[Region]:
+    """Return the 8-connected regions whose scores are above (not at) the threshold, highest peak first.
+
+    Score map: float (H, W), finite; regions of fewer than `least_area` px are left out; equal peaks come largest
+    first. Raises InputError for another shape, a score that is not finite, or a threshold that is not positive.
+    """
+    _check_scale(threshold, None)
+    _, found = _labelled(score_map, threshold, least_area)
+    return sorted(found.values(), key=lambda region: (-region.peak, -region.area, region.box))
+
+
+def overlay(
+    image: Pixels, score_map: Scores, *, threshold: float, top: float | None = None, verdict: str | None = None
+) -> Pixels:
+    """Return the image in grey under heat, its regions above the threshold outlined, and the verdict in a corner.
+
+    Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled: the colours run from nothing at half
+    the threshold to dark red at `top` (default: twice the threshold) and above, so one score has one colour in every
+    image. Verdict: OK, REVIEW, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other shapes,
+    types or verdicts, a score that is not finite, or unless 0 < threshold < top.
+    """
+    top = _check_scale(threshold, top)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"image: {image.dtype} of shape {image.shape}, allowed is uint8 of shape (H, W, 3)")
+    if score_map.shape != image.shape[:2]:
+        raise InputError(f"score map: shape {score_map.shape}, allowed is that of its image, {image.shape[:2]}")
+    if verdict is not None and verdict not in VERDICTS:
+        raise InputError(f"verdict: {printable(verdict)!r} is unknown, allowed are {', '.join(VERDICTS)}")
+    labels, found = _labelled(score_map, threshold, LEAST_AREA)
+    grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float64)
+    picture = _outlined(_heated(grey, score_map, threshold, top), np.isin(labels, list(found)))
+    if verdict is not None:
+        _stamp(picture, verdict)
+    return np.asarray(picture)
+
+
+def colour_bar(*, threshold: float, top: float | None = None, width: int = 384) -> Pixels:
+    """Return the colour scale of `overlay` with its numbers and the threshold marked.
+
+    Over mid-grey, from 0 to `top` (default: twice the threshold); uint8 (58, width, 3), width in px, at least 192.
+    Raises InputError for a smaller width or unless 0 < threshold < top.
+    """
+    top = _check_scale(threshold, top)
+    if width < 192:
+        raise InputError(f"width: {width} is not allowed, give at least 192")
+    margin, upper, lower = 12, 22, 38
+    length = width - 2 * margin
+    scores = np.broadcast_to(np.linspace(0, top, length, dtype=np.float32), (lower - upper, length))
+    sheet = Image.new("RGB", (width, 58), (PAPER,) * 3)
+    sheet.paste(_heated(np.full(scores.shape, 128.0), scores, threshold, top), (margin, upper))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    mark = margin + round(threshold / top * (length - 1))
+    draw.line((mark, upper - 4, mark, lower + 3), fill=(0, 0, 0), width=2)
+    text = f"threshold {threshold:.3g}"
+    half = draw.textlength(text, font=font) / 2 + 2
+    draw.text((min(max(mark, half), width - half), 2), text, fill=(INK,) * 3, font=font, anchor="ma")
+    draw.text((margin, lower + 4), "0", fill=(INK,) * 3, font=font)
+    draw.text((width - margin, lower + 4), f"{top:.3g} and above", fill=(INK,) * 3, font=font, anchor="ra")
+    return np.asarray(sheet)
+
+
+def side_by_side(
+    image: Pixels,
+    mask: Mask | None,
+    heat: Pixels,
+    *,
+    captions: Sequence[str] = ("image", "truth", "overlay"),
+    height: int = 192,
+) -> Pixels:
+    """Return one row: the image, its mask in black and white (nothing if None), its overlay, each with a caption.
+
+    Image and heat: uint8 (H, W) or (H, W, 3); mask: bool (H, W). Every tile is resized to `height` px, with its
+    caption above it, cut off at the tile's width. Returns uint8 (height + 18, width, 3).
+    """
+    tiles = [_tile(image, captions[0], height)]
+    if mask is not None:
+        tiles.append(_tile(mask, captions[1], height))
+    tiles.append(_tile(heat, captions[-1], height))
+    gap = np.full((height + STRIP, GAP, 3), PAPER, dtype=np.uint8)
+    return np.hstack([tiles[0], *(part for tile in tiles[1:] for part in (gap, tile))])
+
+
+def contact_sheet(rows: Sequence[Pixels], *, columns: int = 1) -> Pixels:
+    """Return one sheet of pictures, each uint8 (H, W, 3), filled row by row, white where a picture is smaller.
+
+    Cells have the width of the widest picture; a line is as high as its highest. Raises InputError for no pictures or
+    fewer than one column.
+    """
+    if not rows or columns < 1:
+        raise InputError(f"sheet: {len(rows)} pictures in {columns} columns, at least one of each is needed")
+    width = max(row.shape[1] for row in rows)
+    lines = [rows[start : start + columns] for start in range(0, len(rows), columns)]
+    heights = [max(picture.shape[0] for picture in line) for line in lines]
+    size = sum(heights) + GAP * (len(lines) + 1), columns * width + 4 * GAP * (columns - 1) + 2 * GAP
+    sheet = np.full((*size, 3), PAPER, dtype=np.uint8)
+    for index, picture in enumerate(rows):
+        line, column = divmod(index, columns)
+        y, x = GAP + sum(heights[:line]) + GAP * line, GAP + column * (width + 4 * GAP)
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return sheet
+
+
+def save_png(path: Path, array: Pixels | Mask) -> None:
+    """Write a picture, uint8 (H, W) or (H, W, 3), or a mask, bool (H, W), as 0 and 255, to a PNG file.
+
+    Raises StorageError where the file cannot be written; it is then left as it was.
+    """
+    from blemish.files import write_atomically
+
+    data = BytesIO()
+    Image.fromarray(_as_pixels(array)).save(data, "PNG")
+    write_atomically(path, data.getvalue())
+
+
+def _check_scale(threshold: float, top: float | None) -> float:
+    top = TOP * threshold if top is None else top
+    if not 0 < threshold < top < np.inf:
+        raise InputError(f"threshold: {threshold:g} with a scale up to {top:g}, needed is 0 < threshold < top")
+    return top
+
+
+def _labelled(score_map: Scores, threshold: float, least_area: int) -> tuple[NDArray[np.int32], dict[int, Region]]:
+    from scipy import ndimage
+
+    if score_map.ndim != 2:
+        raise InputError(f"score map: shape {score_map.shape}, allowed is (H, W)")
+    if not np.isfinite(score_map).all():
+        raise InputError(f"score map: {np.count_nonzero(~np.isfinite(score_map))} scores are not finite")
+    labels, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    peaks = ndimage.maximum(score_map, labels, range(count + 1))
+    found = {}
+    for label, (y, x) in enumerate(ndimage.find_objects(labels), start=1):
+        if areas[label] >= least_area:
+            box = x.start, y.start, x.stop - x.start, y.stop - y.start
+            found[label] = Region(area=int(areas[label]), box=box, peak=float(peaks[label]))
+    return labels, found
+
+
+def _heated(grey: NDArray[np.float64], score_map: Scores, threshold: float, top: float) -> Image.Image:
+    position = np.clip((score_map.astype(np.float64) - threshold / 2) / (top - threshold / 2), 0, 1)
+    stops = np.linspace(0, 1, len(HEAT))
+    heat = np.stack([np.interp(position, stops, HEAT[:, channel]) for channel in range(3)], axis=-1)
+    opacity = 0.72 * np.clip(position / 0.25, 0, 1)[..., None]
+    # Pure white would swallow the yellow.
+    ground = 0.88 * grey[..., None]
+    return Image.fromarray(np.rint(ground + opacity * (heat - ground)).astype(np.uint8))
+
+
+def _outlined(picture: Image.Image, found: Mask) -> Image.Image:
+    """Draw a white line around the regions with a black one around that: one of the two shows on any ground."""
+    step = max(1, round(min(found.shape) / 400))
+    core = Image.fromarray(_as_pixels(found))
+    white = core.filter(ImageFilter.MaxFilter(2 * step + 1))
+    black = white.filter(ImageFilter.MaxFilter(2 * step + 1))
+    pixels = np.array(picture)
+    pixels[(np.asarray(black) > 0) & ~found] = 0
+    pixels[(np.asarray(white) > 0) & ~found] = 255
+    return Image.fromarray(pixels)
+
+
+def _stamp(picture: Image.Image, verdict: str) -> None:
+    draw = ImageDraw.Draw(picture)
+    size = max(11, min(picture.size) // 16)
+    font = ImageFont.load_default(size=size)
+    pad = size // 3
+    left, upper, right, lower = draw.textbbox((2 * pad, 2 * pad), verdict, font=font)
+    draw.rectangle((left - pad, upper - pad, right + pad, lower + pad), fill=VERDICTS[verdict], outline=(255, 255, 255))
+    draw.text((2 * pad, 2 * pad), verdict, fill=(0, 0, 0) if verdict == "REVIEW" else (255, 255, 255), font=font)
+
+
+def _tile(picture: Pixels | Mask, caption: str, height: int) -> Pixels:
+    way = Image.Resampling.NEAREST if picture.dtype == np.bool_ else Image.Resampling.LANCZOS
+    tile = Image.fromarray(_as_pixels(picture)).convert("RGB")
+    tile = tile.resize((max(1, round(tile.width * height / tile.height)), height), way)
+    sheet = Image.new("RGB", (tile.width, height + STRIP), (PAPER,) * 3)
+    sheet.paste(tile, (0, STRIP))
+    ImageDraw.Draw(sheet).text((1, 2), printable(caption), fill=(INK,) * 3, font=ImageFont.load_default(size=12))
+    return np.asarray(sheet)
+
+
+def _as_pixels(array: Pixels | Mask) -> Pixels:
+    return array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array.astype(np.uint8, copy=False)

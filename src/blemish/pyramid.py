@@ -1,0 +1,88 @@
+"""From what a user gives to what the networks see: sources, images, and the pyramid of their sizes."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.datasets import array_fingerprint, find_images, fingerprints
+from blemish.errors import InputError, printable
+from blemish.images import as_image, read_image, resize
+
+if TYPE_CHECKING:
+    from blemish.scoring import Pyramid
+
+Source = Path | NDArray[Any]
+Images = str | os.PathLike[str] | NDArray[Any] | Iterable[str | os.PathLike[str] | NDArray[Any]]
+
+
+def sources(images: Images) -> list[Source]:
+    """Return one path or array per image: a folder stands for all images in it; arrays are (H, W) to (H, W, 4).
+
+    Raises InputError for a path that does not exist and for anything that is neither path nor array.
+    """
+    given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
+    found: list[Source] = []
+    for item in given:
+        if isinstance(item, np.ndarray):
+            found.append(item)
+        elif isinstance(item, str | os.PathLike):
+            path = Path(item)
+            found.extend(find_images(path) if path.is_dir() else [path])
+        else:
+            raise InputError(f"images: {type(item).__name__} is not allowed, expected paths and numpy arrays")
+    return found
+
+
+def name(source: Source, index: int) -> str:
+    """Return what messages call a source: its path, or its place in the list."""
+    return printable(source) if isinstance(source, Path) else f"image {index}"
+
+
+def load(source: Source) -> NDArray[np.uint8]:
+    """Return the image of a source: (H, W, 3) uint8; raises InputError as read_image and as_image do."""
+    return read_image(source) if isinstance(source, Path) else as_image(source)
+
+
+def content_hashes(given: Sequence[Source]) -> list[str]:
+    """Return the sha256 of each source: of a file's bytes, or of an array's shape and pixels."""
+    return [
+        fingerprints([source])[0] if isinstance(source, Path) else array_fingerprint(as_image(source))
+        for source in given
+    ]
+
+
+def stack(images: Sequence[NDArray[np.uint8]], sizes: Iterable[int]) -> "Pyramid":
+    """Return the images resized to every size: {size: (N, 3, size, size) uint8}."""
+    import torch
+
+    return {
+        size: torch.from_numpy(np.stack([resize(image, size) for image in images])).permute(0, 3, 1, 2)
+        for size in sizes
+    }
+
+
+def read_pyramid(given: Sequence[Source], sizes: Sequence[int]) -> "Pyramid":
+    """Return all images resized to every size, decoded one by one: {size: (N, 3, size, size) uint8}.
+
+    Raises one InputError that names the first image that cannot be read and counts the others, before any training.
+    """
+    import torch
+
+    pyramid = {size: torch.empty((len(given), size, size, 3), dtype=torch.uint8) for size in sizes}
+    problems = []
+    for index, source in enumerate(given):
+        try:
+            image = load(source)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        for size in sizes:
+            pyramid[size][index] = torch.from_numpy(resize(image, size))
+    if problems:
+        more = f" (and {len(problems) - 1} more images that cannot be used)" if len(problems) > 1 else ""
+        raise InputError(problems[0] + more)
+    return {size: images.permute(0, 3, 1, 2) for size, images in pyramid.items()}

@@ -1,0 +1,84 @@
+"""From images to score maps: the pyramid, the modules with their statistics on good images, the combination."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from blemish.imitation import combine, module_map, residual
+from blemish.teacher import Teacher
+
+OFFSET = 3.0  # deviations above good that count as 0.5; it moves the scale, never the order, of whitened scores
+TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
+Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
+
+
+class Module(nn.Module):
+    """One trained module: the student of (size, level), its weight, and what its residuals are like on good images.
+
+    `mean` (C,) and `whitener` (C, C) turn the residuals of good images into white noise: zero mean, unit covariance.
+    `centre` and `spread` are the mean and the deviation of the logarithm of their `whitened_map`.
+    """
+
+    mean: Tensor
+    whitener: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, student: nn.Module, *, size: int, level: int, channels: int, weight: float) -> None:
+        super().__init__()
+        self.student = student.requires_grad_(False).eval()
+        self.size, self.level, self.weight = size, level, weight
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("whitener", torch.eye(channels))
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("spread", torch.ones(()))
+
+    @property
+    def name(self) -> str:
+        """The module's name, SIZE/LEVEL."""
+        return f"{self.size}/{self.level}"
+
+
+def whitened_map(residuals: Tensor, mean: Tensor, whitener: Tensor) -> Tensor:
+    """Return the mean square of the whitened residuals at every position: (B, C, h, w) -> (B, h, w), >= 0.
+
+    It is the squared Mahalanobis distance from the residuals of good images, divided by C: 1 on good images on
+    average, whatever the level, where the plain distance is ruled by the few channels that are hardest to imitate.
+    """
+    return torch.einsum("dc,bchw->bdhw", whitener, residuals - mean[:, None, None]).square().mean(dim=1)
+
+
+def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
+    """Return one module's score map (B, h, w) from the teacher's and the student's feature, (B, C, h, w) each.
+
+    score: "paper" is equation (5), in [0, 1]; "whitened" is the logarithm of `whitened_map` in deviations from its
+    mean on good images, any real number, 0 on good images on average.
+    """
+    if score == "paper":
+        return module_map(teacher, student)
+    distance = whitened_map(residual(teacher, student), module.mean, module.whitener)
+    return (torch.log(distance + TINY) - module.centre) / module.spread
+
+
+def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str) -> Tensor:
+    """Return the combined score maps of a batch of images at the reference size: (B, size, size), in [0, 1].
+
+    Each teacher stage is computed once per image size, and only as deep as the modules need.
+    """
+    maps, weights = [], []
+    for side in sorted({module.size for module in modules}):
+        wanted = {module.level: module for module in modules if module.size == side}
+        for level, previous, feature in teacher.features(images[side], wanted):
+            module = wanted[level]
+            maps.append(module_score(module, feature, module.student(previous), score=score))
+            weights.append(module.weight)
+    combined = combine(maps, weights, size=size)
+    return combined if score == "paper" else torch.sigmoid(combined - OFFSET)
+
+
+def image_score(score_map: NDArray[np.float32]) -> float:
+    """Return the score of an image from its score map at the reference size."""
+    return float(score_map.max())

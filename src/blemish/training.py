@@ -1,0 +1,183 @@
+"""Trains one module: a student stage that learns to imitate the teacher's stage on good images.
+
+A module is a function of plain arguments (features in, student out), so modules can be trained in any order, alone,
+and in any process.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from blemish.errors import InputError
+from blemish.imitation import squared_distance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides a training run but the seed; a field that is None is not used."""
+
+    name: str
+    optimiser: str
+    learning_rate: float
+    batch_size: int
+    epochs: int | None = None
+    steps: int | None = None  # instead of epochs: the cost is then the same for any number of images
+    warm_steps: int | None = None  # steps of a module that starts from the module of the next smaller size
+    crop: int | None = None  # side of random crops, in positions of the target feature; None: whole maps
+    bfloat16: bool = False  # cache features and compute under autocast in bfloat16
+
+
+RECIPES = {
+    "paper": Recipe(name="paper", optimiser="sgd", learning_rate=0.5, batch_size=16, epochs=600),
+    "fast": Recipe(
+        name="fast", optimiser="adamw", learning_rate=1e-2, batch_size=16, steps=800, warm_steps=300, crop=16
+    ),
+}
+
+Report = Callable[[int, int, float, float], None]  # step, steps, loss, images per second
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return the recipe of that name; InputError names the known ones."""
+    if name not in RECIPES:
+        raise InputError(f"recipe {name} is not known; known recipes: {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def train_module(
+    student: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    recipe: Recipe,
+    seed: int,
+    warm: bool = False,
+    report: Report | None = None,
+) -> nn.Module:
+    """Train a student, where it is, to map the teacher's feature f^{l-1} to f^l, and return it frozen.
+
+    inputs: (N, C', h', w') features f^{l-1} of N good images; targets: (N, C, h, w) features f^l, with h' a multiple
+    of h. warm: the student has learnt on a smaller size already. Raises InputError, naming the step, if the loss is
+    not finite. Source: equations (1) and (3); no gradient crosses modules.
+    """
+    random = torch.Generator().manual_seed(seed)
+    device = next(student.parameters()).device.type
+    student.requires_grad_(True).train()
+    steps = count_steps(recipe, len(inputs), warm=warm)
+    optimiser = make_optimiser(recipe, student)
+    margin = crop_margin(student, inputs, targets) if recipe.crop else 0
+    batches = sample_batches(len(inputs), recipe.batch_size, random)
+    started, seen, losses = time.monotonic(), 0, 0.0
+    for step in range(1, steps + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, step, steps, warm=warm)
+        picked = next(batches)
+        x, y, valid = pick(inputs, targets, picked, crop=recipe.crop, margin=margin, random=random)
+        x = x.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device, torch.bfloat16, enabled=recipe.bfloat16):
+            feature = student(x if recipe.bfloat16 else x.float())
+        distance = squared_distance(y.to(device, non_blocking=True), feature)
+        valid = valid.to(device)
+        loss = (distance * valid).sum() / valid.expand_as(distance).sum()
+        if not math.isfinite(loss_value := loss.item()):
+            raise InputError(
+                f"the loss is not finite at step {step} of {steps}: learning rate too high, or bad features"
+            )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seen += len(picked)
+        losses = loss_value if step == 1 else 0.98 * losses + 0.02 * loss_value
+        if report and (step % 20 == 0 or step == steps):
+            report(step, steps, losses, seen / (time.monotonic() - started))
+    return student.requires_grad_(False).eval()
+
+
+def count_steps(recipe: Recipe, images: int, *, warm: bool) -> int:
+    """Return the number of optimiser steps that the recipe takes for one module."""
+    if recipe.epochs is not None:
+        return recipe.epochs * math.ceil(images / recipe.batch_size)
+    steps = recipe.warm_steps if warm else recipe.steps
+    assert steps is not None, "a recipe has epochs or steps"
+    return steps
+
+
+def make_optimiser(recipe: Recipe, student: nn.Module) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; its learning rate is set anew at each step."""
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(student.parameters(), lr=recipe.learning_rate, momentum=0.9)
+    return torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int, *, warm: bool) -> float:
+    """Return the learning rate of a step (1 ... steps): constant for SGD, else one cycle.
+
+    One cycle: up linearly over the first tenth, then down along a cosine to nearly zero. A warm start gets a third
+    of the peak, enough to adapt and too little to forget.
+    """
+    if recipe.optimiser == "sgd":
+        return recipe.learning_rate
+    peak = recipe.learning_rate / 3 if warm else recipe.learning_rate
+    rise = max(steps // 10, 1)
+    if step <= rise:
+        return peak * step / rise
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise + 1)))
+
+
+def sample_batches(count: int, batch_size: int, random: torch.Generator) -> Iterator[Tensor]:
+    """Yield the indices of batches for ever: a new order each epoch, the last batch of an epoch may be smaller."""
+    while True:
+        yield from torch.randperm(count, generator=random).split(batch_size)
+
+
+def pick(
+    inputs: Tensor, targets: Tensor, indices: Tensor, *, crop: int | None, margin: int, random: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the features of a batch and which positions count in the loss: (B or 1, h, w), 1 or 0.
+
+    With a crop, each image gives a random window of crop + 2 margin positions. A crop's border is padded where the
+    teacher saw the image go on, so positions within the margin of it do not count, unless the image ends there too.
+    Maps that are hardly larger than the window are taken whole.
+    """
+    side = targets.shape[-1]
+    window = (crop or side) + 2 * margin
+    if window >= side:
+        return inputs[indices], targets[indices], torch.ones(1, side, side)
+    stride = inputs.shape[-1] // side
+    # Windows that would stick out are moved inside: border positions count as often as inner ones.
+    corners = torch.randint(-margin, side - window + margin + 1, (len(indices), 2), generator=random)
+    corners = corners.clamp(0, side - window)
+    position = torch.arange(window)
+    from_start = (position >= margin) | (corners[..., None] == 0)
+    from_end = (position < window - margin) | (corners[..., None] == side - window)
+    inside = from_start & from_end
+    x, y = [], []
+    for index, (top, left) in zip(indices.tolist(), corners.tolist(), strict=True):
+        y.append(targets[index, :, top : top + window, left : left + window])
+        x.append(inputs[index, :, top * stride : (top + window) * stride, left * stride : (left + window) * stride])
+    return torch.stack(x), torch.stack(y), (inside[:, 0, :, None] & inside[:, 1, None, :]).float()
+
+
+def crop_margin(student: nn.Module, inputs: Tensor, targets: Tensor) -> int:
+    """Return how many positions from a crop's border see the padding there, by trying it out; 16 stands for all.
+
+    The features give the numbers of channels and the stride.
+    """
+    stride = inputs.shape[-1] // targets.shape[-1]
+    probe = 32
+    random = torch.Generator().manual_seed(0)
+    device = next(student.parameters()).device
+    whole = torch.rand((1, inputs.shape[1], 3 * probe * stride, 3 * probe * stride), generator=random).to(device)
+    part = whole[:, :, probe * stride : 2 * probe * stride, probe * stride : 2 * probe * stride]
+    student.eval()
+    with torch.inference_mode():
+        difference = student(whole)[:, :, probe : 2 * probe, probe : 2 * probe] - student(part)
+    student.train()
+    # The middle row is far from the upper and lower border, so it shows the effect of the left and right ones alone.
+    row = difference[0, :, probe // 2].abs().amax(dim=0)
+    wrong = (row > 1e-4 * difference.abs().max()).nonzero()[:, 0].tolist()
+    return max((min(position + 1, probe - position) for position in wrong), default=0)
