@@ -1,3 +1,23 @@
 """Learn what good parts look like; show, pixel by pixel, where a new part differs."""
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["BlemishError", "Detector", "Prediction", "__version__"]
+
+if TYPE_CHECKING:
+    from blemish.detector import Detector, Prediction
+    from blemish.errors import BlemishError
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: `blemish --help` must not wait for numpy and Pillow.
+    if name in ("Detector", "Prediction"):
+        from blemish import detector
+
+        return getattr(detector, name)
+    if name == "BlemishError":
+        from blemish.errors import BlemishError
+
+        return BlemishError
+    raise AttributeError(f"module 'blemish' has no attribute '{name}'")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish import modelfile
+from blemish import __version__, modelfile
 from blemish.datasets import hold_out
 from blemish.errors import InputError, ModelFileError, StorageError, printable
 from blemish.images import resize_map
@@ -129,7 +129,7 @@ class Detector:
         scores = [image_score(reference) for reference in self._score(good, size=reference_size, score=self.score)]
         limit, rate = threshold(scores)
         self.header_ = modelfile.Header(
-            blemish=version("blemish"),
+            blemish=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             teacher=modelfile.TeacherPart(name=self.teacher, sha256=self._teacher.sha256, embedded=False),
             sizes=sorted(self.sizes),
@@ -205,12 +205,14 @@ class Detector:
         import torch
 
         from blemish.scoring import Module
-        from blemish.teacher import architecture, empty_teacher, student_stage
+        from blemish.teacher import ARCHITECTURES, empty_teacher, student_stage
         from blemish.weights import load_teacher
 
         header, tensors = modelfile.load(path)
         name = header.teacher.name
-        channels = architecture(name).channels
+        if name not in ARCHITECTURES:
+            raise ModelFileError(f"{printable(path)}: teacher {printable(name)} is not known to blemish {__version__}")
+        channels = ARCHITECTURES[name].channels
         modules = [
             Module(student_stage(name, part.level, seed=0), channels=channels[part.level - 2], **part.model_dump())
             for part in header.modules

@@ -15,7 +15,7 @@ from blemish.errors import InputError, StorageError, printable
 from blemish.files import write_atomically
 from blemish.scoring import Module, Pyramid
 from blemish.teacher import Teacher, student_stage
-from blemish.training import Recipe, count_steps, train_module
+from blemish.training import Recipe, autocasts, count_steps, train_module
 from blemish.training import Report as StepReport
 
 RAM_FOR_FEATURES = 1 << 31  # bytes; the features of a module that need more are kept in a temporary file
@@ -75,7 +75,9 @@ def fit_modules(
             if warm:
                 student.load_state_dict(smaller[-1].state_dict())
             try:
-                with cached_features(teacher, pyramid[size], level, bfloat16=recipe.bfloat16) as (x, y):
+                with cached_features(
+                    teacher, pyramid[size], level, bfloat16=autocasts(recipe, teacher.mean.device.type)
+                ) as (x, y):
                     train_module(student, x, y, recipe=recipe, seed=own_seed, warm=warm, report=clock.report)
                     fit_statistics(module, x, y)
             except InputError as error:
@@ -119,7 +121,7 @@ def cached_features(teacher: Teacher, images: Tensor, level: int, *, bfloat16: b
 def _allocate(shape: tuple[int, ...], kind: torch.dtype, files: list[Path]) -> Tensor:
     size = torch.Size(shape).numel()
     if size * kind.itemsize <= RAM_FOR_FEATURES // 2:
-        return torch.empty(shape, dtype=kind)
+        return torch.empty(shape, dtype=kind, pin_memory=torch.cuda.is_available())
     try:
         with NamedTemporaryFile(prefix="blemish-features-", delete=False) as file:
             files.append(Path(file.name))

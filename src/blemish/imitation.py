@@ -34,6 +34,15 @@ def module_map(teacher: Tensor, student: Tensor) -> Tensor:
     return 0.25 * squared_distance(teacher, student)
 
 
+def scaled_residual(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return the residual at the length of the teacher's feature: (B, C, h, w), float32.
+
+    Not the paper's. A unit vector forgets how strong the feature was: where it is weak, its direction is mostly noise.
+    """
+    length = torch.linalg.vector_norm(teacher.float(), dim=1, keepdim=True)
+    return length * residual(teacher, student)
+
+
 def resample(score_map: Tensor, size: int) -> Tensor:
     """Resample (B, h, w) score maps to (B, size, size), bilinear."""
     return F.interpolate(score_map[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]

@@ -7,23 +7,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from blemish.imitation import combine, module_map, residual
+from blemish.imitation import combine, module_map, scaled_residual
 from blemish.teacher import Teacher
 
-OFFSET = 3.0  # deviations above good that count as 0.5; it moves the scale, never the order, of whitened scores
+OFFSET = 3.0  # deviations above good that score 0.5; it moves the scale of whitened scores, never their order
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
+
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
 
 
 class Module(nn.Module):
     """One trained module: the student of (size, level), its weight, and what its residuals are like on good images.
 
-    `mean` (C,) and `whitener` (C, C) turn the residuals of good images into white noise: zero mean, unit covariance.
-    `centre` and `spread` are the mean and the deviation of the logarithm of their `whitened_map`.
+    mean (C,) and whitener (C, C) turn the scaled residuals of good images into noise of zero mean and unit covariance;
+    variance (C, h, w) is what then remains at each position. centre and spread (scalars) are the mean and deviation
+    of the logarithm of their `whitened_map`.
     """
 
     mean: Tensor
     whitener: Tensor
+    variance: Tensor
     centre: Tensor
     spread: Tensor
 
@@ -31,8 +34,10 @@ class Module(nn.Module):
         super().__init__()
         self.student = student.requires_grad_(False).eval()
         self.size, self.level, self.weight = size, level, weight
+        side = size >> level
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("whitener", torch.eye(channels))
+        self.register_buffer("variance", torch.ones(channels, side, side))
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
 
@@ -42,25 +47,31 @@ class Module(nn.Module):
         return f"{self.size}/{self.level}"
 
 
-def whitened_map(residuals: Tensor, mean: Tensor, whitener: Tensor) -> Tensor:
-    """Return the mean square of the whitened residuals at every position: (B, C, h, w) -> (B, h, w), >= 0.
+def whiten(residuals: Tensor, mean: Tensor, whitener: Tensor) -> Tensor:
+    """Return the whitened residuals at every position: (B, C, h, w) -> (B, C, h, w)."""
+    return torch.einsum("dc,bchw->bdhw", whitener, residuals - mean[:, None, None])
 
-    It is the squared Mahalanobis distance from the residuals of good images, divided by C: 1 on good images on
-    average, whatever the level, where the plain distance is ruled by the few channels that are hardest to imitate.
+
+def whitened_map(whitened: Tensor, variance: Tensor) -> Tensor:
+    """Return the mean square of whitened residuals against the variance of their position: (B, h, w), >= 0.
+
+    It is a squared Mahalanobis distance from the residuals of good images, divided by C: 1 on good images on average,
+    whatever the level, where the plain distance is ruled by the few channels that are hardest to imitate.
     """
-    return torch.einsum("dc,bchw->bdhw", whitener, residuals - mean[:, None, None]).square().mean(dim=1)
+    return (whitened.square() / variance).mean(dim=1)
 
 
 def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
     """Return one module's score map (B, h, w) from the teacher's and the student's feature, (B, C, h, w) each.
 
     score: "paper" is equation (5), in [0, 1]; "whitened" is the logarithm of `whitened_map` in deviations from its
-    mean on good images, any real number, 0 on good images on average.
+    mean on good images: any real number, 0 on good images on average. Of logarithms the mean over modules is a
+    geometric one, so that the noise of one module cannot rule the map.
     """
     if score == "paper":
         return module_map(teacher, student)
-    distance = whitened_map(residual(teacher, student), module.mean, module.whitener)
-    return (torch.log(distance + TINY) - module.centre) / module.spread
+    whitened = whiten(scaled_residual(teacher, student), module.mean, module.whitener)
+    return (torch.log(whitened_map(whitened, module.variance) + TINY) - module.centre) / module.spread
 
 
 def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str) -> Tensor:
@@ -80,5 +91,9 @@ def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, 
 
 
 def image_score(score_map: NDArray[np.float32]) -> float:
-    """Return the score of an image from its score map at the reference size."""
+    """Return the score of an image from its score map at the reference size: the maximum.
+
+    It is as robust as the map: whitened maps are high only where several modules agree, so one noisy module does
+    not make the maximum, as it does with the paper's mean of raw distances.
+    """
     return float(score_map.max())

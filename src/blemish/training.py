@@ -27,14 +27,23 @@ class Recipe:
     epochs: int | None = None
     steps: int | None = None  # instead of epochs: the cost is then the same for any number of images
     warm_steps: int | None = None  # steps of a module that starts from the module of the next smaller size
+    positions: int | None = None  # at most so many positions of the target in a batch, but 4 images at least
     crop: int | None = None  # side of random crops, in positions of the target feature; None: whole maps
-    bfloat16: bool = False  # cache features and compute under autocast in bfloat16
+    autocast: bool = False  # bfloat16 on a GPU; on the CPUs tried, float32 was as fast (docs/log.md)
 
 
 RECIPES = {
     "paper": Recipe(name="paper", optimiser="sgd", learning_rate=0.5, batch_size=16, epochs=600),
     "fast": Recipe(
-        name="fast", optimiser="adamw", learning_rate=1e-2, batch_size=16, steps=800, warm_steps=300, crop=16
+        name="fast",
+        optimiser="adamw",
+        learning_rate=2e-2,
+        batch_size=16,
+        steps=800,
+        warm_steps=400,
+        positions=2048,
+        crop=16,
+        autocast=True,
     ),
 }
 
@@ -70,7 +79,7 @@ def train_module(
     steps = count_steps(recipe, len(inputs), warm=warm)
     optimiser = make_optimiser(recipe, student)
     margin = crop_margin(student, inputs, targets) if recipe.crop else 0
-    batches = sample_batches(len(inputs), recipe.batch_size, random)
+    batches = sample_batches(len(inputs), batch_size(recipe, targets.shape[-1], margin), random)
     started, seen, losses = time.monotonic(), 0, 0.0
     for step in range(1, steps + 1):
         for group in optimiser.param_groups:
@@ -78,8 +87,8 @@ def train_module(
         picked = next(batches)
         x, y, valid = pick(inputs, targets, picked, crop=recipe.crop, margin=margin, random=random)
         x = x.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device, torch.bfloat16, enabled=recipe.bfloat16):
-            feature = student(x if recipe.bfloat16 else x.float())
+        with torch.autocast(device, torch.bfloat16, enabled=autocasts(recipe, device)):
+            feature = student(x)
         distance = squared_distance(y.to(device, non_blocking=True), feature)
         valid = valid.to(device)
         loss = (distance * valid).sum() / valid.expand_as(distance).sum()
@@ -97,6 +106,11 @@ def train_module(
     return student.requires_grad_(False).eval()
 
 
+def autocasts(recipe: Recipe, device: str) -> bool:
+    """Return whether features are kept and computed in bfloat16 on that kind of device."""
+    return recipe.autocast and device == "cuda"
+
+
 def count_steps(recipe: Recipe, images: int, *, warm: bool) -> int:
     """Return the number of optimiser steps that the recipe takes for one module."""
     if recipe.epochs is not None:
@@ -104,6 +118,18 @@ def count_steps(recipe: Recipe, images: int, *, warm: bool) -> int:
     steps = recipe.warm_steps if warm else recipe.steps
     assert steps is not None, "a recipe has epochs or steps"
     return steps
+
+
+def batch_size(recipe: Recipe, side: int, margin: int) -> int:
+    """Return the number of images in a batch for a target feature of that side.
+
+    Large maps need fewer images for a gradient as good, and a batch that leaves the processor's cache costs more than
+    its share: on two cores 16 maps of level 4 at 256 take three times as long as 8.
+    """
+    if recipe.positions is None:
+        return recipe.batch_size
+    seen = min(side, (recipe.crop or side) + 2 * margin)
+    return min(recipe.batch_size, max(4, recipe.positions // seen**2))
 
 
 def make_optimiser(recipe: Recipe, student: nn.Module) -> torch.optim.Optimizer:

@@ -1,0 +1,177 @@
+"""Residuals against the teacher's length, whitening, the module maps and their combination."""
+
+import numpy as np
+import pytest
+import torch
+
+from blemish.calibration import FALSE_ALARM_RATE, fit_statistics, threshold, whitener
+from blemish.imitation import module_map, resample, residual, scaled_residual
+from blemish.scoring import OFFSET, Module, image_score, module_score, score_maps, whiten, whitened_map
+from blemish.teacher import student_stage
+from blemish.weights import load_teacher
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_teacher(LITE0)
+
+
+@pytest.fixture(scope="module")
+def images():
+    random = torch.Generator().manual_seed(0)
+    return {size: torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8, generator=random) for size in (64, 96)}
+
+
+def made_module(size, level, *, weight, channels):
+    module = Module(student_stage(LITE0, level, seed=level), size=size, level=level, channels=channels, weight=weight)
+    random = torch.Generator().manual_seed(size + level)
+    module.mean.copy_(0.1 * torch.rand(channels, generator=random))
+    module.variance.copy_(0.5 + torch.rand(module.variance.shape, generator=random))
+    module.centre.fill_(0.3)
+    module.spread.fill_(2.0)
+    return module
+
+
+def test_scaled_residual_is_the_teacher_less_the_students_direction_at_its_length():
+    random = torch.Generator().manual_seed(0)
+    teacher, student = torch.randn(2, 4, 3, 3, generator=random), torch.randn(2, 4, 3, 3, generator=random)
+    for b, y, x in ((0, 1, 2), (1, 0, 0)):
+        t, s = teacher[b, :, y, x], student[b, :, y, x]
+        expected = t - s * t.norm() / s.norm()
+        assert torch.allclose(scaled_residual(teacher, student)[b, :, y, x], expected, atol=1e-6)
+
+
+def test_whitened_residuals_of_good_images_have_unit_covariance():
+    random = torch.Generator().manual_seed(1)
+    mix = torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.5, 0.9]])
+    rows = torch.randn(20_000, 3, generator=random) @ mix.T + torch.tensor([1.0, -2.0, 0.5])
+    covariance = torch.cov(rows.T.double())
+    found = whiten(rows.T.reshape(1, 3, 100, 200), rows.mean(dim=0), whitener(covariance).float())
+    assert torch.allclose(torch.cov(found.reshape(3, -1)), torch.eye(3), atol=0.02)
+    assert torch.allclose(found.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4)
+
+
+def test_whitened_map_is_a_mahalanobis_distance():
+    """By hand: S = diag(4, 1), residual (2, 3): (2 / 2)^2 + (3 / 1)^2 = 10, divided by C = 2; variance 5 makes it 1."""
+    covariance = torch.diag(torch.tensor([4.0, 1.0], dtype=torch.float64))
+    whitened = whiten(torch.tensor([2.0, 3.0])[None, :, None, None], torch.zeros(2), whitener(covariance).float())
+    assert whitened_map(whitened, torch.ones(2, 1, 1)).item() == pytest.approx(5.0, rel=5e-3)
+    assert whitened_map(whitened, torch.full((2, 1, 1), 5.0)).item() == pytest.approx(1.0, rel=5e-3)
+
+
+def test_whitener_of_residuals_that_never_vary_is_finite():
+    assert bool(whitener(torch.zeros(3, 3, dtype=torch.float64)).isfinite().all())
+
+
+def test_statistics_are_those_of_a_slow_version(teacher, images):
+    """Mean, covariance and position variance of all residuals at once, by numpy."""
+    ((_, inputs, targets),) = teacher.features(images[64], [3])
+    module = Module(student_stage(LITE0, 3, seed=1), size=64, level=3, channels=40, weight=1.0)
+    fit_statistics(module, inputs, targets)
+    with torch.no_grad():
+        residuals = scaled_residual(targets, module.student(inputs)).double().numpy()
+    rows = residuals.transpose(0, 2, 3, 1).reshape(-1, 40)
+    assert np.allclose(module.mean, rows.mean(axis=0), atol=1e-5)
+    covariance = np.cov(rows.T, bias=True)
+    ridged = covariance + 1e-3 * covariance.trace() / 40 * np.eye(40)
+    w = module.whitener.double().numpy()
+    assert np.allclose(w @ ridged @ w.T, np.eye(40), atol=1e-3)
+
+    white = ((rows - rows.mean(axis=0)) @ w.T).reshape(3, 8, 8, 40)
+    own = np.pad((white**2).mean(axis=0), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    smooth = np.mean([own[dy : dy + 8, dx : dx + 8] for dy in range(3) for dx in range(3)], axis=0)
+    variance = 0.5 * smooth + 0.5 * smooth.mean(axis=(0, 1))
+    assert np.allclose(module.variance.permute(1, 2, 0), variance, rtol=1e-3)
+
+    logs = np.log((white**2 / variance).mean(axis=3) + 1e-6)
+    assert module.centre.item() == pytest.approx(logs.mean(), abs=1e-4)
+    assert module.spread.item() == pytest.approx(logs.std(ddof=1), rel=1e-3)
+
+
+def test_whitened_scores_of_the_images_of_the_statistics_are_standardised(teacher, images):
+    ((_, inputs, targets),) = teacher.features(images[96], [2])
+    module = Module(student_stage(LITE0, 2, seed=1), size=96, level=2, channels=24, weight=1.0)
+    fit_statistics(module, inputs, targets)
+    with torch.no_grad():
+        found = module_score(module, targets, module.student(inputs), score="whitened")
+    assert found.mean().item() == pytest.approx(0, abs=1e-4)
+    assert found.std().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_paper_score_is_the_plain_mean_of_the_papers_maps(teacher, images):
+    modules = [
+        made_module(64, 2, weight=0.25, channels=24),
+        made_module(64, 3, weight=0.25, channels=40),
+        made_module(96, 3, weight=0.5, channels=40),
+    ]
+    with torch.no_grad():
+        found = score_maps(teacher, modules, images, size=64, score="paper")
+        expected = torch.zeros(3, 64, 64)
+        for module in modules:
+            ((_, previous, feature),) = teacher.features(images[module.size], [module.level])
+            expected += module.weight * resample(0.25 * residual(feature, module.student(previous)).square().sum(1), 64)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_whitened_score_is_a_rising_function_of_the_mean_of_logarithms(teacher, images):
+    module = made_module(64, 3, weight=1.0, channels=40)
+    with torch.no_grad():
+        ((_, previous, feature),) = teacher.features(images[64], [3])
+        distance = whitened_map(
+            whiten(scaled_residual(feature, module.student(previous)), module.mean, module.whitener), module.variance
+        )
+        found = score_maps(teacher, [module], images, size=8, score="whitened")
+    expected = 1 / (1 + torch.exp(OFFSET - (torch.log(distance + 1e-6) - 0.3) / 2.0))
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_kept_modules_equal_the_full_model_with_other_weights_at_zero(teacher, images):
+    kept, dropped = made_module(64, 2, weight=1.0, channels=24), made_module(96, 4, weight=0.0, channels=112)
+    with torch.no_grad():
+        for score in ("paper", "whitened"):
+            full = score_maps(teacher, [kept, dropped], images, size=64, score=score)
+            assert torch.equal(full, score_maps(teacher, [kept], images, size=64, score=score))
+
+
+def test_higher_is_more_anomalous_for_both_scores():
+    """A student further from its teacher scores higher, everywhere."""
+    random = torch.Generator().manual_seed(2)
+    teacher = torch.randn(1, 24, 8, 8, generator=random)
+    away = torch.randn(1, 24, 8, 8, generator=random)
+    module = Module(torch.nn.Identity(), size=32, level=2, channels=24, weight=1.0)
+    for score in ("paper", "whitened"):
+        near, far = (module_score(module, teacher, teacher + step * away, score=score) for step in (0.1, 0.3))
+        assert bool((far > near).all())
+
+
+def test_module_map_ignores_the_statistics():
+    module = made_module(64, 3, weight=1.0, channels=40)
+    teacher, student = torch.rand(1, 40, 8, 8), torch.rand(1, 40, 8, 8)
+    assert torch.equal(module_score(module, teacher, student, score="paper"), module_map(teacher, student))
+
+
+def test_image_score_is_the_maximum():
+    score_map = np.zeros((8, 8), np.float32)
+    score_map[3, 5] = 0.625
+    assert image_score(score_map) == 0.625
+
+
+@pytest.mark.parametrize(
+    ("count", "rank", "rate"), [(9, 9, 1 / 10), (45, 45, 1 / 46), (99, 99, 1 / 100), (199, 198, 2 / 200)]
+)
+def test_threshold_is_the_score_of_that_rank_and_promises_what_the_count_supports(count, rank, rate):
+    scores = np.random.default_rng(0).permutation(count) / count
+    limit, promised = threshold(scores.tolist())
+    assert limit == (rank - 1) / count
+    assert promised == pytest.approx(rate)
+    assert promised <= max(FALSE_ALARM_RATE, 1 / (count + 1)) + 1e-12
+
+
+def test_promise_is_kept_on_average():
+    """Of many draws of 19 good scores and a new one, the new one is above the threshold in 1 of 20."""
+    random = np.random.default_rng(1)
+    above = [random.random() > threshold(random.random(19).tolist())[0] for _ in range(20_000)]
+    assert np.mean(above) == pytest.approx(1 / 20, abs=0.005)
