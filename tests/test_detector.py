@@ -143,7 +143,8 @@ def test_another_teacher_than_the_models_is_refused(model, tmp_path):
 def test_header_says_what_was_done(detector, brick):
     header = detector.header_
     assert [f"{module.size}/{module.level}" for module in header.modules] == ["64/2", "64/3", "128/2", "128/3"]
-    assert [module.weight for module in header.modules] == [0.25] * 4
+    shares = [24 * 64**0.5, 40 * 64**0.5, 24 * 128**0.5, 40 * 128**0.5]  # channels times the root of the size
+    assert [module.weight for module in header.modules] == pytest.approx([share / sum(shares) for share in shares])
     assert header.reference_size == 128
     assert len(header.data.train) + len(header.data.held_out) == 40
     assert len(header.data.held_out) == header.calibration.held_out == 6
@@ -238,6 +239,7 @@ def test_the_paper_recipe_and_score_fit_too(good_arrays, monkeypatch):
     (score_map,) = detector.score_maps(good_arrays[0])
     assert 0 <= score_map.min() <= score_map.max() <= 1
     assert detector.header_.recipe["optimiser"] == "sgd"
+    assert [module.weight for module in detector.header_.modules] == [1.0]
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

@@ -6,7 +6,7 @@ import torch
 
 from blemish.calibration import FALSE_ALARM_RATE, fit_statistics, threshold, whitener
 from blemish.imitation import module_map, resample, residual, scaled_residual
-from blemish.scoring import OFFSET, Module, image_score, module_score, score_maps, whiten, whitened_map
+from blemish.scoring import OFFSET, Module, image_score, module_score, score_maps, set_weights, whiten, whitened_map
 from blemish.teacher import student_stage
 from blemish.weights import load_teacher
 
@@ -145,6 +145,15 @@ def test_higher_is_more_anomalous_for_both_scores():
     for score in ("paper", "whitened"):
         near, far = (module_score(module, teacher, teacher + step * away, score=score) for step in (0.1, 0.3))
         assert bool((far > near).all())
+
+
+def test_weights_without_labels():
+    modules = [made_module(64, 2, weight=0.0, channels=24), made_module(96, 4, weight=0.0, channels=112)]
+    set_weights(modules, score="paper")
+    assert [module.weight for module in modules] == [0.5, 0.5]
+    set_weights(modules, score="whitened")
+    assert modules[1].weight / modules[0].weight == pytest.approx(112 / 24 * (96 / 64) ** 0.5)
+    assert sum(module.weight for module in modules) == pytest.approx(1)
 
 
 def test_module_map_ignores_the_statistics():

@@ -98,7 +98,7 @@ class Detector:
         """
         from blemish.calibration import threshold
         from blemish.fitting import fit_modules
-        from blemish.scoring import image_score
+        from blemish.scoring import image_score, set_weights
         from blemish.training import find_recipe
         from blemish.weights import load_teacher
 
@@ -124,6 +124,7 @@ class Detector:
             workspace=self._run_folder(workspace, data),
             report=report,
         )
+        set_weights(self.modules_, score=self.score)
         reference_size = sorted(self.sizes)[len(self.sizes) // 2]
         good = {size: batch[held] for size, batch in pyramid.items()}
         scores = [image_score(reference) for reference in self._score(good, size=reference_size, score=self.score)]

@@ -74,6 +74,18 @@ def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str
     return (torch.log(whitened_map(whitened, module.variance) + TINY) - module.centre) / module.spread
 
 
+def set_weights(modules: Sequence[Module], *, score: str) -> None:
+    """Set the weights that need no labels; they sum to 1.
+
+    "paper": all equal, equation (4). "whitened": proportional to channels times the root of the size. Every whitened
+    channel has one say, so the deep levels, which see what a defect is, are not outvoted by the noise of shallow ones;
+    and larger sizes count for more, as small defects show nowhere else (docs/log.md).
+    """
+    shares = [1.0 if score == "paper" else len(module.mean) * module.size**0.5 for module in modules]
+    for module, share in zip(modules, shares, strict=True):
+        module.weight = share / sum(shares)
+
+
 def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str) -> Tensor:
     """Return the combined score maps of a batch of images at the reference size: (B, size, size), in [0, 1].
 
