@@ -1,4 +1,4 @@
-"""Run every `console` and `python` block of a Markdown file, in order, in one temporary folder; stop at the first that fails.
+"""Run the `console` and `python` blocks of a Markdown file in order, in one temporary folder, until one fails.
 
 A block behind the comment <!-- not run: REASON --> is skipped. Lines of a console block that begin with "$ " are
 commands; the others are what they print, and are not compared.

@@ -159,7 +159,8 @@ def test_the_threshold_is_the_highest_score_of_the_held_out_images(detector, bri
     paths = sorted((brick / "train" / "good").iterdir())
     hashes = dict(zip(fingerprints(paths), paths, strict=True))
     held = [hashes[digest] for digest in detector.header_.data.held_out]
-    assert max(prediction.score for prediction in detector.predict(held)) == pytest.approx(detector.threshold_, abs=1e-6)
+    highest = max(prediction.score for prediction in detector.predict(held))
+    assert highest == pytest.approx(detector.threshold_, abs=1e-6)
 
 
 def test_held_out_images_do_not_depend_on_order_or_names(short, good_arrays):
@@ -196,7 +197,7 @@ def test_an_interrupted_fit_continues_and_ends_with_the_same_model(short, good_a
     (folder,) = tmp_path.iterdir()
     assert len(list(folder.iterdir())) == killed_in - 1
     trained = []
-    resumed = Detector(**options).fit(good_arrays, workspace=tmp_path, report=lambda progress: trained.append(progress))
+    resumed = Detector(**options).fit(good_arrays, workspace=tmp_path, report=trained.append)
     assert {progress.index for progress in trained} == set(range(killed_in, 5))
     found = modules_of(resumed)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
@@ -215,7 +216,7 @@ def test_a_damaged_kept_module_is_named(short, good_arrays, tmp_path):
     Detector(**options).fit(good_arrays, workspace=tmp_path)
     (kept,) = tmp_path.glob("*/*.safetensors")
     kept.write_bytes(kept.read_bytes()[:-5])
-    with pytest.raises(InputError, match="64-2.safetensors: the kept module is damaged"):
+    with pytest.raises(InputError, match=r"64-2\.safetensors: the kept module is damaged"):
         Detector(**options).fit(good_arrays, workspace=tmp_path)
 
 
@@ -242,13 +243,12 @@ def test_the_paper_recipe_and_score_fit_too(good_arrays, monkeypatch):
     assert [module.weight for module in detector.header_.modules] == [1.0]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_other_teachers_fit_from_a_file_of_weights(short, good_arrays, tmp_path, name):
+def test_another_teacher_fits_from_a_file_of_weights(short, good_arrays, tmp_path):
     import timm
 
     torch.manual_seed(0)
-    torch.save(timm.create_model(name, pretrained=False).state_dict(), tmp_path / "weights.pth")
-    options = {"sizes": (64,), "levels": (2, 5), "teacher": name, "weights": tmp_path / "weights.pth"}
+    torch.save(timm.create_model("resnet18", pretrained=False).state_dict(), tmp_path / "weights.pth")
+    options = {"sizes": (64,), "levels": (2, 5), "teacher": "resnet18", "weights": tmp_path / "weights.pth"}
     detector = Detector(**options).fit(good_arrays)
     detector.save(tmp_path / "m.safetensors")
     loaded = Detector.load(tmp_path / "m.safetensors", weights=tmp_path / "weights.pth")

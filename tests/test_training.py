@@ -144,7 +144,7 @@ def test_an_epoch_sees_every_image_once():
     for _ in range(3):
         epoch = [next(batches).tolist() for _ in range(3)]
         assert [len(batch) for batch in epoch] == [4, 4, 2]
-        assert sorted(sum(epoch, [])) == list(range(10))
+        assert sorted(index for batch in epoch for index in batch) == list(range(10))
 
 
 @pytest.mark.parametrize(("level", "channels", "margin"), [(2, (16, 24), 2), (3, (24, 40), 3), (4, (40, 112), 9)])

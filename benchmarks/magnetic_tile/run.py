@@ -1,4 +1,4 @@
-"""Fit a category in MVTec AD layout with several seeds; score each size alone, the pyramid, and the paper's plain score.
+"""Fit a category in MVTec AD layout with several seeds; score each size alone and the pyramid, both ways.
 
 Prints Markdown rows and keeps everything in OUT: seedN.safetensors, seedN.json. A seed whose JSON exists is not run
 again. All figures are at 256 x 256, masks resized by nearest neighbour.
@@ -48,7 +48,7 @@ def module_maps(detector: Detector, samples: list, score: str) -> dict[tuple[int
     return {key: torch.cat(found) for key, found in maps.items()}
 
 
-def figures(detector: Detector, maps: dict, samples: list, masks: list, sizes: list[int], score: str) -> dict:
+def figures(detector: Detector, maps: dict, samples: list, masks: list, *, sizes: list[int], score: str) -> dict:
     """Return the metrics of the modules of those sizes alone, all defects and each type, at 256 x 256."""
     modules = [module for module in detector.modules_ if module.size in sizes]
     set_weights(modules, score=score)
@@ -80,7 +80,7 @@ def run(data: Path, out: Path, seed: int, scale: float) -> dict:
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "threads": torch.get_num_threads(),
         "machine": platform.processor() or platform.machine(),
-        "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "commit": subprocess.check_output(["git", "describe", "--always", "--dirty"], text=True).strip(),
         "torch": torch.__version__,
         "rows": {},
     }
@@ -91,7 +91,7 @@ def run(data: Path, out: Path, seed: int, scale: float) -> dict:
     for score in ("whitened", "paper"):
         maps = module_maps(detector, samples, score)
         for sizes in PARTS:
-            rows = figures(detector, maps, samples, masks, sizes, score)
+            rows = figures(detector, maps, samples, masks, sizes=sizes, score=score)
             name = f"{'/'.join(map(str, sizes))} {score}"
             record["rows"][name] = rows
             print(f"| {seed} | {name} | " + " | ".join(f"{rows['all'][key]:.4f}" for key in KEYS) + " |", flush=True)

@@ -1,6 +1,6 @@
 """Score the maps that run.py left, with blemish's metrics, in blemish's own environment.
 
-    python benchmarks/peers/score.py --data DATA --out OUT
+python benchmarks/peers/score.py --data DATA --out OUT
 """
 
 import argparse
@@ -38,7 +38,8 @@ def main() -> None:
         figures = [pixel["pixel_auroc"], pixel["aupro"], image["image_auroc"], pixel["pixel_ap"]]
         print(
             f"| {method} | {seed} | " + " | ".join(f"{value:.4f}" for value in figures) + f" | "
-            f"{record['fit_seconds']:.0f} | {1000 * record['predict_seconds_per_image']:.0f} | {record['peak_rss_mb']:.0f} |"
+            f"{record['fit_seconds']:.0f} | {1000 * record['predict_seconds_per_image']:.0f} | "
+            f"{record['peak_rss_mb']:.0f} |"
         )
 
 

@@ -39,7 +39,7 @@ def scaled_residual(teacher: Tensor, student: Tensor) -> Tensor:
 
     Not the paper's. A unit vector forgets how strong the feature was: where it is weak, its direction is mostly noise.
     """
-    length = torch.linalg.vector_norm(teacher.float(), dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(teacher.float(), dim=1, keepdim=True)
     return length * residual(teacher, student)
 
 
