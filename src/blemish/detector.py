@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
 LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
 SIZES = range(64, 1025, 32)
-LIBRARIES = ("numpy", "pillow", "safetensors", "timm", "torch")
 BATCH = 8
 
 
@@ -99,6 +97,7 @@ class Detector:
         from blemish.calibration import threshold
         from blemish.fitting import fit_modules
         from blemish.scoring import image_score, set_weights
+        from blemish.teacher import pick_device
         from blemish.training import find_recipe
         from blemish.weights import load_teacher
 
@@ -144,7 +143,7 @@ class Detector:
             score=self.score,
             calibration=modelfile.CalibrationPart(held_out=len(held), threshold=limit, false_alarm_rate=rate),
             data=data,
-            libraries=libraries(),
+            libraries=modelfile.libraries(),
         )
         return self
 
@@ -206,7 +205,7 @@ class Detector:
         import torch
 
         from blemish.scoring import Module
-        from blemish.teacher import ARCHITECTURES, empty_teacher, student_stage
+        from blemish.teacher import ARCHITECTURES, empty_teacher, pick_device, student_stage
         from blemish.weights import load_teacher
 
         header, tensors = modelfile.load(path)
@@ -261,7 +260,7 @@ class Detector:
         if workspace is None:
             return None
         run = [self.recipe, sorted(self.sizes), sorted(self.levels), self.seed, self.teacher, self._teacher.sha256,
-               str(self._teacher.mean.device), data.model_dump(), libraries()]  # fmt: skip
+               str(self._teacher.mean.device), data.model_dump(), modelfile.libraries()]  # fmt: skip
         folder = Path(workspace) / sha256(json.dumps(run).encode()).hexdigest()[:16]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -285,22 +284,6 @@ class Detector:
     def _check_fitted(self) -> None:
         if not hasattr(self, "header_"):
             raise InputError("this detector is not fitted yet: call fit, or Detector.load")
-
-
-def libraries() -> dict[str, str]:
-    """Return the versions of the libraries that a model's numbers depend on."""
-    return {library: version(library) for library in LIBRARIES}
-
-
-def pick_device(device: str) -> str:
-    """Return "cuda" or "cpu" for "auto", "cpu" or "cuda"; InputError for another word or a GPU that is not there."""
-    import torch
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device: {printable(device)} is not allowed, expected auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: no CUDA GPU is available here; use --device cpu (or auto)")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _state(modules: "Sequence[Module]", teacher: "Teacher | None") -> "dict[str, Tensor]":

@@ -11,6 +11,7 @@ import stat
 from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
+from importlib.metadata import version
 from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
@@ -98,6 +99,11 @@ class Header(_Part):
         if abs(total - 1) > 1e-6:
             raise ValueError(f"weights must sum to 1, got {total:.9g}")
         return modules
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of the libraries that a model's numbers depend on."""
+    return {library: version(library) for library in ("numpy", "pillow", "safetensors", "timm", "torch")}
 
 
 def save(path: str | os.PathLike[str], header: Header, tensors: Mapping[str, NDArray[np.float32]]) -> None:

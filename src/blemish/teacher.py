@@ -166,3 +166,12 @@ def state_fingerprint(state: dict[str, Tensor]) -> str:
             digest.update(f"{key} {tuple(value.shape)}\n".encode())
             digest.update(value.numpy().tobytes())
     return digest.hexdigest()
+
+
+def pick_device(device: str) -> str:
+    """Return "cuda" or "cpu" for "auto", "cpu" or "cuda"; InputError for another word or a GPU that is not there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device: {printable(device)} is not allowed, expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: no CUDA GPU is available here; use --device cpu (or auto)")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
