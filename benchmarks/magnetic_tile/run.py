@@ -30,7 +30,6 @@ from blemish.scoring import module_score, set_weights
 KEYS = ("pixel_auroc", "aupro", "image_auroc", "pixel_ap")
 FAST = training.RECIPES["fast"]
 SIZE = 256
-PARTS = ([128], [256], [384], [128, 256, 384])
 
 
 def module_maps(detector: Detector, samples: list, score: str) -> dict[tuple[int, int], Tensor]:
@@ -64,12 +63,12 @@ def figures(detector: Detector, maps: dict, samples: list, masks: list, *, sizes
     return rows
 
 
-def run(data: Path, out: Path, seed: int, scale: float) -> dict:
+def run(data: Path, out: Path, *, seed: int, sizes: list[int], scale: float) -> dict:
     """Fit with one seed and evaluate every part of the model."""
     training.RECIPES["fast"] = dataclasses.replace(
         FAST, steps=round(FAST.steps * scale), warm_steps=round(FAST.warm_steps * scale)
     )
-    detector = Detector(seed=seed)
+    detector = Detector(sizes=sizes, seed=seed)
     started, cpu = time.monotonic(), time.process_time()
     detector.fit(good_images(data), workspace=out / f"seed{seed}.partial")
     record = {
@@ -90,9 +89,9 @@ def run(data: Path, out: Path, seed: int, scale: float) -> dict:
     masks = [resize_mask(read_mask(one.mask_path), SIZE, SIZE) if one.mask_path else blank for one in samples]
     for score in ("whitened", "paper"):
         maps = module_maps(detector, samples, score)
-        for sizes in PARTS:
-            rows = figures(detector, maps, samples, masks, sizes=sizes, score=score)
-            name = f"{'/'.join(map(str, sizes))} {score}"
+        for part in [*([size] for size in sizes), sizes]:
+            rows = figures(detector, maps, samples, masks, sizes=part, score=score)
+            name = f"{'/'.join(map(str, part))} {score}"
             record["rows"][name] = rows
             print(f"| {seed} | {name} | " + " | ".join(f"{rows['all'][key]:.4f}" for key in KEYS) + " |", flush=True)
     return record
@@ -104,6 +103,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--sizes", default="128,256,384")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of the fast recipe")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,8 @@ def main() -> None:
     for seed in map(int, options.seeds.split(",")):
         path = options.out / f"seed{seed}.json"
         if not path.exists():
-            record = run(options.data, options.out, seed, options.scale)
+            sizes = [int(size) for size in options.sizes.split(",")]
+            record = run(options.data, options.out, seed=seed, sizes=sizes, scale=options.scale)
             path.write_text(json.dumps(record, indent=1))
             print(f"seed {seed}: fitted in {record['fit_seconds']} s, peak memory {record['peak_rss_mb']} MB")
 
