@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from safetensors import safe_open
 
 import blemish
@@ -78,8 +78,8 @@ def test_a_defect_lies_where_it_was_painted_whatever_the_aspect(detector, brick)
     picture = Image.open(sample.path).resize((384, 192))
     mask = np.asarray(Image.open(sample.mask_path).resize((384, 192), Image.Resampling.NEAREST)) > 0
     (score_map,) = detector.score_maps(np.array(picture))
-    grown = np.asarray(Image.fromarray(mask).resize((48, 24), Image.Resampling.BOX).resize((384, 192))) > 0
-    assert (mask | grown)[np.unravel_index(score_map.argmax(), score_map.shape)]
+    grown = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(9))
+    assert np.asarray(grown)[np.unravel_index(score_map.argmax(), score_map.shape)]
 
 
 def test_files_folders_and_arrays_give_the_same_maps(detector, brick):
@@ -138,6 +138,48 @@ def test_another_teacher_than_the_models_is_refused(model, tmp_path):
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(ModelFileError, match="teacher hash differs"):
         Detector.load(model, weights=tmp_path / "other.pth")
+
+
+def test_a_folder_in_the_layout_of_mvtec_stands_for_its_good_images(short, brick):
+    options = {"sizes": (64,), "levels": (2,)}
+    whole = Detector(**options).fit(brick).header_.data
+    good = Detector(**options).fit(brick / "train" / "good").header_.data
+    assert whole == good
+
+
+def test_an_empty_folder_is_named(detector, tmp_path):
+    with pytest.raises(InputError, match="no images found in "):
+        detector.predict(tmp_path)
+
+
+def test_copies_of_an_image_are_no_further_evidence(short, good_arrays):
+    header = Detector(sizes=(64,), levels=(2,)).fit(good_arrays * 5).header_
+    assert header.calibration.held_out == len(header.data.held_out) == 2
+    assert header.calibration.false_alarm_rate == pytest.approx(1 / 3)
+
+
+def test_a_refit_that_fails_leaves_the_old_detector(short, good_arrays):
+    detector = Detector(sizes=(64,), levels=(2,)).fit(good_arrays)
+    before, header = modules_of(detector), detector.header_
+    detector.seed = 5
+
+    def kill(progress):
+        raise Stop
+
+    with pytest.raises(Stop):
+        detector.fit(good_arrays, report=kill)
+    after = modules_of(detector)
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert detector.header_ is header
+
+
+def test_few_images_and_a_deep_level_still_tell_black_from_good(short, good_arrays):
+    """Eight images leave the covariance of 320 channels all but unknown: distances are huge, yet keep their order."""
+    detector = Detector(sizes=(64,), levels=(5,)).fit(good_arrays[:8])
+    assert 0 < detector.threshold_ < 1
+    black, good = detector.predict([np.zeros((64, 64), np.uint8), good_arrays[9]])
+    assert black.verdict == "NG"
+    assert black.score > good.score
 
 
 def test_header_says_what_was_done(detector, brick):
@@ -266,6 +308,7 @@ def test_another_teacher_fits_from_a_file_of_weights(short, good_arrays, tmp_pat
         ({"recipe": "slow"}, "recipe slow is not known"),
         ({"score": "best"}, "score: best is not allowed, expected whitened or paper"),
         ({"seed": -1}, "seed: -1 is not allowed"),
+        ({"seed": 1 << 32}, "seed: 4294967296 is not allowed"),
         ({"teacher": "vgg"}, "teacher vgg is not known"),
         ({"device": "tpu"}, "device: tpu is not allowed, expected auto, cpu or cuda"),
     ],

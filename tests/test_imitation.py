@@ -55,6 +55,13 @@ def test_loss_is_the_mean_over_positions_and_images(pair):
     assert imitation_loss(*pair).item() == pytest.approx(slow_squared_distance(*pair).mean().item(), abs=1e-6)
 
 
+def test_positions_that_do_not_count_are_left_out_of_the_loss(pair):
+    valid = torch.tensor([[[1.0, 0, 1, 0], [0, 0, 0, 1], [1, 1, 0, 0]]])
+    expected = slow_squared_distance(*pair)[:, valid[0] == 1].mean().item()
+    assert imitation_loss(*pair, valid=valid).item() == pytest.approx(expected, abs=1e-6)
+    assert imitation_loss(*pair, valid=torch.ones(1, 3, 4)).item() == pytest.approx(imitation_loss(*pair).item())
+
+
 def test_loss_and_score_come_from_one_distance(pair):
     """Higher is more anomalous: the map is a quarter of the distance that training makes small."""
     assert torch.equal(module_map(*pair), 0.25 * residual(*pair).square().sum(dim=1))

@@ -6,7 +6,17 @@ import torch
 
 from blemish.calibration import FALSE_ALARM_RATE, fit_statistics, threshold, whitener
 from blemish.imitation import module_map, resample, residual, scaled_residual
-from blemish.scoring import OFFSET, Module, image_score, module_score, score_maps, set_weights, whiten, whitened_map
+from blemish.scoring import (
+    OFFSET,
+    Module,
+    image_score,
+    module_score,
+    score_maps,
+    set_weights,
+    squash,
+    whiten,
+    whitened_map,
+)
 from blemish.teacher import student_stage
 from blemish.weights import load_teacher
 
@@ -63,6 +73,21 @@ def test_whitened_map_is_a_mahalanobis_distance():
 
 def test_whitener_of_residuals_that_never_vary_is_finite():
     assert bool(whitener(torch.zeros(3, 3, dtype=torch.float64)).isfinite().all())
+
+
+def test_a_dead_channel_cannot_rule_the_score(teacher, images):
+    ((_, _, targets),) = teacher.features(images[64], [3])
+    module = Module(torch.nn.Identity(), size=64, level=3, channels=40, weight=1.0)
+    targets = targets.clone()
+    targets[:, 7] = 0
+    student = targets + torch.randn(targets.shape, generator=torch.Generator().manual_seed(0))
+    student[:, 7] = 0
+    fit_statistics(module, student, targets)
+    changed = student.clone()
+    changed[:, 7] = 0.01
+    with torch.no_grad():
+        before, after = (module_score(module, targets, given, score="whitened") for given in (student, changed))
+    assert (after - before).abs().max() < 1
 
 
 def test_statistics_are_those_of_a_slow_version(teacher, images):
@@ -124,7 +149,8 @@ def test_whitened_score_is_a_rising_function_of_the_mean_of_logarithms(teacher, 
             whiten(scaled_residual(feature, module.student(previous)), module.mean, module.whitener), module.variance
         )
         found = score_maps(teacher, [module], images, size=8, score="whitened")
-    expected = 1 / (1 + torch.exp(OFFSET - (torch.log(distance + 1e-6) - 0.3) / 2.0))
+    above = (torch.log(distance + 1e-6) - 0.3) / 2.0 - OFFSET
+    expected = 0.5 + 0.5 * above / (1 + above.abs())
     assert torch.allclose(found, expected, atol=1e-5)
 
 
@@ -160,6 +186,13 @@ def test_module_map_ignores_the_statistics():
     module = made_module(64, 3, weight=1.0, channels=40)
     teacher, student = torch.rand(1, 40, 8, 8), torch.rand(1, 40, 8, 8)
     assert torch.equal(module_score(module, teacher, student, score="paper"), module_map(teacher, student))
+
+
+def test_squashed_values_keep_their_order_far_above_good():
+    values = torch.tensor([-50.0, -5.0, 0.0, 1.0, 30.0, 31.0, 200.0, 201.0])
+    found = squash(values)
+    assert bool((found.diff() > 0).all())
+    assert 0 < found[0] < found[2] == 0.5 < found[-1] < 1
 
 
 def test_image_score_is_the_maximum():

@@ -11,6 +11,7 @@ from blemish.imitation import scaled_residual
 from blemish.scoring import TINY, Module, whiten, whitened_map
 
 RIDGE = 1e-3  # share of the mean variance added to each, so that a channel that never varies cannot rule the score
+LEAST_VARIANCE = 0.1
 POSITION = 0.5  # how far the variance at a position counts against the variance at all positions
 FALSE_ALARM_RATE = 0.01  # what is aimed at; few good images support only a higher rate
 BATCH = 8
@@ -34,7 +35,8 @@ def fit_statistics(module: Module, inputs: Tensor, targets: Tensor) -> None:
     for residuals in _residuals(module, inputs, targets):
         squares += whiten(residuals, module.mean, module.whitener).square().sum(dim=0)
     there = F.pad((squares / len(inputs))[None], (1, 1, 1, 1), mode="replicate")
-    there = F.avg_pool2d(there, kernel_size=3, stride=1)[0]
+    # A channel that hardly varies has been whitened to less than 1 by the ridge; dividing must not undo that.
+    there = F.avg_pool2d(there, kernel_size=3, stride=1)[0].clamp(min=LEAST_VARIANCE)
     module.variance.copy_(torch.lerp(there.mean(dim=(1, 2), keepdim=True).expand_as(there), there, POSITION))
     logs = [
         torch.log(whitened_map(whiten(residuals, module.mean, module.whitener), module.variance) + TINY)

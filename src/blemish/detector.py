@@ -56,11 +56,12 @@ class Detector:
     checks them.
 
     Fitted: modules_ (trained modules), threshold_ (an image score above it means NG), header_ (all that the model
-    file says about itself).
+    file says about itself), run_folder_ (where the workspace keeps the modules of this fit, if there is one).
     """
 
     modules_: "list[Module]"
     header_: modelfile.Header
+    run_folder_: Path | None = None
     _teacher: "Teacher"
 
     def __init__(
@@ -94,6 +95,8 @@ class Detector:
         the caller removes it. report: called with a `Progress` as training goes on. Raises InputError for an argument
         or an image that cannot be used, StorageError if the workspace cannot be written.
         """
+        import torch
+
         from blemish.calibration import threshold
         from blemish.fitting import fit_modules
         from blemish.scoring import image_score, set_weights
@@ -102,41 +105,37 @@ class Detector:
         from blemish.weights import load_teacher
 
         self._check()
-        recipe = find_recipe(self.recipe)
-        given = sources(images)
+        recipe, device = find_recipe(self.recipe), pick_device(self.device)
+        teacher = load_teacher(self.teacher, self.weights).to(device).to(memory_format=torch.channels_last)
+        given = sources(images, good=True)
         hashes = content_hashes(given)
         held = hold_out(hashes, share=HELD_OUT, least=LEAST_HELD_OUT)
         train = sorted(set(range(len(given))) - set(held))
         if len(train) < LEAST_TRAIN:
             raise InputError(f"need >= {LEAST_TRAIN + LEAST_HELD_OUT} images of good parts, found {len(given)}")
+        held = [index for index in held if hashes.index(hashes[index]) == index]  # a copy is no further evidence
         pyramid = read_pyramid(given, self.sizes)
+        good = {size: batch[held] for size, batch in pyramid.items()}
+        pyramid = {size: pyramid.pop(size)[train] for size in self.sizes}  # never two copies of all sizes
         data = modelfile.DataPart(
             train=sorted(hashes[index] for index in train), held_out=sorted(hashes[index] for index in held)
         )
-        self._teacher = load_teacher(self.teacher, self.weights).to(pick_device(self.device))
-        self.modules_ = fit_modules(
-            self._teacher,
-            {size: batch[train] for size, batch in pyramid.items()},
-            levels=self.levels,
-            recipe=recipe,
-            seed=self.seed,
-            workspace=self._run_folder(workspace, data),
-            report=report,
+        folder = self.run_folder_ = self._run_folder(Path(workspace), data, teacher) if workspace is not None else None
+        modules = fit_modules(
+            teacher, pyramid, levels=self.levels, recipe=recipe, seed=self.seed, workspace=folder, report=report
         )
-        set_weights(self.modules_, score=self.score)
+        set_weights(modules, score=self.score)
         reference_size = sorted(self.sizes)[len(self.sizes) // 2]
-        good = {size: batch[held] for size, batch in pyramid.items()}
-        scores = [image_score(reference) for reference in self._score(good, size=reference_size, score=self.score)]
-        limit, rate = threshold(scores)
-        self.header_ = modelfile.Header(
+        maps = _score(teacher, modules, good, size=reference_size, score=self.score)
+        limit, rate = threshold([image_score(reference) for reference in maps])
+        header = modelfile.Header(
             blemish=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            teacher=modelfile.TeacherPart(name=self.teacher, sha256=self._teacher.sha256, embedded=False),
+            teacher=modelfile.TeacherPart(name=self.teacher, sha256=teacher.sha256, embedded=False),
             sizes=sorted(self.sizes),
             reference_size=reference_size,
             modules=[
-                modelfile.ModulePart(size=module.size, level=module.level, weight=module.weight)
-                for module in self.modules_
+                modelfile.ModulePart(size=module.size, level=module.level, weight=module.weight) for module in modules
             ],
             recipe=asdict(recipe),
             seed=self.seed,
@@ -145,6 +144,7 @@ class Detector:
             data=data,
             libraries=modelfile.libraries(),
         )
+        self._teacher, self.modules_, self.header_ = teacher, modules, header  # all at once, or the old ones stay
         return self
 
     def score_maps(self, images: Images) -> list[NDArray[np.float32]]:
@@ -179,7 +179,7 @@ class Detector:
         for start in range(0, len(given), BATCH):
             batch = given[start : start + BATCH]
             loaded = [load(source) for source in batch]
-            maps = self._score(stack(loaded, self.header_.sizes), size=size, score=score)
+            maps = _score(self._teacher, self.modules_, stack(loaded, self.header_.sizes), size=size, score=score)
             yield from zip(batch, loaded, maps, strict=True)
 
     def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False) -> None:
@@ -230,7 +230,7 @@ class Detector:
                 f"the weights found for {name} are {teacher.sha256[:12]}..."
             )
         detector = cls(sizes=header.sizes, levels=levels, teacher=name, weights=weights, device=device,
-                       recipe=str(header.recipe["name"]), score=header.score, seed=header.seed)  # fmt: skip
+                       recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed)  # fmt: skip
         place = pick_device(device)
         detector._teacher = teacher.to(place).to(memory_format=torch.channels_last)
         detector.modules_ = [module.to(place).to(memory_format=torch.channels_last) for module in modules]
@@ -243,31 +243,20 @@ class Detector:
         self._check_fitted()
         return self.header_.calibration.threshold
 
-    def _score(self, pyramid: "Pyramid", *, size: int, score: str) -> NDArray[np.float32]:
+    def _run_folder(self, workspace: Path, data: modelfile.DataPart, teacher: "Teacher") -> Path:
+        """Return the workspace's folder of this very run: a run that differs in anything has another one."""
         import torch
 
-        from blemish.scoring import score_maps
+        from blemish.training import find_recipe
 
-        device, maps = self._teacher.mean.device, []
-        with torch.inference_mode():
-            for start in range(0, len(next(iter(pyramid.values()))), BATCH):
-                batch = {side: images[start : start + BATCH].to(device) for side, images in pyramid.items()}
-                maps.append(score_maps(self._teacher, self.modules_, batch, size=size, score=score).cpu().numpy())
-        return np.concatenate(maps)
-
-    def _run_folder(self, workspace: str | os.PathLike[str] | None, data: modelfile.DataPart) -> Path | None:
-        """Return the workspace's folder of this very run: a run that differs in anything has another one."""
-        if workspace is None:
-            return None
-        run = [self.recipe, sorted(self.sizes), sorted(self.levels), self.seed, self.teacher, self._teacher.sha256,
-               str(self._teacher.mean.device), data.model_dump(), modelfile.libraries()]  # fmt: skip
-        folder = Path(workspace) / sha256(json.dumps(run).encode()).hexdigest()[:16]
+        run = [__version__, modelfile.libraries(), asdict(find_recipe(self.recipe)), sorted(self.sizes),
+               sorted(self.levels), self.seed, self.teacher, teacher.sha256, str(teacher.mean.device),
+               torch.get_num_threads(), data.model_dump()]  # fmt: skip
+        folder = workspace / sha256(json.dumps(run).encode()).hexdigest()[:16]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(
-                f"{printable(folder)}: cannot be made: {(error.strerror or str(error)).lower()}"
-            ) from error
+            raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error
         return folder
 
     def _check(self) -> None:
@@ -278,12 +267,27 @@ class Detector:
                 raise InputError(f"{key}: {list(values)} is not allowed, expected one or more different {rule}")
         if self.score not in ("whitened", "paper"):
             raise InputError(f"score: {self.score} is not allowed, expected whitened or paper")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed: {self.seed} is not allowed, expected a whole number from 0")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 32:
+            raise InputError(f"seed: {self.seed} is not allowed, expected a whole number from 0 to 4294967295")
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "header_"):
             raise InputError("this detector is not fitted yet: call fit, or Detector.load")
+
+
+def _score(
+    teacher: "Teacher", modules: "Sequence[Module]", pyramid: "Pyramid", *, size: int, score: str
+) -> NDArray[np.float32]:
+    import torch
+
+    from blemish.scoring import score_maps
+
+    device, maps = teacher.mean.device, []
+    with torch.inference_mode():
+        for start in range(0, len(next(iter(pyramid.values()))), BATCH):
+            batch = {side: images[start : start + BATCH].to(device) for side, images in pyramid.items()}
+            maps.append(score_maps(teacher, modules, batch, size=size, score=score).cpu().numpy())
+    return np.concatenate(maps)
 
 
 def _state(modules: "Sequence[Module]", teacher: "Teacher | None") -> "dict[str, Tensor]":

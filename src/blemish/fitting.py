@@ -1,8 +1,7 @@
 """Trains the modules of a pyramid one after the other; what is trained survives an interruption."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -15,10 +14,10 @@ from blemish.errors import InputError, StorageError, printable
 from blemish.files import write_atomically
 from blemish.scoring import Module, Pyramid
 from blemish.teacher import Teacher, student_stage
-from blemish.training import Recipe, autocasts, count_steps, train_module
+from blemish.training import Recipe, autocasts, batch_size, count_steps, train_module
 from blemish.training import Report as StepReport
 
-RAM_FOR_FEATURES = 1 << 31  # bytes; the features of a module that need more are kept in a temporary file
+RAM_FOR_FEATURES = 1 << 30  # bytes; larger features are kept in a temporary file
 FEATURE_BATCH = 16
 
 
@@ -75,11 +74,11 @@ def fit_modules(
             if warm:
                 student.load_state_dict(smaller[-1].state_dict())
             try:
-                with cached_features(
+                x, y = cached_features(
                     teacher, pyramid[size], level, bfloat16=autocasts(recipe, teacher.mean.device.type)
-                ) as (x, y):
-                    train_module(student, x, y, recipe=recipe, seed=own_seed, warm=warm, report=clock.report)
-                    fit_statistics(module, x, y)
+                )
+                train_module(student, x, y, recipe=recipe, seed=own_seed, warm=warm, report=clock.report)
+                fit_statistics(module, x, y)
             except InputError as error:
                 raise InputError(f"module {size}/{level}: {error}") from error
             if kept:
@@ -94,46 +93,41 @@ def module_seed(seed: int, size: int, level: int) -> int:
     return seed * 1_000_000 + size * 10 + level
 
 
-@contextmanager
-def cached_features(teacher: Teacher, images: Tensor, level: int, *, bfloat16: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def cached_features(teacher: Teacher, images: Tensor, level: int, *, bfloat16: bool) -> tuple[Tensor, Tensor]:
     """Compute the teacher's features f^{l-1} and f^l of all images once: the teacher is frozen, nothing augmented.
 
-    They are held in memory, or in a temporary file where they need more than RAM_FOR_FEATURES.
+    Each of the two is held in memory, or in a temporary file where it needs more than RAM_FOR_FEATURES. Raises
+    StorageError if there is no room for that.
     """
     kind = torch.bfloat16 if bfloat16 else torch.float32
     device = teacher.mean.device.type
-    files: list[Path] = []
     cache: list[Tensor] = []
-    try:
-        for start in range(0, len(images), FEATURE_BATCH):
-            batch = images[start : start + FEATURE_BATCH].to(device, memory_format=torch.channels_last)
-            with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bfloat16):
-                ((_, *both),) = teacher.features(batch, [level])
-            cache = cache or [_allocate((len(images), *part.shape[1:]), kind, files) for part in both]
-            for whole, part in zip(cache, both, strict=True):
-                whole[start : start + len(batch)] = part.to("cpu", kind)
-        yield cache[0], cache[1]
-    finally:
-        for file in files:
-            file.unlink(missing_ok=True)
+    for start in range(0, len(images), FEATURE_BATCH):
+        batch = images[start : start + FEATURE_BATCH].to(device, memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            ((_, *both),) = teacher.features(batch, [level])
+        cache = cache or [_allocate((len(images), *part.shape[1:]), kind) for part in both]
+        for whole, part in zip(cache, both, strict=True):
+            whole[start : start + len(batch)] = part.to("cpu", kind)
+    return cache[0], cache[1]
 
 
-def _allocate(shape: tuple[int, ...], kind: torch.dtype, files: list[Path]) -> Tensor:
+def _allocate(shape: tuple[int, ...], kind: torch.dtype) -> Tensor:
     size = torch.Size(shape).numel()
-    if size * kind.itemsize <= RAM_FOR_FEATURES // 2:
-        return torch.empty(shape, dtype=kind, pin_memory=torch.cuda.is_available())
+    needed = size * kind.itemsize
+    if needed <= RAM_FOR_FEATURES:
+        return torch.empty(shape, dtype=kind)
     try:
-        with NamedTemporaryFile(prefix="blemish-features-", delete=False) as file:
-            files.append(Path(file.name))
+        # The file has no name any more once it is mapped: whatever happens to this process, it takes its room along.
+        with NamedTemporaryFile(prefix="blemish-features-") as file:
             # Written, not only reserved: on a full disk a write to a mapped page would kill the process.
             zeros = bytes(1 << 24)
-            for start in range(0, size * kind.itemsize, len(zeros)):
-                file.write(zeros[: size * kind.itemsize - start])
+            for start in range(0, needed, len(zeros)):
+                file.write(zeros[: needed - start])
+            file.flush()
+            return torch.from_file(file.name, shared=True, size=size, dtype=kind).reshape(shape)
     except OSError as error:
-        raise StorageError(
-            f"features need {size * kind.itemsize} bytes of temporary files: {error.strerror}"
-        ) from error
-    return torch.from_file(str(files[-1]), shared=True, size=size, dtype=kind).reshape(shape)
+        raise StorageError(f"features need {needed} bytes of temporary files: {error.strerror}") from error
 
 
 class _Clock:
@@ -167,13 +161,16 @@ class _Clock:
 
 
 def _cost(teacher: Teacher, pyramid: Pyramid, name: tuple[int, int], recipe: Recipe) -> float:
-    """Return the relative cost of training a module: steps x positions x parameters."""
+    """Return the relative cost of training a module: steps x images x positions x parameters."""
     size, level = name
     warm = recipe.warm_steps is not None and size > min(pyramid)
     side = size >> level
-    seen = min(side, recipe.crop + 4) if recipe.crop and level < 4 else side
+    crop = recipe.crop if level < 4 else None  # what receptive fields usually allow; it is only an estimate
+    seen = min(side, crop + 4) if crop else side
+    images = batch_size(recipe, side, crop=crop, margin=2)
     parameters = sum(parameter.numel() for parameter in teacher.stages[level - 1].parameters())
-    return float(count_steps(recipe, len(pyramid[size]), warm=warm) * seen * seen * parameters)
+    # Measured: deep levels take less time than their parameters say, shallow ones move more data than they compute.
+    return float(count_steps(recipe, len(pyramid[size]), warm=warm) * images * seen * seen * parameters**0.75)
 
 
 def _keep(module: nn.Module, path: Path) -> None:

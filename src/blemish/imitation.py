@@ -24,9 +24,15 @@ def squared_distance(teacher: Tensor, student: Tensor) -> Tensor:
     return residual(teacher, student).square().sum(dim=1)
 
 
-def imitation_loss(teacher: Tensor, student: Tensor) -> Tensor:
-    """Return the loss of one module, equation (1): the mean squared distance over positions and images; a scalar."""
-    return squared_distance(teacher, student).mean()
+def imitation_loss(teacher: Tensor, student: Tensor, *, valid: Tensor | None = None) -> Tensor:
+    """Return the loss of one module, equation (1): the mean squared distance over positions and images; a scalar.
+
+    valid: (B or 1, h, w), 1 where a position counts and 0 where not; default: all count.
+    """
+    distance = squared_distance(teacher, student)
+    if valid is None:
+        return distance.mean()
+    return (distance * valid).sum() / valid.expand_as(distance).sum()
 
 
 def module_map(teacher: Tensor, student: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ _PICKLES = (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))  # zi
 Tensors = dict[str, NDArray[np.float32]]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 UtcTime = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?(Z|\+00:00)$")]
-Positive = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(ge=64, le=1024, multiple_of=32)]
 Setting = bool | int | float | str | None | list[bool | int | float | str | None]
 
 
@@ -50,8 +50,8 @@ class TeacherPart(_Part):
 class ModulePart(_Part):
     """One kept module and its share of the combined score map."""
 
-    size: Positive
-    level: int = Field(ge=2)
+    size: Side
+    level: int = Field(ge=2, le=5)
     weight: float = Field(ge=0)
 
 
@@ -59,7 +59,7 @@ class CalibrationPart(_Part):
     """The threshold taken from held_out good images, and the share of good images it may call defective."""
 
     held_out: int = Field(ge=0)
-    threshold: float = Field(ge=0)
+    threshold: float = Field(gt=0)
     false_alarm_rate: float = Field(gt=0, le=1)
 
 
@@ -77,8 +77,8 @@ class Header(_Part):
     blemish: str
     created: UtcTime
     teacher: TeacherPart
-    sizes: list[Positive] = Field(min_length=1)
-    reference_size: Positive
+    sizes: list[Side] = Field(min_length=1)
+    reference_size: Side
     modules: list[ModulePart] = Field(min_length=1)
     recipe: dict[str, Setting]
     seed: int

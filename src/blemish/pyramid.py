@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.datasets import array_fingerprint, find_images, fingerprints
+from blemish.datasets import SUFFIXES, array_fingerprint, find_images, fingerprints, good_images
 from blemish.errors import InputError, printable
 from blemish.images import as_image, read_image, resize
 
@@ -19,10 +19,11 @@ Source = Path | NDArray[Any]
 Images = str | os.PathLike[str] | NDArray[Any] | Iterable[str | os.PathLike[str] | NDArray[Any]]
 
 
-def sources(images: Images) -> list[Source]:
+def sources(images: Images, *, good: bool = False) -> list[Source]:
     """Return one path or array per image: a folder stands for all images in it; arrays are (H, W) to (H, W, 4).
 
-    Raises InputError for a path that does not exist and for anything that is neither path nor array.
+    good: a folder stands for the good images to learn from, as `good_images` finds them. Raises InputError for a
+    folder without images, as `good_images` does, and for anything that is neither path nor array.
     """
     given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
     found: list[Source] = []
@@ -31,9 +32,16 @@ def sources(images: Images) -> list[Source]:
             found.append(item)
         elif isinstance(item, str | os.PathLike):
             path = Path(item)
-            found.extend(find_images(path) if path.is_dir() else [path])
+            found.extend(_images(path, good=good) if os.path.isdir(path) else [path])
         else:
             raise InputError(f"images: {type(item).__name__} is not allowed, expected paths and numpy arrays")
+    return found
+
+
+def _images(folder: Path, *, good: bool) -> list[Path]:
+    found = good_images(folder) if good else find_images(folder)
+    if not found:
+        raise InputError(f"no images found in {printable(folder)} (allowed: {' '.join(SUFFIXES)})")
     return found
 
 

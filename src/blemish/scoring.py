@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from blemish.imitation import combine, module_map, scaled_residual
 from blemish.teacher import Teacher
 
-OFFSET = 3.0  # deviations above good that score 0.5; it moves the scale of whitened scores, never their order
+OFFSET = 5.0  # deviations above good that score 0.5; it moves the scale of whitened scores, never their order
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
 
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
@@ -99,7 +99,15 @@ def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, 
             maps.append(module_score(module, feature, module.student(previous), score=score))
             weights.append(module.weight)
     combined = combine(maps, weights, size=size)
-    return combined if score == "paper" else torch.sigmoid(combined - OFFSET)
+    return combined if score == "paper" else squash(combined - OFFSET)
+
+
+def squash(values: Tensor) -> Tensor:
+    """Return any real numbers in (0, 1), in the same order: 0.5 at 0.
+
+    It is a soft sign, not a sigmoid: that is exactly 1 in float32 from 17 on, and what is all 1 has no order.
+    """
+    return 0.5 + 0.5 * values / (1 + values.abs())
 
 
 def image_score(score_map: NDArray[np.float32]) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from blemish.errors import InputError
-from blemish.imitation import squared_distance
+from blemish.imitation import imitation_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ RECIPES = {
         autocast=True,
     ),
 }
+PROBE = 32  # side of the window that `crop_margin` tries out
 
 Report = Callable[[int, int, float, float], None]  # step, steps, loss, images per second
 
@@ -79,19 +80,20 @@ def train_module(
     steps = count_steps(recipe, len(inputs), warm=warm)
     optimiser = make_optimiser(recipe, student)
     margin = crop_margin(student, inputs, targets) if recipe.crop else 0
-    batches = sample_batches(len(inputs), batch_size(recipe, targets.shape[-1], margin), random)
+    crop = recipe.crop if margin < PROBE // 2 else None
+    batches = sample_batches(len(inputs), batch_size(recipe, targets.shape[-1], crop=crop, margin=margin), random)
     started, seen, losses = time.monotonic(), 0, 0.0
     for step in range(1, steps + 1):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step, steps, warm=warm)
         picked = next(batches)
-        x, y, valid = pick(inputs, targets, picked, crop=recipe.crop, margin=margin, random=random)
+        x, y, valid = pick(inputs, targets, picked, crop=crop, margin=margin, random=random)
+        if device == "cuda":
+            x, y = x.pin_memory(), y.pin_memory()
         x = x.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device, torch.bfloat16, enabled=autocasts(recipe, device)):
             feature = student(x)
-        distance = squared_distance(y.to(device, non_blocking=True), feature)
-        valid = valid.to(device)
-        loss = (distance * valid).sum() / valid.expand_as(distance).sum()
+        loss = imitation_loss(y.to(device, non_blocking=True), feature, valid=valid.to(device))
         if not math.isfinite(loss_value := loss.item()):
             raise InputError(
                 f"the loss is not finite at step {step} of {steps}: learning rate too high, or bad features"
@@ -103,6 +105,9 @@ def train_module(
         losses = loss_value if step == 1 else 0.98 * losses + 0.02 * loss_value
         if report and (step % 20 == 0 or step == steps):
             report(step, steps, losses, seen / (time.monotonic() - started))
+    for name, tensor in student.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise InputError(f"{name} is not finite after step {steps}: rate too high, or features not finite")
     return student.requires_grad_(False).eval()
 
 
@@ -120,7 +125,7 @@ def count_steps(recipe: Recipe, images: int, *, warm: bool) -> int:
     return steps
 
 
-def batch_size(recipe: Recipe, side: int, margin: int) -> int:
+def batch_size(recipe: Recipe, side: int, *, crop: int | None, margin: int) -> int:
     """Return the number of images in a batch for a target feature of that side.
 
     Large maps need fewer images for a gradient as good, and a batch that leaves the processor's cache costs more than
@@ -128,7 +133,7 @@ def batch_size(recipe: Recipe, side: int, margin: int) -> int:
     """
     if recipe.positions is None:
         return recipe.batch_size
-    seen = min(side, (recipe.crop or side) + 2 * margin)
+    seen = min(side, (crop or side) + 2 * margin)
     return min(recipe.batch_size, max(4, recipe.positions // seen**2))
 
 
@@ -189,21 +194,20 @@ def pick(
 
 
 def crop_margin(student: nn.Module, inputs: Tensor, targets: Tensor) -> int:
-    """Return how many positions from a crop's border see the padding there, by trying it out; 16 stands for all.
+    """Return how many positions from a crop's border see the padding there, by trying it out; PROBE / 2 stands for all.
 
     The features give the numbers of channels and the stride.
     """
     stride = inputs.shape[-1] // targets.shape[-1]
-    probe = 32
     random = torch.Generator().manual_seed(0)
     device = next(student.parameters()).device
-    whole = torch.rand((1, inputs.shape[1], 3 * probe * stride, 3 * probe * stride), generator=random).to(device)
-    part = whole[:, :, probe * stride : 2 * probe * stride, probe * stride : 2 * probe * stride]
+    whole = torch.rand((1, inputs.shape[1], 3 * PROBE * stride, 3 * PROBE * stride), generator=random).to(device)
+    part = whole[:, :, PROBE * stride : 2 * PROBE * stride, PROBE * stride : 2 * PROBE * stride]
     student.eval()
     with torch.inference_mode():
-        difference = student(whole)[:, :, probe : 2 * probe, probe : 2 * probe] - student(part)
+        difference = student(whole)[:, :, PROBE : 2 * PROBE, PROBE : 2 * PROBE] - student(part)
     student.train()
     # The middle row is far from the upper and lower border, so it shows the effect of the left and right ones alone.
-    row = difference[0, :, probe // 2].abs().amax(dim=0)
+    row = difference[0, :, PROBE // 2].abs().amax(dim=0)
     wrong = (row > 1e-4 * difference.abs().max()).nonzero()[:, 0].tolist()
-    return max((min(position + 1, probe - position) for position in wrong), default=0)
+    return max((min(position + 1, PROBE - position) for position in wrong), default=0)

@@ -66,7 +66,7 @@ def find_weights(name: str) -> Path | None:
         folder = Path(str(package.origin)).parent / "models"
         return next(iter(sorted(folder.glob("efficientnet-lite0-*.pth"))), None)
     path = fetched_path(name)
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None
 
 
 def fetched_path(name: str) -> Path:
@@ -125,7 +125,7 @@ def _read_state(path: Path) -> "dict[str, Tensor]":
     from safetensors.torch import load_file
 
     name = printable(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{name}: no such file; expected the teacher's weights (.safetensors or .pth)")
     try:
         if path.suffix == ".safetensors":

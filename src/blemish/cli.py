@@ -1,0 +1,254 @@
+"""The command line: one thin function per command. Results go to stdout, progress and errors to stderr.
+
+Exit codes: 0; 2 for a bad input or option; 3 for a bad model file; 4 for a file that cannot be written; 130 for Ctrl-C.
+Nothing heavy is imported before a command runs.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from blemish.errors import BlemishError, InputError, printable
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+teacher_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(teacher_app, name="teacher")
+
+Good = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A folder of good images, or a category in MVTec AD layout.")
+]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that blemish fit has written.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The teacher's weights, .safetensors or .pth; default: what is on this machine."),
+]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute; auto takes a GPU if there is one.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, sys.argv if no arguments are given, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app(arguments, prog_name="blemish")
+    except BlemishError as error:
+        print(str(error) if error.exit_code == 130 else f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except MemoryError:
+        return _out_of_memory()
+    except RuntimeError as error:  # what torch raises on a CPU; its CUDA error is a RuntimeError too
+        if "memory" not in str(error):
+            raise
+        return _out_of_memory()
+    except SystemExit as end:  # typer always ends so, and turns Ctrl-C into 130
+        if end.code == 130:
+            print("interrupted", file=sys.stderr)
+        return cast(int, end.code)
+    return 0
+
+
+def _out_of_memory() -> int:
+    print("error: out of memory; use fewer images, smaller --sizes or fewer --levels", file=sys.stderr)
+    return InputError.exit_code
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from blemish import __version__
+
+        print(f"blemish {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def blemish(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Learn what good parts look like; show, pixel by pixel, where a new part differs."""
+
+
+@app.command()
+def fit(
+    data: Good,
+    *,
+    out: Annotated[Path, typer.Option(metavar="MODEL.safetensors", help="The model file to write.")],
+    sizes: Annotated[str, typer.Option(metavar="LIST", help="Sides of the square network inputs, px.")] = "128,256,384",
+    levels: Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher, of 2 to 5.")] = "2,3,4",
+    teacher: Annotated[str, typer.Option(metavar="NAME", help="See blemish teacher list.")] = "tf_efficientnet_lite0",
+    weights: Weights = None,
+    recipe: Annotated[str, typer.Option(metavar="fast|paper", help="How to train.")] = "fast",
+    score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
+    device: Device = "auto",
+    embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn from images of good parts.
+
+    The same command continues a fit that was interrupted.
+    """
+    from blemish import progress, summaries
+    from blemish.detector import Detector
+
+    detector = Detector(
+        sizes=_numbers(sizes, "sizes", example="128,256"),
+        levels=_numbers(levels, "levels", example="2,3"),
+        teacher=teacher,
+        weights=weights,
+        recipe=recipe,
+        score=score,  # type: ignore[arg-type]  # checked by fit
+        seed=seed,
+        device=device,
+    )
+    console = progress.error_console()
+    seconds = progress.fit_to_file(
+        detector, data, out=out, console=console, embed_teacher=embed_teacher, overwrite=overwrite
+    )
+    summaries.print_fit(out, detector.header_, seconds=seconds)
+
+
+@app.command()
+def predict(
+    model: Model,
+    *,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, and folders of images.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder for the results.")],
+    weights: Weights = None,
+    device: Device = "auto",
+    save_maps: Annotated[
+        bool, typer.Option("--save-maps", help="Write DIR/maps/NAME.npy too: float32, the image's height and width.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score images and draw overlays.
+
+    Writes DIR/results.jsonl, one line per image, and DIR/overlays/NAME.png. An image that cannot be used does not stop
+    the others; the exit code is then 2.
+    """
+    from blemish import progress, results, summaries
+    from blemish.detector import Detector
+
+    images = results.name_images(paths)
+    for path in paths:
+        results.check_outside(out, path)
+    detector = Detector.load(model, weights=weights, device=device)
+    results.prepare_folder(out, overwrite=overwrite)
+    records = results.write(detector, images, out, save_maps=save_maps)
+    summary = results.summarise(progress.follow(records, total=len(images), console=progress.error_console()))
+    summaries.print_predictions(summary, threshold=detector.threshold_, out=out)
+    if summary.failed:
+        raise typer.Exit(InputError.exit_code)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    *,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A category in MVTec AD layout, or a folder of many.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to a file.")
+    ] = None,
+    resolution: Annotated[
+        str,
+        typer.Option(metavar="256|original", help="Where maps and masks are compared: 256x256, or the image's own."),
+    ] = "256",
+    weights: Weights = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure a model on labelled images.
+
+    Compares score maps and verdicts with the truth, for each type of defect and overall.
+    """
+    from blemish import evaluation, progress, summaries
+    from blemish.detector import Detector
+    from blemish.files import check_writable
+
+    if resolution not in ("256", "original"):
+        raise InputError(f"resolution: {printable(resolution)} is not allowed, expected 256 or original")
+    if json_file is not None:
+        check_writable(json_file, overwrite=overwrite)
+    detector = Detector.load(model, weights=weights, device=device)
+    console = progress.error_console()
+    with progress.counting(console, "test images") as report:
+        result = evaluation.evaluate(detector, data, resolution=256 if resolution == "256" else None, report=report)
+    if json_file is not None:
+        evaluation.save(json_file, result)
+    for line in summaries.warnings(result):
+        console.out(f"warning: {line}")
+    summaries.print_evaluation(result)
+
+
+@app.command()
+def inspect(
+    model: Model, *, as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False
+) -> None:
+    """Show what a model file holds."""
+    from blemish import modelfile, summaries
+
+    header, tensors = modelfile.load(model)
+    if as_json:
+        summaries.print_json(summaries.model_facts(model, header, tensors))
+    else:
+        summaries.print_model(model, header, tensors)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder, or that of an earlier demo.")] = Path(
+        "blemish-demo"
+    ),
+) -> None:
+    """See it work on photographs.
+
+    Cuts parts out of photographs of textures, paints defects into some, fits, evaluates, and draws what is found.
+    """
+    from blemish.demo import run
+    from blemish.progress import error_console
+
+    run(out, console=error_console())
+
+
+@teacher_app.callback()
+def teachers() -> None:
+    """See the networks that can teach."""
+
+
+@teacher_app.command("list")
+def list_teachers() -> None:
+    """Show all teachers.
+
+    For each: the channels of its levels, the licence of its weights, and whether they are on this machine.
+    """
+    from blemish.summaries import print_teachers
+
+    print_teachers()
+
+
+@teacher_app.command("fetch")
+def fetch_teacher(name: Annotated[str, typer.Argument(metavar="NAME", help="A teacher of the list.")]) -> None:
+    """Download a teacher's weights.
+
+    The only command that uses the network. Prints the file they are kept in.
+    """
+    from blemish.weights import fetch
+
+    print(printable(fetch(name)))
+
+
+def _numbers(text: str, name: str, *, example: str) -> list[int]:
+    """Return the whole numbers of a list such as 128,256,384; InputError names the option."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"{name}: {printable(text)} is not allowed, expected whole numbers such as {example}"
+        ) from None

@@ -1,0 +1,202 @@
+"""What `predict` leaves behind: results.jsonl with one line per image, overlays and score maps named after the images.
+
+Everything is written image by image, so memory does not grow with their number and a run that is stopped has kept what
+it had done.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.datasets import SUFFIXES, find_images
+from blemish.errors import InputError, StorageError, printable
+from blemish.files import write_atomically
+from blemish.overlays import TOP, overlay, save_png
+from blemish.pyramid import load
+
+if TYPE_CHECKING:
+    from blemish.detector import Detector, Prediction
+
+LINES, OVERLAYS, MAPS = "results.jsonl", "overlays", "maps"
+LONGEST = 200  # bytes of a folder's or file's name that is made from an image's; most systems allow 255
+WORST = 5
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Summary:
+    """How many images are OK, NG or could not be used, and the records with the highest scores, highest first."""
+
+    ok: int = 0
+    ng: int = 0
+    failed: int = 0
+    worst: list[Record] = field(default_factory=list)
+
+
+def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Return (image, name) for each file, and for each image in each folder, that is given.
+
+    The name is what the image's outputs are called, less their suffix: the image's path below the given folder (with
+    that folder's own name where several paths are given), or the file's name. A suffix other than .png stays part of
+    it, characters that do not print are escaped, long parts are cut, and a name that is taken gets -2, -3 ...: names
+    differ even where case does not count, none leads out of a folder, and the same paths give the same names.
+    Raises InputError for a folder that holds no images, and as `find_images` does.
+    """
+    named: list[tuple[Path, str]] = []
+    taken: set[str] = set()
+    for given in paths:
+        found = [given]
+        if os.path.isdir(given) and not (found := find_images(given)):
+            raise InputError(f"no images found in {printable(given)} (allowed: {' '.join(SUFFIXES)})")
+        for path in found:
+            relative = path.relative_to(given) if path != given else Path(path.name)
+            above = os.path.basename(os.path.abspath(given)) if path != given and len(paths) > 1 else ""
+            named.append((path, _free(PurePosixPath(above, relative), taken)))
+    return named
+
+
+def check_outside(out: Path, folder: Path) -> None:
+    """Raise InputError for an output that is, or lies in, a folder of input images."""
+    if os.path.isdir(folder) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        raise InputError(f"{printable(out)}: lies in the input folder {printable(folder)}; choose another place")
+
+
+def prepare_folder(out: Path, *, overwrite: bool) -> None:
+    """Make the folder of the results; with overwrite, remove what an earlier run has left in it.
+
+    Raises InputError if it is a file, if it holds anything and overwrite is false, or if it holds what `write` does
+    not write; StorageError if it cannot be made or emptied.
+    """
+    name = printable(out)
+    with _storing(out):
+        if os.path.lexists(out) and not out.is_dir():
+            raise InputError(f"{name}: is not a folder")
+        out.mkdir(parents=True, exist_ok=True)
+        found = sorted(os.listdir(out))
+        if found and not overwrite:
+            raise InputError(f"{name}: is not empty; pass --overwrite to replace the results in it")
+        strange = [entry for entry in found if entry not in (LINES, OVERLAYS, MAPS) or (out / entry).is_symlink()]
+        if strange:
+            raise InputError(f"{name}: holds {printable(strange[0])}, which is no result; choose another folder")
+        for entry in found:
+            (out / entry).unlink() if entry == LINES else shutil.rmtree(out / entry)
+
+
+def write(
+    detector: "Detector", images: Iterable[tuple[Path, str]], out: Path, *, save_maps: bool = False
+) -> Iterator[Record]:
+    """Score images one by one, write their results below `out`, and yield each record once it is written.
+
+    images: as `name_images` returns them; out: as `prepare_folder` leaves it. An image that cannot be used gives the
+    record {"path", "error"}. Raises StorageError if a file cannot be written.
+    """
+    with _storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines:
+        for path, name in images:
+            try:
+                image = load(path)
+            except InputError as error:
+                record = failure(path, error)
+            else:
+                (prediction,) = detector.predict([image])
+                record = success(path, prediction, threshold=detector.threshold_, name=name)
+                save_png(_place(out, record["overlay"]), draw(image, prediction, threshold=detector.threshold_))
+                if save_maps:
+                    write_atomically(_place(out, f"{MAPS}/{name}.npy"), _npy(prediction.score_map))
+            lines.write(json.dumps(record, allow_nan=False) + "\n")
+            lines.flush()
+            yield record
+
+
+def success(path: Path, prediction: "Prediction", *, threshold: float, name: str) -> Record:
+    """Return the record of an image: plain JSON values, keys always the same; boxes are [x, y, width, height] in px."""
+    return {
+        "path": text(path),
+        "score": prediction.score,
+        "threshold": threshold,
+        "verdict": prediction.verdict,
+        "regions": [asdict(region) | {"box": list(region.box)} for region in prediction.regions],
+        "overlay": f"{OVERLAYS}/{name}.png",
+    }
+
+
+def failure(path: Path, error: InputError) -> Record:
+    """Return the record of an image that could not be used."""
+    return {"path": text(path), "error": str(error)}
+
+
+def draw(image: NDArray[np.uint8], prediction: "Prediction", *, threshold: float) -> NDArray[np.uint8]:
+    """Return the overlay of an image (H, W, 3) with its verdict."""
+    top = scale_top(threshold)
+    return overlay(image, prediction.score_map, threshold=threshold, top=top, verdict=prediction.verdict)
+
+
+def scale_top(threshold: float) -> float:
+    """Return where the colour scale of a model ends: scores lie in [0, 1], so colours beyond would never be seen."""
+    return min(TOP * threshold, 1.0) if threshold < 1 else TOP * threshold
+
+
+def summarise(records: Iterable[Record]) -> Summary:
+    """Count records, and keep the few with the highest scores; of equal scores the first comes first."""
+    summary = Summary()
+    for record in records:
+        if "error" in record:
+            summary.failed += 1
+            continue
+        summary.ok += record["verdict"] == "OK"
+        summary.ng += record["verdict"] == "NG"
+        summary.worst = sorted([*summary.worst, record], key=lambda kept: -kept["score"])[:WORST]
+    return summary
+
+
+def text(path: Path) -> str:
+    r"""Return a path as it was given, with / between its parts; bytes that are not UTF-8 become \udcXX, in ASCII."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def _free(relative: PurePosixPath, taken: set[str]) -> str:
+    """Return the first name for an image that is not taken yet, and take it."""
+    name = "/".join(_cut(printable(part)) for part in relative.parts)
+    name = name[:-4] if name.lower().endswith(".png") else name
+    free, number = name, 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{name}-{number}"
+    taken.add(free.casefold())
+    return free
+
+
+def _cut(part: str) -> str:
+    return part.encode()[:LONGEST].decode(errors="ignore")
+
+
+def _place(out: Path, name: str) -> Path:
+    """Return where an output belongs, with its folder made."""
+    path = out / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _npy(array: NDArray[np.float32]) -> bytes:
+    data = BytesIO()
+    np.save(data, array)
+    return data.getvalue()
+
+
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    """Turn what the system says of a folder or a file that cannot be written into one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StorageError(f"{printable(error.filename or path)}: cannot be written: {reason}") from error
