@@ -464,6 +464,7 @@ def test_the_demo_makes_its_folder_and_can_run_again(capsys, tmp_path, monkeypat
 
     monkeypatch.setattr(demo, "SIZES", (64,))
     monkeypatch.setattr(demo, "LEVELS", (2,))
+    monkeypatch.setattr(demo, "RECIPE", "fast")  # the one of a few steps
     monkeypatch.setattr(demo, "make_textures", lambda out: make_textures(out, train=6, test=1, defects=1))
     out = tmp_path / "demo"
     for _ in range(2):

@@ -84,7 +84,7 @@ def fit(
     levels: Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher, of 2 to 5.")] = "2,3,4",
     teacher: Annotated[str, typer.Option(metavar="NAME", help="See blemish teacher list.")] = "tf_efficientnet_lite0",
     weights: Weights = None,
-    recipe: Annotated[str, typer.Option(metavar="fast|paper", help="How to train.")] = "fast",
+    recipe: Annotated[str, typer.Option(metavar="fast|quick|paper", help="How to train.")] = "fast",
     score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
     device: Device = "auto",

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from blemish.detector import Detector
 
 # What decides how long the demo takes: under 4 minutes on two processor cores.
-SIZES = (128, 256)
-LEVELS = (2, 3)
+SIZES = (128,)
+LEVELS = (2, 3, 4)
+RECIPE = "quick"
 
 MARK = "made-by-blemish-demo"  # a folder that holds this file is the demo's own
 
@@ -45,7 +46,7 @@ def run(out: Path, *, console: Console) -> None:
     panels: dict[str, list[NDArray[np.uint8]]] = {}
     for folder in make_textures(out / "data"):
         name, model = folder.name, out / "models" / f"{folder.name}.safetensors"
-        _fit(Detector(sizes=SIZES, levels=LEVELS), folder, out=model, console=console)
+        _fit(Detector(sizes=SIZES, levels=LEVELS, recipe=RECIPE), folder, out=model, console=console)
         detector = Detector.load(model)
         figures[name] = evaluate(detector, folder)
         _predict(detector, folder / "test", out / "results" / name, console=console)

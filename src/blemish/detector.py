@@ -51,9 +51,9 @@ class Detector:
     """Learns what good parts look like and shows where a new part differs.
 
     sizes: sides of the square network inputs, multiples of 32 in 64 ... 1024. levels: of 2 ... 5. teacher: one of
-    `blemish teacher list`; weights: a file with its weights, by default what is on this machine. recipe: "fast" or
-    "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". The arguments are only stored; `fit`
-    checks them.
+    `blemish teacher list`; weights: a file with its weights, by default what is on this machine. recipe: "fast",
+    "quick" or "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". The arguments are only stored;
+    `fit` checks them.
 
     Fitted: modules_ (trained modules), threshold_ (an image score above it means NG), header_ (all that the model
     file says about itself), run_folder_ (where the workspace keeps the modules of this fit, if there is one).

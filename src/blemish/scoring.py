@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from blemish.imitation import combine, module_map, scaled_residual
 from blemish.teacher import Teacher
 
-OFFSET = 5.0  # deviations above good that score 0.5; it moves the scale of whitened scores, never their order
+OFFSET = 3.0  # deviations above good that score 0.5; it moves the scale of whitened scores, never their order
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
 
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
@@ -105,9 +105,11 @@ def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, 
 def squash(values: Tensor) -> Tensor:
     """Return any real numbers in (0, 1), in the same order: 0.5 at 0.
 
-    It is a soft sign, not a sigmoid: that is exactly 1 in float32 from 17 on, and what is all 1 has no order.
+    Below 0 it is a sigmoid, so that good pixels are close to 0. Above, x / (2 + x) goes on from there with the same
+    slope: a sigmoid is exactly 1 in float32 from 17 on, and what is all 1 has no order.
     """
-    return 0.5 + 0.5 * values / (1 + values.abs())
+    above = values.clamp(min=0)
+    return torch.sigmoid(values.clamp(max=0)) + 0.5 * above / (2 + above)
 
 
 def image_score(score_map: NDArray[np.float32]) -> float:
