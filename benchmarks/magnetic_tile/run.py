@@ -1,7 +1,7 @@
 """Fit a category in MVTec AD layout with several seeds; score each size alone and the pyramid, both ways.
 
 Prints Markdown rows and keeps everything in OUT: seedN.safetensors, seedN.json. A seed whose JSON exists is not run
-again. All figures are at 256 x 256, masks resized by nearest neighbour.
+again, and one made with other settings is refused. All figures are at 256 x 256, masks resized by nearest neighbour.
 
     python benchmarks/magnetic_tile/run.py --data DATA --out OUT --seeds 0,1,2
 """
@@ -70,9 +70,10 @@ def run(data: Path, out: Path, *, seed: int, sizes: list[int], scale: float) -> 
     )
     detector = Detector(sizes=sizes, seed=seed)
     started, cpu = time.monotonic(), time.process_time()
-    detector.fit(good_images(data), workspace=out / f"seed{seed}.partial")
+    detector.fit(good_images(data))
     record = {
         "seed": seed,
+        "sizes": sizes,
         "steps": [training.RECIPES["fast"].steps, training.RECIPES["fast"].warm_steps],
         "fit_seconds": round(time.monotonic() - started, 1),
         "fit_cpu_seconds": round(time.process_time() - cpu, 1),
@@ -106,12 +107,16 @@ def main() -> None:
     parser.add_argument("--sizes", default="128,256,384")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of the fast recipe")
     options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
     options.out.mkdir(parents=True, exist_ok=True)
     print("| seed | sizes, score | pixel AUROC | AUPRO | image AUROC | pixel AP |\n|---|---|---|---|---|---|")
     for seed in map(int, options.seeds.split(",")):
         path = options.out / f"seed{seed}.json"
-        if not path.exists():
-            sizes = [int(size) for size in options.sizes.split(",")]
+        if path.exists():
+            known = json.loads(path.read_text())
+            if known["sizes"] != sizes or known["steps"][0] != round(FAST.steps * options.scale):
+                raise SystemExit(f"{path}: made with other settings; choose another --out")
+        else:
             record = run(options.data, options.out, seed=seed, sizes=sizes, scale=options.scale)
             path.write_text(json.dumps(record, indent=1))
             print(f"seed {seed}: fitted in {record['fit_seconds']} s, peak memory {record['peak_rss_mb']} MB")
