@@ -7,7 +7,6 @@ import torch
 from blemish.calibration import FALSE_ALARM_RATE, fit_statistics, threshold, whitener
 from blemish.imitation import module_map, resample, residual, scaled_residual
 from blemish.scoring import (
-    OFFSET,
     Module,
     image_score,
     module_score,
@@ -141,7 +140,7 @@ def test_paper_score_is_the_plain_mean_of_the_papers_maps(teacher, images):
     assert 0 <= found.min() <= found.max() <= 1
 
 
-def test_whitened_score_is_a_rising_function_of_the_mean_of_logarithms(teacher, images):
+def test_whitened_score_is_the_standardised_logarithm(teacher, images):
     module = made_module(64, 3, weight=1.0, channels=40)
     with torch.no_grad():
         ((_, previous, feature),) = teacher.features(images[64], [3])
@@ -149,9 +148,7 @@ def test_whitened_score_is_a_rising_function_of_the_mean_of_logarithms(teacher, 
             whiten(scaled_residual(feature, module.student(previous)), module.mean, module.whitener), module.variance
         )
         found = score_maps(teacher, [module], images, size=8, score="whitened")
-    above = (torch.log(distance + 1e-6) - 0.3) / 2.0 - OFFSET
-    expected = torch.where(above < 0, 1 / (1 + torch.exp(-above)), 0.5 + 0.5 * above / (2 + above.abs()))
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(found, (torch.log(distance + 1e-6) - 0.3) / 2.0, atol=1e-5)
 
 
 def test_kept_modules_equal_the_full_model_with_other_weights_at_zero(teacher, images):
@@ -189,10 +186,20 @@ def test_module_map_ignores_the_statistics():
 
 
 def test_squashed_values_keep_their_order_far_above_good():
-    values = torch.tensor([-50.0, -5.0, 0.0, 1.0, 30.0, 31.0, 200.0, 201.0])
-    found = squash(values)
-    assert bool((found.diff() > 0).all())
-    assert 0 < found[0] < found[2] == 0.5 < found[-1] < 1
+    values = np.array([-30.0, -1.0, 1.0, 2.0, 3.0, 30.0, 31.0, 300.0, 301.0], np.float32)
+    found = squash(values, good=1.0, limit=3.0)
+    assert (np.diff(found) > 0).all()
+    assert found[2] == pytest.approx(1 / (1 + np.exp(4)))
+    assert found[3] == pytest.approx(1 / (1 + np.exp(2)))
+    assert found[4] == 0.5
+    assert found[5] == pytest.approx(0.5 + 0.5 * 13.5 / 14)
+    assert 0 <= found[0] < found[-1] < 1
+
+
+def test_squashing_is_smooth_at_the_threshold():
+    found = squash(np.array([2.998, 3.0, 3.002], np.float32), good=1.0, limit=3.0)
+    assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=0.01)
+    assert found[2] - found[1] == pytest.approx(0.001, rel=0.01)
 
 
 def test_image_score_is_the_maximum():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from blemish.fitting import Report
-    from blemish.scoring import Module, Pyramid
+    from blemish.scoring import Module
     from blemish.teacher import Teacher
 
 HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
@@ -99,7 +99,7 @@ class Detector:
 
         from blemish.calibration import threshold
         from blemish.fitting import fit_modules
-        from blemish.scoring import image_score, set_weights
+        from blemish.scoring import image_score, score_pyramid, set_weights
         from blemish.teacher import pick_device
         from blemish.training import find_recipe
         from blemish.weights import load_teacher
@@ -126,8 +126,15 @@ class Detector:
         )
         set_weights(modules, score=self.score)
         reference_size = sorted(self.sizes)[len(self.sizes) // 2]
-        maps = _score(teacher, modules, good, size=reference_size, score=self.score)
+        maps = score_pyramid(teacher, modules, good, size=reference_size, score=self.score)
         limit, rate = threshold([image_score(reference) for reference in maps])
+        calibration = modelfile.CalibrationPart(
+            held_out=len(held),
+            threshold=limit if self.score == "paper" else 0.5,  # what squash makes of the limit
+            false_alarm_rate=rate,
+            good=float(np.median(maps)),
+            limit=limit,
+        )
         header = modelfile.Header(
             blemish=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -140,7 +147,7 @@ class Detector:
             recipe=asdict(recipe),
             seed=self.seed,
             score=self.score,
-            calibration=modelfile.CalibrationPart(held_out=len(held), threshold=limit, false_alarm_rate=rate),
+            calibration=calibration,
             data=data,
             libraries=modelfile.libraries(),
         )
@@ -173,13 +180,19 @@ class Detector:
         It is from this map, (R, R) float32, that the image score is taken and the map at the image's own resolution
         is stretched. Raises InputError for an image that cannot be used.
         """
+        from blemish.scoring import score_pyramid, squash
+
         self._check_fitted()
         given = sources(images)
         size, score = self.header_.reference_size, self.header_.score
         for start in range(0, len(given), BATCH):
             batch = given[start : start + BATCH]
             loaded = [load(source) for source in batch]
-            maps = _score(self._teacher, self.modules_, stack(loaded, self.header_.sizes), size=size, score=score)
+            maps = score_pyramid(
+                self._teacher, self.modules_, stack(loaded, self.header_.sizes), size=size, score=score
+            )
+            if score == "whitened":
+                maps = squash(maps, good=self.header_.calibration.good, limit=self.header_.calibration.limit)
             yield from zip(batch, loaded, maps, strict=True)
 
     def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False) -> None:
@@ -273,21 +286,6 @@ class Detector:
     def _check_fitted(self) -> None:
         if not hasattr(self, "header_"):
             raise InputError("this detector is not fitted yet: call fit, or Detector.load")
-
-
-def _score(
-    teacher: "Teacher", modules: "Sequence[Module]", pyramid: "Pyramid", *, size: int, score: str
-) -> NDArray[np.float32]:
-    import torch
-
-    from blemish.scoring import score_maps
-
-    device, maps = teacher.mean.device, []
-    with torch.inference_mode():
-        for start in range(0, len(next(iter(pyramid.values()))), BATCH):
-            batch = {side: images[start : start + BATCH].to(device) for side, images in pyramid.items()}
-            maps.append(score_maps(teacher, modules, batch, size=size, score=score).cpu().numpy())
-    return np.concatenate(maps)
 
 
 def _state(modules: "Sequence[Module]", teacher: "Teacher | None") -> "dict[str, Tensor]":

@@ -56,11 +56,16 @@ class ModulePart(_Part):
 
 
 class CalibrationPart(_Part):
-    """The threshold taken from held_out good images, and the share of good images it may call defective."""
+    """The threshold taken from held_out good images, and the share of good images it may call defective.
+
+    good and limit are the median of good pixels and the threshold before whitened scores are squashed.
+    """
 
     held_out: int = Field(ge=0)
     threshold: float = Field(gt=0)
     false_alarm_rate: float = Field(gt=0, le=1)
+    good: float = 0.0
+    limit: float = 1.0
 
 
 class DataPart(_Part):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from blemish.imitation import combine, module_map, scaled_residual
 from blemish.teacher import Teacher
 
-OFFSET = 3.0  # deviations above good that score 0.5; it moves the scale of whitened scores, never their order
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
+BATCH = 8
 
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
 
@@ -87,7 +87,9 @@ def set_weights(modules: Sequence[Module], *, score: str) -> None:
 
 
 def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str) -> Tensor:
-    """Return the combined score maps of a batch of images at the reference size: (B, size, size), in [0, 1].
+    """Return the combined score maps of a batch of images at the reference size: (B, size, size).
+
+    "paper" gives values in [0, 1], "whitened" any real number, still to be squashed.
 
     Each teacher stage is computed once per image size, and only as deep as the modules need.
     """
@@ -98,18 +100,32 @@ def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, 
             module = wanted[level]
             maps.append(module_score(module, feature, module.student(previous), score=score))
             weights.append(module.weight)
-    combined = combine(maps, weights, size=size)
-    return combined if score == "paper" else squash(combined - OFFSET)
+    return combine(maps, weights, size=size)
 
 
-def squash(values: Tensor) -> Tensor:
-    """Return any real numbers in (0, 1), in the same order: 0.5 at 0.
+def score_pyramid(
+    teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str
+) -> NDArray[np.float32]:
+    """Return what `score_maps` does for any number of images, a batch at a time: (N, size, size)."""
+    maps = []
+    with torch.inference_mode():
+        for start in range(0, len(next(iter(images.values()))), BATCH):
+            batch = {side: part[start : start + BATCH].to(teacher.mean.device) for side, part in images.items()}
+            maps.append(score_maps(teacher, modules, batch, size=size, score=score).cpu().numpy())
+    return np.concatenate(maps)
 
-    Below 0 it is a sigmoid, so that good pixels are close to 0. Above, x / (2 + x) goes on from there with the same
-    slope: a sigmoid is exactly 1 in float32 from 17 on, and what is all 1 has no order.
+
+def squash(values: NDArray[np.float32], *, good: float, limit: float) -> NDArray[np.float32]:
+    """Return whitened scores in (0, 1), in the same order: 0.5 is the threshold, for every model.
+
+    good: the median of good pixels, which comes to lie at 0.018; limit: the threshold on the scale of `values`. Below
+    it the curve is a sigmoid; above, x / (1/2 + x) goes on with the same slope, since a sigmoid is exactly 1 in float32
+    before long, and what is all 1 has no order.
     """
-    above = values.clamp(min=0)
-    return torch.sigmoid(values.clamp(max=0)) + 0.5 * above / (2 + above)
+    x = (values - limit) / max(limit - good, 1e-3)
+    below, above = np.clip(x, -20, 0), np.maximum(x, 0)  # what lies 20 spans below the threshold may tie
+    score = 1 / (1 + np.exp(-4 * below)) + 0.5 * above / (0.5 + above)
+    return np.asarray(score, dtype=np.float32)
 
 
 def image_score(score_map: NDArray[np.float32]) -> float:
