@@ -31,7 +31,7 @@ FIELDS = {
     "recipe": {"name": "fast", "lr": 1.0, "steps": 3, "crop": True, "stop": None, "levels": [2, 3.5, "x", False]},
     "seed": 0,
     "score": "whitened",
-    "calibration": {"held_out": 3, "threshold": 0.125, "false_alarm_rate": 0.25},
+    "calibration": {"held_out": 3, "threshold": 0.125, "false_alarm_rate": 0.25, "good": -0.5, "limit": 2.5},
     "data": {"train": ["b" * 64], "held_out": []},
     "libraries": {"torch": "2.6"},
 }
