@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blemish.imitation import scaled_residual
-from blemish.scoring import TINY, Module, whiten, whitened_map
+from blemish.scoring import TINY, Module, log_distance, whiten
 
 RIDGE = 1e-3  # share of the mean variance added to each, so that a channel that never varies cannot rule the score
 LEAST_VARIANCE = 0.1
@@ -38,10 +38,7 @@ def fit_statistics(module: Module, inputs: Tensor, targets: Tensor) -> None:
     # A channel that hardly varies has been whitened to less than 1 by the ridge; dividing must not undo that.
     there = F.avg_pool2d(there, kernel_size=3, stride=1)[0].clamp(min=LEAST_VARIANCE)
     module.variance.copy_(torch.lerp(there.mean(dim=(1, 2), keepdim=True).expand_as(there), there, POSITION))
-    logs = [
-        torch.log(whitened_map(whiten(residuals, module.mean, module.whitener), module.variance) + TINY)
-        for residuals in _residuals(module, inputs, targets)
-    ]
+    logs = [log_distance(module, residuals) for residuals in _residuals(module, inputs, targets)]
     spread, centre = torch.std_mean(torch.cat(logs).double())
     module.centre.copy_(centre)
     module.spread.copy_(spread.clamp(min=TINY))

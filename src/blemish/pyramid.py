@@ -45,11 +45,6 @@ def _images(folder: Path, *, good: bool) -> list[Path]:
     return found
 
 
-def name(source: Source, index: int) -> str:
-    """Return what messages call a source: its path, or its place in the list."""
-    return printable(source) if isinstance(source, Path) else f"image {index}"
-
-
 def load(source: Source) -> NDArray[np.uint8]:
     """Return the image of a source: (H, W, 3) uint8; raises InputError as read_image and as_image do."""
     return read_image(source) if isinstance(source, Path) else as_image(source)

@@ -61,6 +61,11 @@ def whitened_map(whitened: Tensor, variance: Tensor) -> Tensor:
     return (whitened.square() / variance).mean(dim=1)
 
 
+def log_distance(module: Module, residuals: Tensor) -> Tensor:
+    """Return the logarithm of a module's `whitened_map` for its residuals: (B, C, h, w) -> (B, h, w)."""
+    return torch.log(whitened_map(whiten(residuals, module.mean, module.whitener), module.variance) + TINY)
+
+
 def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
     """Return one module's score map (B, h, w) from the teacher's and the student's feature, (B, C, h, w) each.
 
@@ -70,8 +75,7 @@ def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str
     """
     if score == "paper":
         return module_map(teacher, student)
-    whitened = whiten(scaled_residual(teacher, student), module.mean, module.whitener)
-    return (torch.log(whitened_map(whitened, module.variance) + TINY) - module.centre) / module.spread
+    return (log_distance(module, scaled_residual(teacher, student)) - module.centre) / module.spread
 
 
 def set_weights(modules: Sequence[Module], *, score: str) -> None:

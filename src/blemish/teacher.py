@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from blemish.errors import InputError, printable
 
-DEFAULT_TEACHER = "tf_efficientnet_lite0"
 LEVELS = (2, 3, 4, 5)
 STRIDES = (4, 8, 16, 32)
 
