@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 import blemish
@@ -36,7 +37,7 @@ def quick_recipe():
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """A category in MVTec AD layout: 12 good images to learn from, 4 good and 8 defective ones to test."""
-    return make_textures(tmp_path_factory.mktemp("textures"), train=12, test=4, defects=2)[0]
+    return make_textures(tmp_path_factory.mktemp("textures"), train=10, validation=2, test=4, defects=2)[0]
 
 
 @pytest.fixture(scope="module")
@@ -459,13 +460,24 @@ def test_a_closed_pipe_is_quiet(model):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_two_fits_of_one_model_file_do_not_mix(capsys, parts, tmp_path):
+    out = tmp_path / "brick.safetensors"
+    (tmp_path / "brick.safetensors.partial").mkdir()
+    with FileLock(tmp_path / "brick.safetensors.partial" / "lock"):
+        code, printed, told = run(capsys, "fit", parts, "--out", out, *SIZES)
+    assert (code, printed) == (2, "")
+    assert told.splitlines()[-1] == f"error: {out}: another fit is at work on it; wait, or choose another --out"
+    assert run(capsys, "fit", parts, "--out", out, *SIZES)[0] == 0
+    assert os.listdir(tmp_path) == ["brick.safetensors"]
+
+
 def test_the_demo_makes_its_folder_and_can_run_again(capsys, tmp_path, monkeypatch):
     from blemish import demo
 
     monkeypatch.setattr(demo, "SIZES", (64,))
     monkeypatch.setattr(demo, "LEVELS", (2,))
     monkeypatch.setattr(demo, "RECIPE", "fast")  # the one of a few steps
-    monkeypatch.setattr(demo, "make_textures", lambda out: make_textures(out, train=6, test=1, defects=1))
+    monkeypatch.setattr(demo, "make_textures", lambda out: make_textures(out, train=6, validation=2, test=1, defects=1))
     out = tmp_path / "demo"
     for _ in range(2):
         code, printed, _ = run(capsys, "demo", "--out", out)
@@ -478,4 +490,4 @@ def test_the_demo_makes_its_folder_and_can_run_again(capsys, tmp_path, monkeypat
     assert figures["grass"]["images"] == 5
     assert len(list((out / "results" / "gravel" / "overlays").rglob("*.png"))) == 5
     with Image.open(out / "demo.png") as sheet:
-        assert sheet.width > 3 * 3 * 192
+        assert sheet.width > 3 * 3 * 160

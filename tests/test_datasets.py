@@ -17,9 +17,11 @@ from blemish.datasets import (
     find_images,
     fingerprints,
     good_images,
+    held_out_images,
     hold_out,
     is_category,
     read_category,
+    split_good,
 )
 from blemish.errors import InputError
 
@@ -155,6 +157,17 @@ def test_train_must_hold_only_good_images(bottle):
     paint(bottle / "train" / "broken_large" / "0.png")
     paint(bottle / "train" / "loose.png")
     refused(lambda: good_images(bottle), "train must hold only good images: found broken_large, loose.png")
+
+
+def test_a_category_may_keep_good_images_apart(bottle, tmp_path):
+    assert held_out_images(bottle) == []
+    kept = [paint(bottle / "validation" / "good" / f"{number}.png") for number in range(2)]
+    assert held_out_images(bottle) == kept
+    assert not set(kept) & set(good_images(bottle))
+    paint(bottle / "validation" / "broken" / "0.png")
+    refused(lambda: held_out_images(bottle), "validation must hold only good images: found broken")
+    plain = paint(tmp_path / "plain" / "0.png").parent
+    assert held_out_images(plain) == []
 
 
 def test_a_root_of_many_names_its_categories(bottle, tmp_path):
@@ -382,3 +395,19 @@ def test_something_must_be_left_to_train_on():
     refused(lambda: hold_out([], share=0.1, least=0), "need >= 1 training images of different content, found 0")
     for share in (1.0, -0.1, float("nan")):
         refused(lambda share=share: hold_out(hashes, share=share, least=1), "share held out: ", "0 <= share < 1")
+
+
+def test_split_takes_what_is_kept_apart_or_a_share():
+    hashes = [f"{number:064x}" for number in range(20)]
+    train, held = split_good(hashes, apart=0)
+    assert held == hold_out(hashes, share=0.15, least=2)
+    assert sorted(train + held) == list(range(20))
+    assert split_good(hashes, apart=4) == (list(range(16)), [16, 17, 18, 19])
+
+
+def test_copies_among_held_out_images_do_not_count():
+    hashes = [*"abcdef", "x", "a", "y", "x"]  # the last four are held out: a trains too, x comes twice
+    assert split_good(hashes, apart=4) == ([0, 1, 2, 3, 4, 5], [6, 8])
+    refused(lambda: split_good([*"abcd", "x", "x", "a"], apart=3), "need >= 2 held-out images", "found 1")
+    refused(lambda: split_good(["a", "b", "c", "x", "y"], apart=2), "need >= 4 images of good parts, found 3")
+    refused(lambda: split_good([*"abcde"], apart=0), "need >= 6 images of good parts, found 5")

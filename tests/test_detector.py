@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 import blemish
 from blemish import BlemishError, Detector, Prediction
+from blemish.datasets import fingerprints
 from blemish.datasets import test_samples as samples_of
 from blemish.errors import InputError, ModelFileError
 from blemish.images import read_image, read_mask, resize_map
@@ -142,9 +143,16 @@ def test_another_teacher_than_the_models_is_refused(model, tmp_path):
 
 def test_a_folder_in_the_layout_of_mvtec_stands_for_its_good_images(short, brick):
     options = {"sizes": (64,), "levels": (2,)}
-    whole = Detector(**options).fit(brick).header_.data
-    good = Detector(**options).fit(brick / "train" / "good").header_.data
-    assert whole == good
+    train, kept = (sorted((brick / part / "good").iterdir()) for part in ("train", "validation"))
+    whole = Detector(**options).fit(brick).header_
+    assert whole.data.train == sorted(fingerprints(train))
+    assert whole.data.held_out == sorted(fingerprints(kept))
+    assert whole.calibration.false_alarm_rate == pytest.approx(1 / (len(kept) + 1))
+    given = Detector(**options).fit(train, held_out=kept).header_
+    assert (given.data, given.calibration) == (whole.data, whole.calibration)
+    part = Detector(**options).fit(brick / "train" / "good").header_
+    assert len(part.data.train) + len(part.data.held_out) == 40
+    assert part.data.train != whole.data.train
 
 
 def test_an_empty_folder_is_named(detector, tmp_path):
@@ -196,8 +204,6 @@ def test_header_says_what_was_done(detector, brick):
 
 
 def test_the_threshold_is_the_highest_score_of_the_held_out_images(detector, brick):
-    from blemish.datasets import fingerprints
-
     paths = sorted((brick / "train" / "good").iterdir())
     hashes = dict(zip(fingerprints(paths), paths, strict=True))
     held = [hashes[digest] for digest in detector.header_.data.held_out]

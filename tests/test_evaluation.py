@@ -12,7 +12,7 @@ from blemish.datasets import fingerprints
 from blemish.errors import InputError, StorageError
 from blemish.evaluation import evaluate, save
 from blemish.metrics import image_metrics, pixel_metrics
-from blemish.modelfile import CalibrationPart, DataPart, Header, ModulePart, TeacherPart
+from blemish.modelfile import CalibrationPart, DataPart, Header, ModulePart, PreprocessingPart, TeacherPart
 from blemish.pyramid import load
 
 SIDE = 32
@@ -29,6 +29,7 @@ def header(*, threshold=0.9, train=(), held_out=()):
         recipe={"name": "fast"},
         seed=3,
         score="whitened",
+        preprocessing=PreprocessingPart(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         calibration=CalibrationPart(held_out=9, threshold=threshold, false_alarm_rate=0.1),
         data=DataPart(train=list(train), held_out=list(held_out)),
         libraries={},

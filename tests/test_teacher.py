@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from blemish.errors import InputError
-from blemish.teacher import ARCHITECTURES, STRIDES, student_stage, teacher_from_state
-from blemish.weights import find_weights, load_teacher, read_weights, rename_lite0
+from blemish.teacher import ARCHITECTURES, STRIDES, state_fingerprint, student_stage, teacher_from_state
+from blemish.weights import fetch, find_weights, load_teacher, read_weights, rename_lite0
 
 LITE0 = "tf_efficientnet_lite0"
 CATS = range(281, 286)  # ImageNet: tabby, tiger cat, Persian cat, Siamese cat, Egyptian cat
@@ -204,6 +204,32 @@ def test_fetched_weights_are_found(monkeypatch, tmp_path, resnet18):
     (tmp_path / "blemish").mkdir()
     save_file(resnet18, tmp_path / "blemish" / "resnet18.safetensors")
     assert load_teacher("resnet18").sha256 == teacher_from_state("resnet18", resnet18).sha256
+
+
+def test_fetch_keeps_what_the_hub_gives(monkeypatch, tmp_path, resnet18):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    create, asked = timm.create_model, []
+
+    def hub(name, pretrained=False, **options):
+        network = create(name.split(".")[0], pretrained=False, **options)
+        if pretrained:
+            asked.append(name)
+            network.load_state_dict(resnet18)
+        return network
+
+    monkeypatch.setattr(timm, "create_model", hub)
+    path = fetch("resnet18")
+    assert asked == ["resnet18.tv_in1k"]
+    assert path == find_weights("resnet18") == tmp_path / "blemish" / "resnet18.safetensors"
+    assert load_teacher("resnet18").sha256 == state_fingerprint(resnet18)
+
+
+def test_fetch_says_why_there_is_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: (_ for _ in ()).throw(OSError("no route to the hub")))
+    with pytest.raises(InputError, match="resnet18: its weights cannot be downloaded: no route to the hub"):
+        fetch("resnet18")
+    assert find_weights("resnet18") is None
 
 
 def test_an_unknown_teacher_names_the_known_ones():

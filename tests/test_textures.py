@@ -8,9 +8,9 @@ from skimage import data
 
 from blemish import textures
 from blemish.errors import InputError, StorageError
-from blemish.textures import CATEGORIES, CROP, KINDS, SPLIT, make_textures, paint
+from blemish.textures import AREAS, CATEGORIES, CROP, KINDS, make_textures, paint
 
-SMALL = {"train": 3, "test": 2, "defects": 2}
+SMALL = {"train": 3, "validation": 2, "test": 2, "defects": 2}
 
 
 def read(path: Path) -> np.ndarray:
@@ -39,7 +39,9 @@ def test_layout_and_counts(made: Path) -> None:
     expected = set()
     for category in CATEGORIES:
         expected |= {f"{category}/train/good/{number:03d}.png" for number in range(3)}
-        expected |= {f"{category}/test/good/{number:03d}.png" for number in range(2)}
+        expected |= {
+            f"{category}/{part}/good/{number:03d}.png" for part in ("validation", "test") for number in range(2)
+        }
         for kind in ("scratch", "stain", "hole", "patch"):
             expected |= {f"{category}/test/{kind}/{number:03d}.png" for number in range(2)}
             expected |= {f"{category}/ground_truth/{kind}/{number:03d}_mask.png" for number in range(2)}
@@ -51,9 +53,9 @@ def test_default_numbers(tmp_path: Path) -> None:
     make_textures(tmp_path)
     counts = {
         folder: len(list((tmp_path / "brick").glob(f"{folder}/*.png")))
-        for folder in ("train/good", "test/good", "test/scratch", "ground_truth/patch")
+        for folder in ("train/good", "validation/good", "test/good", "test/scratch", "ground_truth/patch")
     }
-    assert counts == {"train/good": 60, "test/good": 12, "test/scratch": 6, "ground_truth/patch": 6}
+    assert list(counts.values()) == [60, 24, 12, 6, 6]
 
 
 def place(crop: np.ndarray, clean: np.ndarray, photograph: np.ndarray) -> tuple[int, int]:
@@ -72,27 +74,35 @@ def place(crop: np.ndarray, clean: np.ndarray, photograph: np.ndarray) -> tuple[
     raise AssertionError("not a crop of the photograph")
 
 
-def test_crops_are_of_the_photograph_and_share_no_pixel_between_training_and_test(made: Path) -> None:
+def test_crops_are_of_the_photograph_and_share_no_pixel_between_the_splits(made: Path) -> None:
     originals = {"brick": data.brick(), "gravel": data.gravel(), "grass": np.rot90(data.grass(), -1)}
     for category, photograph in originals.items():
-        columns: dict[str, set[int]] = {"train": set(), "test": set()}
-        for path in sorted(made.glob(f"{category}/t*/*/*.png")):
+        used = np.full(photograph.shape, "", dtype=object)
+        for path in sorted(made.glob(f"{category}/[tv]*/*/*.png")):
             crop, kind, split = read(path), path.parent.name, path.parent.parent.name
             mask = made / category / "ground_truth" / kind / f"{path.stem}_mask.png"
             clean = read(mask) == 0 if mask.exists() else np.ones(crop.shape, dtype=bool)
-            _, left = place(crop, clean, photograph)
-            columns[split] |= set(range(left, left + CROP))
-        assert not columns["train"] & columns["test"]
-        assert max(columns["test"]) < SPLIT <= min(columns["train"])
+            top, left = place(crop, clean, photograph)
+            window = used[top : top + CROP, left : left + CROP]
+            assert set(np.unique(window.astype(str))) <= {"", split}
+            window[:] = split
+        assert set(np.unique(used.astype(str))) == {"", "train", "validation", "test"}
 
 
-def test_training_and_test_meet_at_the_split_and_do_not_cross_it() -> None:
+def test_crops_reach_every_border_of_their_area_and_cross_none() -> None:
     photograph = np.zeros((512, 512), dtype=np.uint8)
-    photograph[:, SPLIT - 1], photograph[:, SPLIT], photograph[:, SPLIT + 1 :] = 1, 254, 255
-    parts = textures._good_parts(photograph, train=300, test=300, rng=np.random.default_rng(0))
-    assert len(parts) == 600
-    assert {int(part.min()) for name, part in parts.items() if name.startswith("train")} == {254, 255}
-    assert {int(part.max()) for name, part in parts.items() if name.startswith("test")} == {0, 1}
+    for value, area in enumerate(AREAS.values(), start=1):
+        assert not photograph[area].any()
+        photograph[area] = 10 * value
+        photograph[area][[0, -1]] = photograph[area][:, [0, -1]] = 10 * value + 1
+    numbers = dict.fromkeys(AREAS, 400)
+    parts = textures._good_parts(photograph, numbers, rng=np.random.default_rng(0))
+    assert len(parts) == 1200
+    for value, split in enumerate(AREAS, start=1):
+        crops = np.stack([part for name, part in parts.items() if name.startswith(f"{split}/")])
+        assert set(np.unique(crops)) == {10 * value, 10 * value + 1}
+        edges = crops[:, 0, 5:-5], crops[:, -1, 5:-5], crops[:, 5:-5, 0], crops[:, 5:-5, -1]
+        assert all((edge == 10 * value + 1).all(axis=1).any() for edge in edges)
 
 
 def test_masks_are_black_and_white_and_of_a_sensible_size(made: Path) -> None:

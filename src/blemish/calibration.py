@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish.imitation import scaled_residual
-from blemish.scoring import TINY, Module, log_distance, whiten
+from blemish.modelfile import CalibrationPart
+from blemish.scoring import TINY, Module, image_score, log_distance, whiten
 
 RIDGE = 1e-3  # share of the mean variance added to each, so that a channel that never varies cannot rule the score
 LEAST_VARIANCE = 0.1
@@ -65,6 +68,18 @@ def threshold(scores: Sequence[float]) -> tuple[float, float]:
     n = len(scores)
     k = min(math.ceil((n + 1) * (1 - FALSE_ALARM_RATE)), n)
     return sorted(scores)[k - 1], (n + 1 - k) / (n + 1)
+
+
+def calibrate(maps: NDArray[np.float32], *, score: str) -> CalibrationPart:
+    """Return the threshold that the score maps (N, R, R) of held-out good images set, before they are squashed."""
+    limit, rate = threshold([image_score(reference) for reference in maps])
+    return CalibrationPart(
+        held_out=len(maps),
+        threshold=limit if score == "paper" else 0.5,  # what squash makes of the limit
+        false_alarm_rate=rate,
+        good=float(np.median(maps)),
+        limit=limit,
+    )
 
 
 def _residuals(module: Module, inputs: Tensor, targets: Tensor) -> Iterator[Tensor]:

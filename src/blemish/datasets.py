@@ -2,6 +2,7 @@
 
     <root>/<category>/train/good/NAME.png           <root>/<category>/test/good/NAME.png
     <root>/<category>/test/<type>/NAME.png          <root>/<category>/ground_truth/<type>/NAME_mask.png (or NAME.png)
+    <root>/<category>/validation/good/NAME.png      (optional: good images that set the threshold and train nothing)
 
 Images are found at any depth by their suffix, .png .jpg .jpeg .bmp .tif .tiff in any case. Other files are ignored, and
 so is every hidden file and folder (.DS_Store, ._x.png).
@@ -23,6 +24,8 @@ from blemish.images import image_size
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 LAYOUT = {"train", "test", "ground_truth"}
+HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
+LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
 EXPECTED = "expected <root>/<class>/train/good"
 
 
@@ -40,10 +43,10 @@ class Sample:
 def find_images(folder: Path) -> list[Path]:
     """Return every image file under a folder, sorted by relative path.
 
-    Raises InputError for a folder that is missing or not readable, and for a link that dangles, leads out of the folder
-    or stands for a folder.
+    Raises InputError for a folder that is missing, not readable or without images, and for a link that dangles, leads
+    out of the folder or stands for a folder.
     """
-    return _images(folder, root=folder)
+    return _some(_images(folder, root=folder), folder)
 
 
 def is_category(folder: Path) -> bool:
@@ -70,21 +73,30 @@ def good_images(data: Path) -> list[Path]:
     """
     if is_category(data):
         train = data / "train"
-        others = [entry.name for entry in _entries(train) if entry.name != "good" and _is_data(entry)]
-        if others:
-            raise InputError(f"{printable(train)}: train must hold only good images: found {_listed(sorted(others))}")
-        found = _images(train / "good", root=data)
-    else:
-        if many := categories(data):
-            names = _listed(folder.name for folder in many)
-            raise InputError(f"{printable(data)}: holds several categories, choose one of them: {names}")
-        found = find_images(data)
-        depth = len(data.parts)
-        if os.path.isdir(data / "train") or any(LAYOUT & set(path.parts[depth:-1]) for path in found):
-            raise InputError(f"{printable(data)}: no train/good, and not a plain folder of good images ({EXPECTED})")
-    if not found:
-        raise InputError(f"no images found in {printable(data)} (allowed: {' '.join(SUFFIXES)})")
+        _check_only_good(train)
+        return _some(_images(train / "good", root=data), data)
+    if many := categories(data):
+        names = _listed(folder.name for folder in many)
+        raise InputError(f"{printable(data)}: holds several categories, choose one of them: {names}")
+    if os.path.isdir(data / "train"):
+        raise InputError(f"{printable(data)}: no train/good ({EXPECTED})")
+    found = find_images(data)
+    depth = len(data.parts)
+    if any(LAYOUT & set(path.parts[depth:-1]) for path in found):
+        raise InputError(f"{printable(data)}: no train/good, and not a plain folder of good images ({EXPECTED})")
     return found
+
+
+def held_out_images(data: Path) -> list[Path]:
+    """Return the good images that a category keeps apart from training, in validation/good; an empty list if none.
+
+    Raises InputError as find_images does, and where validation holds anything beside good.
+    """
+    validation = data / "validation"
+    if not (is_category(data) and os.path.isdir(validation)):
+        return []
+    _check_only_good(validation)
+    return _some(_images(validation / "good", root=data), validation)
 
 
 def read_category(folder: Path) -> list[Sample]:
@@ -139,6 +151,28 @@ def hold_out(hashes: Sequence[str], *, share: float, least: int) -> list[int]:
     return [index for index, text in enumerate(hashes) if text in held]
 
 
+def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[int]]:
+    """Return the indices of the images to train on, and of those held out to set the threshold.
+
+    The last `apart` images are those that the user holds out; if there are none, a share of all is, chosen by content.
+    A copy among the held-out images is no further evidence, and a copy of an image that trains is none at all.
+    Raises InputError where too few are left.
+    """
+    count = len(hashes) - apart
+    held = list(range(count, len(hashes))) if apart else hold_out(hashes, share=HELD_OUT, least=LEAST_HELD_OUT)
+    train = sorted(set(range(count)) - set(held))
+    first = {text: index for index, text in reversed(list(enumerate(hashes)))}
+    held = [index for index in held if first[hashes[index]] == index]
+    if len(train) < LEAST_TRAIN:
+        least = LEAST_TRAIN + (0 if apart else LEAST_HELD_OUT)
+        raise InputError(f"need >= {least} images of good parts, found {count}")
+    if len(held) < LEAST_HELD_OUT:
+        raise InputError(
+            f"need >= {LEAST_HELD_OUT} held-out images, unlike each other and those that train, found {len(held)}"
+        )
+    return train, held
+
+
 def _test(folder: Path) -> list[Sample]:
     """Return the test samples of one category, or raise one line with all that is wrong with its masks."""
     test, truth = folder / "test", folder / "ground_truth"
@@ -171,6 +205,17 @@ def _test(folder: Path) -> list[Sample]:
         text = "; ".join(f"{len(names)} {fault}: {_listed(names)}" for fault, names in faults.items() if names)
         raise InputError(f"{printable(folder)}: {text} (expected ground_truth/<type>/NAME_mask.png or NAME.png)")
     return samples
+
+
+def _check_only_good(folder: Path) -> None:
+    if others := sorted(entry.name for entry in _entries(folder) if entry.name != "good" and _is_data(entry)):
+        raise InputError(f"{printable(folder)}: {folder.name} must hold only good images: found {_listed(others)}")
+
+
+def _some(found: list[Path], folder: Path) -> list[Path]:
+    if not found:
+        raise InputError(f"no images found in {printable(folder)} (allowed: {' '.join(SUFFIXES)})")
+    return found
 
 
 def _unlike(mask: Path, image: Path, *, name: Path) -> list[str]:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish import __version__, modelfile
-from blemish.datasets import hold_out
+from blemish.datasets import split_good
 from blemish.errors import InputError, ModelFileError, StorageError, printable
 from blemish.images import resize_map
 from blemish.overlays import Region, regions
-from blemish.pyramid import Images, Source, content_hashes, load, read_pyramid, sources, stack
+from blemish.pyramid import Images, Source, content_hashes, good_sources, load, read_pyramid, sources, stack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from blemish.scoring import Module
     from blemish.teacher import Teacher
 
-HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
-LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
 SIZES = range(64, 1025, 32)
 BATCH = 8
 
@@ -86,20 +84,26 @@ class Detector:
         self.device = device
 
     def fit(
-        self, images: Images, *, workspace: str | os.PathLike[str] | None = None, report: "Report | None" = None
+        self,
+        images: Images,
+        *,
+        held_out: Images | None = None,
+        workspace: str | os.PathLike[str] | None = None,
+        report: "Report | None" = None,
     ) -> Self:
         """Learn from images of good parts: paths, folders or arrays.
 
-        A share of them, chosen by content, is held out: it sets the threshold and trains nothing. workspace: a folder
-        that keeps finished modules, so that the same call continues an interrupted fit and ends with the same model;
-        the caller removes it. report: called with a `Progress` as training goes on. Raises InputError for an argument
-        or an image that cannot be used, StorageError if the workspace cannot be written.
+        held_out: good images that set the threshold and train nothing; by default those that a category keeps apart,
+        else a share of the images, chosen by content. workspace: a folder that keeps finished modules, so that the same
+        call continues an interrupted fit and ends with the same model; the caller removes it. report: called with a
+        `Progress` as training goes on. Raises InputError for an argument or an image that cannot be used, StorageError
+        if the workspace cannot be written.
         """
         import torch
 
-        from blemish.calibration import threshold
+        from blemish.calibration import calibrate
         from blemish.fitting import fit_modules
-        from blemish.scoring import image_score, score_pyramid, set_weights
+        from blemish.scoring import score_pyramid, set_weights
         from blemish.teacher import pick_device
         from blemish.training import find_recipe
         from blemish.weights import load_teacher
@@ -107,19 +111,17 @@ class Detector:
         self._check()
         recipe, device = find_recipe(self.recipe), pick_device(self.device)
         teacher = load_teacher(self.teacher, self.weights).to(device).to(memory_format=torch.channels_last)
-        given = sources(images, good=True)
-        hashes = content_hashes(given)
-        held = hold_out(hashes, share=HELD_OUT, least=LEAST_HELD_OUT)
-        train = sorted(set(range(len(given))) - set(held))
-        if len(train) < LEAST_TRAIN:
-            raise InputError(f"need >= {LEAST_TRAIN + LEAST_HELD_OUT} images of good parts, found {len(given)}")
-        held = [index for index in held if hashes.index(hashes[index]) == index]  # a copy is no further evidence
-        pyramid = read_pyramid(given, self.sizes)
-        good = {size: batch[held] for size, batch in pyramid.items()}
-        pyramid = {size: pyramid.pop(size)[train] for size in self.sizes}  # never two copies of all sizes
+        given, apart = good_sources(images)
+        if held_out is not None:
+            apart = sources(held_out)
+        hashes = content_hashes([*given, *apart])
+        train, held = split_good(hashes, apart=len(apart))
         data = modelfile.DataPart(
             train=sorted(hashes[index] for index in train), held_out=sorted(hashes[index] for index in held)
         )
+        pyramid = read_pyramid([*given, *apart], self.sizes)
+        good = {size: batch[held] for size, batch in pyramid.items()}
+        pyramid = {size: pyramid.pop(size)[train] for size in self.sizes}  # never two copies of all sizes
         folder = self.run_folder_ = self._run_folder(Path(workspace), data, teacher) if workspace is not None else None
         modules = fit_modules(
             teacher, pyramid, levels=self.levels, recipe=recipe, seed=self.seed, workspace=folder, report=report
@@ -127,27 +129,18 @@ class Detector:
         set_weights(modules, score=self.score)
         reference_size = sorted(self.sizes)[len(self.sizes) // 2]
         maps = score_pyramid(teacher, modules, good, size=reference_size, score=self.score)
-        limit, rate = threshold([image_score(reference) for reference in maps])
-        calibration = modelfile.CalibrationPart(
-            held_out=len(held),
-            threshold=limit if self.score == "paper" else 0.5,  # what squash makes of the limit
-            false_alarm_rate=rate,
-            good=float(np.median(maps)),
-            limit=limit,
-        )
         header = modelfile.Header(
             blemish=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             teacher=modelfile.TeacherPart(name=self.teacher, sha256=teacher.sha256, embedded=False),
+            preprocessing=modelfile.PreprocessingPart(mean=teacher.architecture.mean, std=teacher.architecture.std),
             sizes=sorted(self.sizes),
             reference_size=reference_size,
-            modules=[
-                modelfile.ModulePart(size=module.size, level=module.level, weight=module.weight) for module in modules
-            ],
+            modules=[modelfile.ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
             recipe=asdict(recipe),
             seed=self.seed,
             score=self.score,
-            calibration=calibration,
+            calibration=calibrate(maps, score=self.score),
             data=data,
             libraries=modelfile.libraries(),
         )

@@ -47,6 +47,14 @@ class TeacherPart(_Part):
     embedded: bool
 
 
+class PreprocessingPart(_Part):
+    """What becomes of an image before the teacher: RGB resized to the square, then (value / 255 - mean) / std."""
+
+    resize: Literal["pillow bilinear"] = "pillow bilinear"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
 class ModulePart(_Part):
     """One kept module and its share of the combined score map."""
 
@@ -82,6 +90,7 @@ class Header(_Part):
     blemish: str
     created: UtcTime
     teacher: TeacherPart
+    preprocessing: PreprocessingPart
     sizes: list[Side] = Field(min_length=1)
     reference_size: Side
     modules: list[ModulePart] = Field(min_length=1)

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Display
 
-from blemish.datasets import fingerprints, good_images, hold_out
-from blemish.errors import BlemishError, printable
+from blemish.datasets import fingerprints, good_images, held_out_images, split_good
+from blemish.errors import BlemishError, InputError, printable
 from blemish.files import check_writable, clean_stale
 from blemish.results import check_outside
 
@@ -65,19 +65,18 @@ def fit_to_file(
         show(progress)
 
     try:
-        images = good_images(data)
-        _announce(detector, images, data=data, console=console)
-        with _training(console) as show:
-            detector.fit(images, workspace=workspace, report=report)
-        if last is None:
-            console.out("continuing: all modules were trained before")
-        detector.save(out, embed_teacher=embed_teacher)
+        images, apart = good_images(data), held_out_images(data)
+        _announce(detector, images, apart, data=data, console=console)
+        with _alone(workspace, out):
+            with _training(console) as show:
+                detector.fit(images, held_out=apart, workspace=workspace, report=report)
+            if last is None:
+                console.out("continuing: all modules were trained before")
+            detector.save(out, embed_teacher=embed_teacher)
+            if detector.run_folder_:
+                shutil.rmtree(detector.run_folder_, ignore_errors=True)
     except KeyboardInterrupt:
         raise StoppedError(f"interrupted; the same command continues {_place(last, workspace)}") from None
-    if detector.run_folder_:
-        shutil.rmtree(detector.run_folder_, ignore_errors=True)
-    with suppress(OSError):  # modules of runs with other settings are theirs to keep
-        workspace.rmdir()
     return time.monotonic() - started
 
 
@@ -120,14 +119,35 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _announce(detector: "Detector", images: Sequence[Path], *, data: Path, console: Console) -> None:
-    """Say what a fit is going to do."""
-    from blemish.detector import HELD_OUT, LEAST_HELD_OUT
+@contextmanager
+def _alone(workspace: Path, out: Path) -> Iterator[None]:
+    """Make the workspace, keep a second fit away from it for as long as this one runs, remove it if it is empty."""
+    from filelock import FileLock, Timeout
 
-    held = len(hold_out(fingerprints(images), share=HELD_OUT, least=LEAST_HELD_OUT))
+    lock = workspace / "lock"
+    try:
+        workspace.mkdir(exist_ok=True)
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+    except Timeout:
+        raise InputError(f"{printable(out)}: another fit is at work on it; wait, or choose another --out") from None
+    finally:
+        with suppress(OSError):  # modules of an interrupted run, or of runs with other settings, stay
+            workspace.rmdir()
+
+
+def _announce(
+    detector: "Detector", images: Sequence[Path], apart: Sequence[Path], *, data: Path, console: Console
+) -> None:
+    """Say what a fit is going to do."""
+    train, kept = split_good(fingerprints([*images, *apart]), apart=len(apart))
     sizes, levels = (", ".join(map(str, sorted(numbers))) for numbers in (detector.sizes, detector.levels))
     modules = len(detector.sizes) * len(detector.levels)
-    console.out(f"{printable(data)}: {len(images)} good images, {len(images) - held} to train on, {held} held out")
+    count = len(images) + len(apart)
+    console.out(f"{printable(data)}: {count} good images, {len(train)} to train on, {len(kept)} held out")
     console.out(f"{modules} modules: sizes {sizes} x levels {levels}; teacher {printable(detector.teacher)}")
     console.out(f"recipe {printable(detector.recipe)}, score {printable(detector.score)}, seed {detector.seed}")
 

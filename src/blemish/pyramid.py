@@ -1,15 +1,15 @@
 """From what a user gives to what the networks see: sources, images, and the pyramid of their sizes."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.datasets import SUFFIXES, array_fingerprint, find_images, fingerprints, good_images
-from blemish.errors import InputError, printable
+from blemish.datasets import array_fingerprint, find_images, fingerprints, good_images, held_out_images
+from blemish.errors import InputError
 from blemish.images import as_image, read_image, resize
 
 if TYPE_CHECKING:
@@ -19,29 +19,34 @@ Source = Path | NDArray[Any]
 Images = str | os.PathLike[str] | NDArray[Any] | Iterable[str | os.PathLike[str] | NDArray[Any]]
 
 
-def sources(images: Images, *, good: bool = False) -> list[Source]:
+def sources(images: Images) -> list[Source]:
     """Return one path or array per image: a folder stands for all images in it; arrays are (H, W) to (H, W, 4).
 
-    good: a folder stands for the good images to learn from, as `good_images` finds them. Raises InputError for a
-    folder without images, as `good_images` does, and for anything that is neither path nor array.
+    Raises InputError for anything that is neither path nor array, and as `find_images` does.
+    """
+    return _expand(images, find_images)
+
+
+def good_sources(images: Images) -> tuple[list[Source], list[Source]]:
+    """Return the good images to learn from, and those that the given folders keep apart from training (often none).
+
+    Raises InputError for anything that is neither path nor array, and as `good_images` and `held_out_images` do.
     """
     given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
+    folders = [Path(item) for item in given if not isinstance(item, np.ndarray) and os.path.isdir(item)]
+    return _expand(given, good_images), [path for folder in folders for path in held_out_images(folder)]
+
+
+def _expand(images: Images, find: Callable[[Path], list[Path]]) -> list[Source]:
     found: list[Source] = []
-    for item in given:
+    for item in [images] if isinstance(images, str | os.PathLike | np.ndarray) else images:
         if isinstance(item, np.ndarray):
             found.append(item)
         elif isinstance(item, str | os.PathLike):
             path = Path(item)
-            found.extend(_images(path, good=good) if os.path.isdir(path) else [path])
+            found.extend(find(path) if os.path.isdir(path) else [path])
         else:
             raise InputError(f"images: {type(item).__name__} is not allowed, expected paths and numpy arrays")
-    return found
-
-
-def _images(folder: Path, *, good: bool) -> list[Path]:
-    found = good_images(folder) if good else find_images(folder)
-    if not found:
-        raise InputError(f"no images found in {printable(folder)} (allowed: {' '.join(SUFFIXES)})")
     return found
 
 

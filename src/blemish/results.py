@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.datasets import SUFFIXES, find_images
+from blemish.datasets import find_images
 from blemish.errors import InputError, StorageError, printable
 from blemish.files import write_atomically
 from blemish.overlays import TOP, overlay, save_png
@@ -50,15 +50,12 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     that folder's own name where several paths are given), or the file's name. A suffix other than .png stays part of
     it, characters that do not print are escaped, long parts are cut, and a name that is taken gets -2, -3 ...: names
     differ even where case does not count, none leads out of a folder, and the same paths give the same names.
-    Raises InputError for a folder that holds no images, and as `find_images` does.
+    Raises InputError as `find_images` does.
     """
     named: list[tuple[Path, str]] = []
     taken: set[str] = set()
     for given in paths:
-        found = [given]
-        if os.path.isdir(given) and not (found := find_images(given)):
-            raise InputError(f"no images found in {printable(given)} (allowed: {' '.join(SUFFIXES)})")
-        for path in found:
+        for path in find_images(given) if os.path.isdir(given) else [given]:
             relative = path.relative_to(given) if path != given else Path(path.name)
             above = os.path.basename(os.path.abspath(given)) if path != given and len(paths) > 1 else ""
             named.append((path, _free(PurePosixPath(above, relative), taken)))

@@ -10,10 +10,16 @@ from blemish.errors import InputError, StorageError, printable
 
 CATEGORIES = ("brick", "grass", "gravel")
 KINDS = ("scratch", "stain", "hole", "patch")
-CROP = 192
-# Columns of the photograph left of SPLIT serve the test, the others training: that is the larger part, with more of
-# the marks that belong to the texture (specks on bricks, weeds in grass), so it teaches what is normal.
-SPLIT = 208
+CROP = 160
+# Columns of the photograph left of SPLIT serve the test (below MIDDLE) and validation (above it), the others training:
+# that is the larger part, with more of the marks that belong to the texture (specks on bricks, weeds in grass), so it
+# teaches what is normal. The threshold is set on pixels that no module has seen, as it is for new parts.
+SPLIT, MIDDLE = 192, 256
+AREAS = {
+    "train": (slice(0, 512), slice(SPLIT, 512)),
+    "validation": (slice(0, MIDDLE), slice(0, SPLIT)),
+    "test": (slice(MIDDLE, 512), slice(0, SPLIT)),
+}
 LEAST_SIDE = 32
 FAINTEST = 0.1  # a trace of paint weaker than this is left out of the picture, hence out of the mask too
 
@@ -22,17 +28,21 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 
-def make_textures(out: Path, *, seed: int = 0, train: int = 60, test: int = 12, defects: int = 6) -> list[Path]:
+def make_textures(
+    out: Path, *, seed: int = 0, train: int = 60, validation: int = 24, test: int = 12, defects: int = 6
+) -> list[Path]:
     """Write the categories brick, grass and gravel in MVTec AD layout below `out`; return their folders.
 
-    Each holds `train` good crops, `test` good test crops and `defects` crops of every kind of defect with a mask, all
-    grey PNG of 192 x 192 px; crops are mirrored at random, and no pixel of the photograph serves both training and
-    test. The same arguments give the same bytes, and a second run writes the same files again. Raises InputError for
-    a bad number or where a category's folder holds other files, StorageError where it cannot write. Source of the
-    photographs: scikit-image's bundled `brick`, `grass` and `gravel` (CC0, 512 x 512 px, grey); no network is used.
+    Each holds `train` and `validation` good crops, `test` good test crops and `defects` crops of every kind of defect
+    with a mask, all grey PNG of 160 x 160 px; crops are mirrored at random, and no pixel of the photograph serves two
+    of training, validation and test. The same arguments give the same bytes, and a second run writes the same files
+    again. Raises InputError for a bad number or where a category's folder holds other files, StorageError where it
+    cannot write. Source of the photographs: scikit-image's bundled `brick`, `grass` and `gravel` (CC0, 512 x 512 px,
+    grey); no network is used.
     """
-    for name, number, least in (("seed", seed, 0), ("train", train, 1), ("test", test, 1), ("defects", defects, 1)):
-        if number < least:
+    good = {"train": train, "validation": validation, "test": test}
+    for name, number in {"seed": seed, **good, "defects": defects}.items():
+        if number < (least := 0 if name == "seed" else 1):
             raise InputError(f"{name}: {number} is not allowed, give a whole number of at least {least}")
     photographs = [_photograph(category) for category in CATEGORIES]
     folders = [Path(out) / category for category in CATEGORIES]
@@ -40,7 +50,7 @@ def make_textures(out: Path, *, seed: int = 0, train: int = 60, test: int = 12, 
     for index, folder in enumerate(folders):
         rng = np.random.default_rng([seed, index])
         foreign = photographs[:index] + photographs[index + 1 :]
-        parts = _good_parts(photographs[index], train=train, test=test, rng=rng)
+        parts = _good_parts(photographs[index], good, rng=rng)
         parts |= _defective_parts(photographs[index], foreign, number=defects, rng=rng)
         files |= {folder / name: part for name, part in parts.items()}
     _write(folders, files)
@@ -87,21 +97,20 @@ def _photograph(category: str) -> Pixels:
     return np.rot90(photograph, -1) if category == "grass" else photograph
 
 
-def _crop(photograph: Pixels, left: int, right: int, rng: np.random.Generator) -> Pixels:
-    row = rng.integers(photograph.shape[0] - CROP + 1)
-    column = rng.integers(left, right - CROP + 1)
-    crop = photograph[row : row + CROP, column : column + CROP]
+def _crop(photograph: Pixels, split: str, rng: np.random.Generator) -> Pixels:
+    area = photograph[AREAS[split]]
+    row, column = rng.integers(np.array(area.shape) - CROP + 1)
+    crop = area[row : row + CROP, column : column + CROP]
     # The joints of the brick photograph lean outwards on both sides of its middle: mirroring makes the two sides alike.
     return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 
-def _good_parts(photograph: Pixels, *, train: int, test: int, rng: np.random.Generator) -> dict[str, Pixels | Mask]:
-    files: dict[str, Pixels | Mask] = {}
-    for number in range(train):
-        files[f"train/good/{number:03d}.png"] = _crop(photograph, SPLIT, photograph.shape[1], rng)
-    for number in range(test):
-        files[f"test/good/{number:03d}.png"] = _crop(photograph, 0, SPLIT, rng)
-    return files
+def _good_parts(photograph: Pixels, numbers: dict[str, int], *, rng: np.random.Generator) -> dict[str, Pixels | Mask]:
+    return {
+        f"{split}/good/{index:03d}.png": _crop(photograph, split, rng)
+        for split, number in numbers.items()
+        for index in range(number)
+    }
 
 
 def _defective_parts(
@@ -110,7 +119,7 @@ def _defective_parts(
     files: dict[str, Pixels | Mask] = {}
     for kind in KINDS:
         for index in range(number):
-            part = _crop(photograph, 0, SPLIT, rng)
+            part = _crop(photograph, "test", rng)
             painted, mask = paint(part, kind, rng=rng, foreign=foreign[index % len(foreign)])
             files[f"test/{kind}/{index:03d}.png"] = painted
             files[f"ground_truth/{kind}/{index:03d}_mask.png"] = mask
