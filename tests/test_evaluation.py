@@ -29,7 +29,7 @@ def header(*, threshold=0.9, train=(), held_out=()):
         recipe={"name": "fast"},
         seed=3,
         score="whitened",
-        preprocessing=PreprocessingPart(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        preprocessing=PreprocessingPart(mean=[0.5] * 3, std=[0.5] * 3),
         calibration=CalibrationPart(held_out=9, threshold=threshold, false_alarm_rate=0.1),
         data=DataPart(train=list(train), held_out=list(held_out)),
         libraries={},

@@ -25,6 +25,7 @@ FIELDS = {
     "blemish": "0.1.0",
     "created": "2026-01-02T03:04:05Z",
     "teacher": {"name": "t", "sha256": "a" * 64, "embedded": False},
+    "preprocessing": {"resize": "pillow bilinear", "mean": [0.5, 0.25, 0.0], "std": [0.5, 0.125, 1.0]},
     "sizes": [128, 256],
     "reference_size": 256,
     "modules": [{"size": 128, "level": 3, "weight": 0.25}, {"size": 256, "level": 3, "weight": 0.75}],

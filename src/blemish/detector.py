@@ -133,7 +133,9 @@ class Detector:
             blemish=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             teacher=modelfile.TeacherPart(name=self.teacher, sha256=teacher.sha256, embedded=False),
-            preprocessing=modelfile.PreprocessingPart(mean=teacher.architecture.mean, std=teacher.architecture.std),
+            preprocessing=modelfile.PreprocessingPart(
+                mean=list(teacher.architecture.mean), std=list(teacher.architecture.std)
+            ),
             sizes=sorted(self.sizes),
             reference_size=reference_size,
             modules=[modelfile.ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],

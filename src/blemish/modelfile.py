@@ -51,8 +51,8 @@ class PreprocessingPart(_Part):
     """What becomes of an image before the teacher: RGB resized to the square, then (value / 255 - mean) / std."""
 
     resize: Literal["pillow bilinear"] = "pillow bilinear"
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: list[float] = Field(min_length=3, max_length=3)
+    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
 
 
 class ModulePart(_Part):

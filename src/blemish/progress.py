@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Display
 
 from blemish.datasets import fingerprints, good_images, held_out_images, split_good
-from blemish.errors import BlemishError, InputError, printable
+from blemish.errors import BlemishError, InputError, StorageError, printable
 from blemish.files import check_writable, clean_stale
 from blemish.results import check_outside
 
@@ -124,17 +124,19 @@ def _alone(workspace: Path, out: Path) -> Iterator[None]:
     """Make the workspace, keep a second fit away from it for as long as this one runs, remove it if it is empty."""
     from filelock import FileLock, Timeout
 
-    lock = workspace / "lock"
+    lock = FileLock(workspace / "lock")
     try:
         workspace.mkdir(exist_ok=True)
-        with FileLock(lock, timeout=0):
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
+        lock.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{printable(out)}: another fit is at work on it; wait, or choose another --out") from None
+    except OSError as error:
+        raise StorageError(f"{printable(workspace)}: cannot be made: {error.strerror}") from error
+    try:
+        yield
     finally:
+        (workspace / "lock").unlink(missing_ok=True)
+        lock.release()
         with suppress(OSError):  # modules of an interrupted run, or of runs with other settings, stay
             workspace.rmdir()
 
