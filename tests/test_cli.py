@@ -213,7 +213,7 @@ def test_predict_writes_results_for_all_images(capsys, parts, model, tmp_path):
         assert record["verdict"] == ("NG" if prediction.score > detector.threshold_ else "OK") == prediction.verdict
         assert [region["area"] for region in record["regions"]] == [region.area for region in prediction.regions]
         with Image.open(out / record["overlay"]) as picture:
-            assert picture.size == (160, 160)
+            assert picture.size == (192, 192)
         name = Path(record["overlay"]).relative_to("overlays").with_suffix(".npy")
         np.testing.assert_array_equal(np.load(out / "maps" / name), prediction.score_map)
     ng = sum(record["verdict"] == "NG" for record in records)
@@ -262,11 +262,11 @@ def test_evaluate_gives_the_figures_of_the_score_maps(capsys, parts, model, tmp_
     code, printed, err = run(capsys, "evaluate", model, parts, "--json", file, "--resolution", resolution)
     assert (code, err) == (0, "")
     result = json.loads(file.read_text(), parse_constant=pytest.fail)
-    images, side = find_images(parts / "test"), 256 if resolution == "256" else 160
+    images, side = find_images(parts / "test"), 256 if resolution == "256" else 192
     maps, masks, scores = [], [], {}
     for path, _, reference in Detector.load(model).reference_maps(images):
         truth = parts / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
-        mask = read_mask(truth) if truth.exists() else np.zeros((160, 160), bool)
+        mask = read_mask(truth) if truth.exists() else np.zeros((192, 192), bool)
         masks.append(resize_mask(mask, side, side))
         maps.append(resize_map(reference, side, side))
         scores[path] = reference.max()
@@ -293,7 +293,7 @@ def test_evaluate_warns_of_images_that_the_model_knows(capsys, parts, model, tmp
         path.write_bytes((parts / source / label / "000.png").read_bytes())
     truth = tmp_path / "ground_truth" / "hole" / "a.png"
     truth.parent.mkdir(parents=True)
-    Image.new("L", (160, 160)).save(truth)
+    Image.new("L", (192, 192)).save(truth)
     code, printed, err = run(capsys, "evaluate", model, tmp_path)
     assert code == 0
     assert err.splitlines() == [
@@ -490,4 +490,4 @@ def test_the_demo_makes_its_folder_and_can_run_again(capsys, tmp_path, monkeypat
     assert figures["grass"]["images"] == 5
     assert len(list((out / "results" / "gravel" / "overlays").rglob("*.png"))) == 5
     with Image.open(out / "demo.png") as sheet:
-        assert sheet.width > 3 * 3 * 160
+        assert sheet.width > 3 * 3 * 192

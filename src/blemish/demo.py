@@ -55,8 +55,8 @@ def run(out: Path, *, console: Console) -> None:
     save_png(out / "demo.png", contact_sheet([panel for line in lines for panel in line], columns=len(panels)))
     save(out / "demo.json", figures)
     summaries.print_figures({name: result["overall"] for name, result in figures.items()}, alarms=True)
-    print("false NG: the good test crops are from another part of the photographs than those that set the threshold,")
-    print("and its promise holds for parts that are drawn alike only")
+    print("false NG: good test crops called NG. They are from another corner of the photograph than the crops that set")
+    print("the threshold, and its promise holds only for parts that are drawn alike.")
     place = printable(out)
     summaries.print_facts(
         [

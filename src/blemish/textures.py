@@ -10,11 +10,11 @@ from blemish.errors import InputError, StorageError, printable
 
 CATEGORIES = ("brick", "grass", "gravel")
 KINDS = ("scratch", "stain", "hole", "patch")
-CROP = 160
+CROP = 192
 # Columns of the photograph left of SPLIT serve the test (below MIDDLE) and validation (above it), the others training:
 # that is the larger part, with more of the marks that belong to the texture (specks on bricks, weeds in grass), so it
 # teaches what is normal. The threshold is set on pixels that no module has seen, as it is for new parts.
-SPLIT, MIDDLE = 192, 256
+SPLIT, MIDDLE = 208, 256
 AREAS = {
     "train": (slice(0, 512), slice(SPLIT, 512)),
     "validation": (slice(0, MIDDLE), slice(0, SPLIT)),
@@ -34,7 +34,7 @@ def make_textures(
     """Write the categories brick, grass and gravel in MVTec AD layout below `out`; return their folders.
 
     Each holds `train` and `validation` good crops, `test` good test crops and `defects` crops of every kind of defect
-    with a mask, all grey PNG of 160 x 160 px; crops are mirrored at random, and no pixel of the photograph serves two
+    with a mask, all grey PNG of 192 x 192 px; crops are mirrored at random, and no pixel of the photograph serves two
     of training, validation and test. The same arguments give the same bytes, and a second run writes the same files
     again. Raises InputError for a bad number or where a category's folder holds other files, StorageError where it
     cannot write. Source of the photographs: scikit-image's bundled `brick`, `grass` and `gravel` (CC0, 512 x 512 px,
