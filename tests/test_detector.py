@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 import blemish
 from blemish import BlemishError, Detector, Prediction
+from blemish.copies import thumbnail
 from blemish.datasets import fingerprints
 from blemish.datasets import test_samples as samples_of
 from blemish.errors import InputError, ModelFileError
@@ -43,7 +44,7 @@ def test_a_painted_defect_is_found(detector, brick):
     samples = samples_of(brick)
     maps = detector.score_maps([sample.path for sample in samples])
     masks = [
-        read_mask(sample.mask_path) if sample.mask_path else np.zeros(score_map.shape, bool)
+        read_mask(sample.mask_paths[0]) if sample.mask_paths else np.zeros(score_map.shape, bool)
         for sample, score_map in zip(samples, maps, strict=True)
     ]
     assert pixel_metrics(maps, masks)["pixel_auroc"] > 0.95
@@ -77,7 +78,7 @@ def test_a_defect_lies_where_it_was_painted_whatever_the_aspect(detector, brick)
     """Squashing to the square moves nothing: the peak of the map is inside the painted hole, in a 2 : 1 picture too."""
     sample = next(sample for sample in samples_of(brick) if sample.label == "hole")
     picture = Image.open(sample.path).resize((384, 192))
-    mask = np.asarray(Image.open(sample.mask_path).resize((384, 192), Image.Resampling.NEAREST)) > 0
+    mask = np.asarray(Image.open(sample.mask_paths[0]).resize((384, 192), Image.Resampling.NEAREST)) > 0
     (score_map,) = detector.score_maps(np.array(picture))
     grown = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(9))
     assert np.asarray(grown)[np.unravel_index(score_map.argmax(), score_map.shape)]
@@ -145,8 +146,11 @@ def test_a_folder_in_the_layout_of_mvtec_stands_for_its_good_images(short, brick
     options = {"sizes": (64,), "levels": (2,)}
     train, kept = (sorted((brick / part / "good").iterdir()) for part in ("train", "validation"))
     whole = Detector(**options).fit(brick).header_
-    assert whole.data.train == sorted(fingerprints(train))
-    assert whole.data.held_out == sorted(fingerprints(kept))
+    assert [image.sha256 for image in whole.data.train] == sorted(fingerprints(train))
+    assert [image.sha256 for image in whole.data.held_out] == sorted(fingerprints(kept))
+    small = dict(zip(fingerprints(kept), (thumbnail(read_image(path)) for path in kept), strict=True))
+    assert {image.sha256: image.thumbnail for image in whole.data.held_out} == small
+    assert (whole.data.weighed, whole.data.tested, whole.weighing) == ([], [], None)
     assert whole.calibration.false_alarm_rate == pytest.approx(1 / (len(kept) + 1))
     given = Detector(**options).fit(train, held_out=kept).header_
     assert (given.data, given.calibration) == (whole.data, whole.calibration)
@@ -206,7 +210,7 @@ def test_header_says_what_was_done(detector, brick):
 def test_the_threshold_is_the_highest_score_of_the_held_out_images(detector, brick):
     paths = sorted((brick / "train" / "good").iterdir())
     hashes = dict(zip(fingerprints(paths), paths, strict=True))
-    held = [hashes[digest] for digest in detector.header_.data.held_out]
+    held = [hashes[image.sha256] for image in detector.header_.data.held_out]
     highest = max(prediction.score for prediction in detector.predict(held))
     assert highest == pytest.approx(detector.threshold_, abs=1e-6)
 
@@ -259,12 +263,49 @@ def test_a_run_that_differs_does_not_continue_another(short, good_arrays, tmp_pa
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_images_in_another_order_do_not_continue_a_run(short, good_arrays, tmp_path):
+    """Batches are drawn by position: renamed files give another model, so what is kept must not be taken up."""
+    options = {"sizes": (64,), "levels": (2,)}
+    expected = modules_of(Detector(**options).fit(good_arrays[::-1]))
+    Detector(**options).fit(good_arrays, workspace=tmp_path)
+    found = modules_of(Detector(**options).fit(good_arrays[::-1], workspace=tmp_path))
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("change", [{"weight_decay": 0.3}, {"warm_divisor": 2.0}])
+def test_a_recipe_that_differs_does_not_continue_a_run(short, good_arrays, tmp_path, monkeypatch, change):
+    import dataclasses
+
+    from blemish import training
+
+    Detector(sizes=(64,), levels=(2,)).fit(good_arrays, workspace=tmp_path)
+    monkeypatch.setitem(training.RECIPES, "fast", dataclasses.replace(short, **change))
+    Detector(sizes=(64,), levels=(2,)).fit(good_arrays, workspace=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_damaged_kept_module_is_named(short, good_arrays, tmp_path):
     options = {"sizes": (64,), "levels": (2,)}
     Detector(**options).fit(good_arrays, workspace=tmp_path)
     (kept,) = tmp_path.glob("*/*.safetensors")
-    kept.write_bytes(kept.read_bytes()[:-5])
-    with pytest.raises(InputError, match=r"64-2\.safetensors: the kept module is damaged"):
+    whole = kept.read_bytes()
+    flipped = [(place, bit) for place in (0, 9, 40, len(whole) // 2, len(whole) - 1) for bit in (0, 7)]
+    damaged = [whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :] for place, bit in flipped]
+    for content in (b"", whole[:-5], whole + b"x", *damaged):
+        kept.write_bytes(content)
+        with pytest.raises(InputError, match=r"64-2\.safetensors: the kept module is damaged; delete the file"):
+            Detector(**options).fit(good_arrays, workspace=tmp_path)
+    kept.write_bytes(whole)
+    Detector(**options).fit(good_arrays, workspace=tmp_path, report=lambda progress: pytest.fail("it was kept"))
+
+
+def test_a_kept_module_of_another_size_is_refused(short, good_arrays, tmp_path):
+    options = {"sizes": (64, 96), "levels": (2,)}
+    Detector(**options).fit(good_arrays, workspace=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    (folder / "96-2.safetensors").write_bytes((folder / "64-2.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"96-2\.safetensors: the kept module is damaged"):
         Detector(**options).fit(good_arrays, workspace=tmp_path)
 
 

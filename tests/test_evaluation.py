@@ -8,17 +8,25 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from blemish.datasets import fingerprints
 from blemish.errors import InputError, StorageError
-from blemish.evaluation import evaluate, save
+from blemish.evaluation import choose, evaluate, measure, save
+from blemish.header import (
+    CalibrationPart,
+    DataPart,
+    Header,
+    ImagePart,
+    ModulePart,
+    PreprocessingPart,
+    TeacherPart,
+    WeighingPart,
+)
 from blemish.metrics import image_metrics, pixel_metrics
-from blemish.modelfile import CalibrationPart, DataPart, Header, ModulePart, PreprocessingPart, TeacherPart
-from blemish.pyramid import load
+from blemish.pyramid import identify, load
 
 SIDE = 32
 
 
-def header(*, threshold=0.9, train=(), held_out=()):
+def header(*, threshold=0.9, train=(), held_out=(), weighed=(), tested=(), weighing=None):
     return Header(
         blemish="0.1.0",
         created="2026-01-02T03:04:05+00:00",
@@ -31,7 +39,8 @@ def header(*, threshold=0.9, train=(), held_out=()):
         score="whitened",
         preprocessing=PreprocessingPart(mean=[0.5] * 3, std=[0.5] * 3),
         calibration=CalibrationPart(held_out=9, threshold=threshold, false_alarm_rate=0.1),
-        data=DataPart(train=list(train), held_out=list(held_out)),
+        weighing=weighing,
+        data=DataPart(train=list(train), held_out=list(held_out), weighed=list(weighed), tested=list(tested)),
         libraries={},
     )
 
@@ -186,11 +195,103 @@ def test_a_defective_image_with_an_empty_mask_is_named(part):
     assert result["overall"]["regions"] == 4
 
 
-def test_images_that_the_model_knows_are_named(part):
-    known = fingerprints([part / "test" / "good" / "1.png", part / "test" / "dot" / "0.png"])
-    result = evaluate(Stub(train=known[:1], held_out=known[1:]), part, resolution=SIDE)
-    assert result["seen"] == ["test/dot/0.png", "test/good/1.png"]
-    assert evaluate(Stub(), part, resolution=SIDE)["seen"] == []
+def resaved(path, out):
+    """The picture of a file, brighter by one level, in another file."""
+    pixels = np.array(Image.open(path)).astype(int) + 1
+    paint(out, np.minimum(pixels, 255).astype(np.uint8))
+    return out
+
+
+@pytest.fixture
+def met(part, tmp_path):
+    """What a model that has met 4 of the 6 test images knows of them: as files, and as near copies."""
+    folder = part / "test"
+    near = [resaved(folder / name, tmp_path / "near" / name) for name in ("good/2.png", "scratch/0.png")]
+    known = identify([folder / "good" / "1.png", folder / "dot" / "0.png", *near])
+    return {"train": [known[0]], "held_out": [known[1], known[2]], "weighed": [known[3]]}
+
+
+def test_images_that_the_model_has_met_stop_an_evaluation(part, met):
+    calls = []
+    stub = Stub(**met)
+    stub.reference_maps = calls.append
+    with pytest.raises(InputError) as caught:
+        evaluate(stub, part, resolution=SIDE)
+    assert str(caught.value) == (
+        f"{part}: the model has met 4 of 6 test images before: 1 trained (same file), such as test/good/1.png; "
+        "1 held out (same file), such as test/dot/0.png; 1 held out (near copy), such as test/good/2.png; "
+        "1 weighed (near copy), such as test/scratch/0.png "
+        "(--used skip leaves them out, --used include keeps them)"
+    )
+    assert not calls  # before anything is scored
+
+
+def test_images_that_the_model_has_met_are_left_out(part, met):
+    result = evaluate(Stub(**met), part, resolution=SIDE, used="skip")
+    assert (result["images"], result["good"], list(result["types"])) == (2, 1, ["scratch"])
+    maps, masks = ([one[index] for index in (0, 4)] for one in maps_and_masks(part, "good", "scratch", "dot"))
+    assert result["overall"]["pixel_auroc"] == pixel_metrics(maps, masks)["pixel_auroc"]
+    images = result["used"].pop("images")
+    assert result["used"]["rule"] == "skip"
+    assert result["used"]["summary"].startswith("1 trained (same file), such as test/good/1.png; 1 held out")
+    assert images == [
+        {"image": "test/dot/0.png", "use": "held out", "same_file": True},
+        {"image": "test/good/1.png", "use": "trained", "same_file": True},
+        {"image": "test/good/2.png", "use": "held out", "same_file": False},
+        {"image": "test/scratch/0.png", "use": "weighed", "same_file": False},
+    ]
+    met["tested"] = identify([part / "test" / "good" / "0.png"])  # testing twice is no use
+    assert evaluate(Stub(**met), part, resolution=SIDE, used="skip")["images"] == 2
+    everything = identify(sorted(part.glob("test/*/*.png")))
+    with pytest.raises(InputError, match="no test image that the model has not met before: 6 weighed"):
+        evaluate(Stub(weighed=everything), part, resolution=SIDE, used="skip")
+
+
+def test_images_that_the_model_has_met_are_kept_and_told(part, met):
+    result = evaluate(Stub(**met), part, resolution=SIDE, used="include")
+    plain = evaluate(Stub(), part, resolution=SIDE)
+    assert result["overall"] == plain["overall"]
+    assert result["used"]["rule"] == "include"
+    assert len(result["used"]["images"]) == 4
+    assert plain["used"] == {"rule": "refuse", "images": [], "summary": ""}
+    with pytest.raises(InputError, match=r"^used: some is not allowed, expected refuse, skip, include$"):
+        evaluate(Stub(), part, used="some")
+
+
+def test_what_is_chosen_is_identified_and_measured(part, met):
+    chosen = choose(Stub(**met), part, used="skip")
+    assert [sample.path.name for sample in chosen.samples] == ["0.png", "1.png"]
+    assert chosen.images == identify([sample.path for sample in chosen.samples])
+    assert all(isinstance(image, ImagePart) for image in chosen.images)
+    result = measure(Stub(**met), chosen, resolution=SIDE)
+    assert result == evaluate(Stub(**met), part, resolution=SIDE, used="skip")
+
+
+def test_a_weighed_model_shows_what_its_modules_do_without_labels(part):
+    class Weighed(Stub):
+        """Without labels its map is the second channel: the picture mirrored in value."""
+
+        def reference_pairs(self, paths):
+            for path, image, reference in Stub.reference_maps(self, paths):
+                yield path, image, [reference, 1 - reference]
+
+        def reference_maps(self, paths):
+            raise AssertionError("the modules would run twice")
+
+    weighing = WeighingPart(objective="paper", labelled=5, defective=2, modules=9, seconds=0.5)
+    result = evaluate(Weighed(weighing=weighing), part, resolution=SIDE)
+    plain = evaluate(Stub(), part, resolution=SIDE)
+    assert (result["overall"], result["types"]) == (plain["overall"], plain["types"])
+    assert plain["without_labels"] is None
+    figures = result["without_labels"]["overall"]
+    maps, masks = maps_and_masks(part, "dot", "good", "scratch")
+    expected = pixel_metrics([1 - one for one in maps], masks)
+    assert figures["pixel_auroc"] == expected["pixel_auroc"] == pytest.approx(1 - result["overall"]["pixel_auroc"])
+    assert figures["aupro"] == expected["aupro"]
+    scores = [(1 - one).max() for one in maps]
+    assert figures["image_auroc"] == image_metrics(scores, [mask.any() for mask in masks])["image_auroc"]
+    assert set(result["overall"]) - set(figures) == {"found", "false_alarms"}
+    assert result["model"]["weighing"] == weighing.model_dump()
 
 
 def test_types_of_several_categories_are_kept_apart(part, tmp_path):
@@ -221,6 +322,7 @@ def test_the_model_is_identified_and_progress_told(part):
         "score": "whitened",
         "threshold": 0.9,
         "held_out": 9,
+        "weighing": None,
     }
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from blemish.errors import InputError
-from blemish.images import as_image, image_size, read_image, read_mask, resize, resize_map, resize_mask
+from blemish.images import as_image, image_shape, read_image, read_mask, resize, resize_map, resize_mask
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -218,7 +218,7 @@ def test_exif_orientation_is_applied_once(kind, turn, tmp_path):
     assert image.shape == ROTATED[turn].shape
     assert np.abs(image.astype(int) - ROTATED[turn]).max() <= (12 if kind == "JPEG" else 0)
     scale = 16 if kind == "JPEG" else 1
-    assert image_size(path) == (image.shape[0] * scale, image.shape[1] * scale)
+    assert image_shape(path) == (image.shape[0] * scale, image.shape[1] * scale, 3)
 
 
 def test_exif_behind_the_pixels_of_a_png_counts(tmp_path):
@@ -229,7 +229,18 @@ def test_exif_behind_the_pixels_of_a_png_counts(tmp_path):
     path = tmp_path / "late.png"
     path.write_bytes(data[:-12] + body + data[-12:])
     assert np.array_equal(read_image(path), ROTATED[6])
-    assert image_size(path) == (50, 40)
+    assert image_shape(path) == (50, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "channels"),
+    [("1", "PNG", 1), ("L", "JPEG", 1), ("LA", "PNG", 1), ("I;16", "TIFF", 1),
+     ("RGB", "JPEG", 3), ("RGBA", "PNG", 3), ("P", "PNG", 3), ("CMYK", "JPEG", 3)],
+)  # fmt: skip
+def test_grey_is_told_from_colour(tmp_path, mode, kind, channels):
+    path = tmp_path / "part"
+    path.write_bytes(encoded(Image.new(mode, (40, 50)), kind))
+    assert image_shape(path) == (50, 40, channels)
 
 
 def test_interlaced_png_is_read():
@@ -452,7 +463,7 @@ def mask_of(tmp_path, picture, kind="PNG", **options):
     path.write_bytes(encoded(picture, kind, **options))
     mask = read_mask(path)
     assert mask.dtype == np.bool_
-    assert image_size(path) == mask.shape
+    assert image_shape(path)[:2] == mask.shape
     return mask
 
 

@@ -18,7 +18,8 @@ from safetensors.numpy import save as save_foreign
 
 from blemish import __version__
 from blemish.errors import InputError, ModelFileError, StorageError
-from blemish.modelfile import Header, check_tensors, load, save
+from blemish.header import Header, ImagePart
+from blemish.modelfile import check_tensors, load, record_tested, save
 
 FIELDS = {
     "schema_version": 1,
@@ -33,7 +34,13 @@ FIELDS = {
     "seed": 0,
     "score": "whitened",
     "calibration": {"held_out": 3, "threshold": 0.125, "false_alarm_rate": 0.25, "good": -0.5, "limit": 2.5},
-    "data": {"train": ["b" * 64], "held_out": []},
+    "weighing": {"objective": "paper", "labelled": 5, "defective": 2, "modules": 9, "seconds": 0.5},
+    "data": {
+        "train": [{"sha256": "b" * 64, "thumbnail": "00ff" * 128}],
+        "held_out": [],
+        "weighed": [],
+        "tested": [{"sha256": "c" * 64, "thumbnail": "80" * 256}],
+    },
     "libraries": {"torch": "2.6"},
 }
 TENSORS = {
@@ -45,6 +52,7 @@ TENSORS = {
 }
 SMALL = {**FIELDS, "modules": [{"size": 128, "level": 2, "weight": 1.0}], "recipe": {}, "libraries": {}}
 SMALL["data"] = {"train": [], "held_out": []}
+del SMALL["weighing"]
 
 
 def signed(head: bytes, body: bytes = b"", *, length: int | None = None) -> bytes:
@@ -377,6 +385,15 @@ def changed(place: str, value: object) -> dict:
         ("recipe", {"lr": float("nan")}, None),
         ("recipe", {"lr": {"nested": 1}}, None),
         ("data.train", ["0"], None),
+        ("data.train", [{"sha256": "b" * 64}], None),
+        ("data.train.0.thumbnail", "00" * 255, "String should match pattern"),
+        ("data.tested.0.thumbnail", "FF" * 256, "String should match pattern"),
+        ("data.held_out", ..., "Field required"),
+        ("data.weighed", 3, "Input should be a valid array, got 3"),
+        ("weighing.defective", 6, "at most the 5 labelled images can be defective, got 6"),
+        ("weighing.labelled", 0, "Input should be greater than or equal to 1, got 0"),
+        ("weighing.modules", 0, "Input should be greater than or equal to 1, got 0"),
+        ("weighing.seconds", -1.0, "Input should be greater than or equal to 0, got -1.0"),
         ("modules", [{"size": 128, "level": 1, "weight": 1.0}], None),
         ("modules", [{"size": 128, "level": 9, "weight": 1.0}], None),
         ("sizes", [1 << 20], None),
@@ -417,6 +434,52 @@ def test_save_checks_what_escaped_the_checks_on_creation(path):
         with pytest.raises(ModelFileError, match=r"model: header field (calibration\.threshold|modules): "):
             save(path, wrong, TENSORS)
         assert not path.exists()
+
+
+def test_an_older_header_met_no_labels():
+    header = Header.model_validate(SMALL)
+    assert (header.weighing, header.data.weighed, header.data.tested) == (None, [], [])
+    with pytest.raises(ValidationError, match="2 modules cannot be kept of 1"):
+        Header.model_validate(changed("weighing.modules", 1))
+
+
+def images(*letters):
+    return [ImagePart(sha256=letter * 64, thumbnail="10" * 256) for letter in letters]
+
+
+def test_tested_images_are_added_and_nothing_else_changes(path, tmp_path):
+    header = Header.model_validate(FIELDS)
+    save(path, header, TENSORS)
+    path.chmod(0o600)
+    (tmp_path / "link").symlink_to(path)
+    record_tested(tmp_path / "link", header, images("e", "c", "a", "e"))
+    there, tensors = load(path)
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [image.sha256[0] for image in there.data.tested] == ["a", "c", "e"]
+    assert there.data.tested[0].thumbnail == "10" * 256
+    unchanged = there.data.model_copy(update={"tested": header.data.tested})
+    assert there.model_copy(update={"data": unchanged}) == header
+    assert {name: tensor.tobytes() for name, tensor in tensors.items()} == {
+        name: tensor.tobytes() for name, tensor in TENSORS.items()
+    }
+    before = path.stat().st_ino
+    record_tested(path, header, images("a", "c"))  # known already: not written again
+    assert path.stat().st_ino == before
+    record_tested(path, header, images("f"))  # a header read before the others were added will do
+    assert [image.sha256[0] for image in load(path)[0].data.tested] == ["a", "c", "e", "f"]
+
+
+def test_tested_images_are_not_added_to_another_model_or_to_a_file_not_to_be_written(path, monkeypatch):
+    header = Header.model_validate(FIELDS)
+    save(path, header.model_copy(update={"seed": 1}), TENSORS)
+    before = path.read_bytes()
+    with pytest.raises(ModelFileError, match=r"model: another model has taken its place$"):
+        record_tested(path, header, images("a"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StorageError, match=r"model: cannot be written: permission denied$"):
+        record_tested(path, header.model_copy(update={"seed": 1}), images("a"))
+    assert path.read_bytes() == before
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from blemish.imitation import module_map, resample, residual, scaled_residual
 from blemish.scoring import (
     Module,
     image_score,
+    module_maps,
     module_score,
     score_maps,
     set_weights,
@@ -151,12 +152,47 @@ def test_whitened_score_is_the_standardised_logarithm(teacher, images):
     assert torch.allclose(found, (torch.log(distance + 1e-6) - 0.3) / 2.0, atol=1e-5)
 
 
-def test_kept_modules_equal_the_full_model_with_other_weights_at_zero(teacher, images):
-    kept, dropped = made_module(64, 2, weight=1.0, channels=24), made_module(96, 4, weight=0.0, channels=112)
+NINE = [(size, level, channels) for size in (64, 96, 128) for level, channels in ((2, 24), (3, 40), (4, 112))]
+
+
+@pytest.mark.parametrize("score", ["paper", "whitened"])
+def test_kept_modules_equal_the_full_model_with_other_weights_at_zero(teacher, images, score):
+    """Bit for bit, whichever modules are kept: the kept weights stay as they are, they are not made to sum to 1."""
+    random = torch.Generator().manual_seed(3)
+    images = {**images, 128: torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8, generator=random)}
+    modules = [made_module(size, level, weight=0.0, channels=channels) for size, level, channels in NINE]
+    for kept in ((0,), (8,), (1, 3, 5, 8), (2, 4, 6, 7), (0, 1, 2, 3, 4, 5, 6, 7)):
+        for index, module in enumerate(modules):
+            module.weight = (index + 1) / 17 if index in kept else 0.0
+        with torch.no_grad():
+            full = score_maps(teacher, modules, images, size=64, score=score)
+            pruned = score_maps(teacher, [modules[index] for index in kept], images, size=64, score=score)
+        assert full.numpy().tobytes() == pruned.numpy().tobytes()
+
+
+def test_module_maps_come_in_the_order_of_the_modules(teacher, images):
+    names = [(96, 3, 40), (64, 2, 24), (96, 2, 24)]
+    modules = [made_module(size, level, weight=0.0, channels=channels) for size, level, channels in names]
     with torch.no_grad():
-        for score in ("paper", "whitened"):
-            full = score_maps(teacher, [kept, dropped], images, size=64, score=score)
-            assert torch.equal(full, score_maps(teacher, [kept], images, size=64, score=score))
+        found = module_maps(teacher, modules, images, score="whitened")
+        for module, score_map in zip(modules, found, strict=True):
+            ((_, previous, feature),) = teacher.features(images[module.size], [module.level])
+            assert score_map.shape == (3, module.size >> module.level, module.size >> module.level)
+            assert torch.equal(score_map, module_score(module, feature, module.student(previous), score="whitened"))
+
+
+def test_module_maps_compute_no_stage_twice_and_none_that_no_module_needs(teacher, images):
+    calls = []
+    hooks = [
+        stage.register_forward_hook(lambda _, __, output, level=level: calls.append((level, output.shape[2] << level)))
+        for level, stage in enumerate(teacher.stages, start=1)
+    ]
+    modules = [made_module(size, level, weight=0.5, channels=40) for size, level in ((64, 3), (96, 2), (64, 2))]
+    with torch.no_grad():
+        module_maps(teacher, modules, images, score="paper")
+    for hook in hooks:
+        hook.remove()
+    assert sorted(calls) == [(1, 64), (1, 96), (2, 64), (2, 96), (3, 64)]
 
 
 def test_higher_is_more_anomalous_for_both_scores():

@@ -15,6 +15,7 @@ from blemish.training import (
     crop_margin,
     find_recipe,
     learning_rate,
+    make_optimiser,
     pick,
     sample_batches,
     train_module,
@@ -35,9 +36,12 @@ def test_paper_recipe_is_the_papers():
         "optimiser": "sgd",
         "learning_rate": 0.5,
         "batch_size": 16,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
         "epochs": 600,
         "steps": None,
         "warm_steps": None,
+        "warm_divisor": None,
         "positions": None,
         "crop": None,
         "autocast": False,
@@ -137,6 +141,29 @@ def test_learning_rate_is_constant_for_the_paper_and_one_cycle_for_fast():
     assert rates[54] == pytest.approx(FAST.learning_rate * 0.5 * (1 + math.cos(math.pi * 45 / 91)))
     assert 0 < rates[-1] < 0.01 * FAST.learning_rate
     assert learning_rate(FAST, 10, 100, warm=True) == pytest.approx(FAST.learning_rate / 3)
+    gentle = dataclasses.replace(FAST, warm_divisor=8.0)
+    assert learning_rate(gentle, 10, 100, warm=True) == pytest.approx(FAST.learning_rate / 8)
+    assert learning_rate(gentle, 10, 100, warm=False) == FAST.learning_rate
+
+
+@pytest.mark.parametrize(("recipe", "kind", "decay"), [(PAPER, torch.optim.SGD, 0.0), (FAST, torch.optim.AdamW, 0.01)])
+def test_the_optimiser_is_all_in_the_recipe(recipe, kind, decay):
+    student = torch.nn.Linear(2, 2)
+    (group,) = make_optimiser(recipe, student).param_groups
+    assert type(make_optimiser(recipe, student)) is kind
+    assert (group["lr"], group["weight_decay"], group.get("momentum")) == (recipe.learning_rate, decay, recipe.momentum)
+    (group,) = make_optimiser(dataclasses.replace(recipe, weight_decay=0.25), student).param_groups
+    assert group["weight_decay"] == 0.25
+
+
+def test_weight_decay_changes_what_is_learnt():
+    """By hand, with no gradient: AdamW multiplies a weight by 1 - rate x decay, at every step."""
+    student = torch.nn.Linear(1, 1, bias=False)
+    before = student.weight.item()
+    optimiser = make_optimiser(dataclasses.replace(FAST, weight_decay=0.5), student)
+    student.weight.grad = torch.zeros_like(student.weight)
+    optimiser.step()
+    assert student.weight.item() == pytest.approx(before * (1 - FAST.learning_rate * 0.5))
 
 
 def test_an_epoch_sees_every_image_once():

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from blemish import Detector, training
-from blemish.datasets import good_images, test_samples
-from blemish.images import read_mask, resize_mask
+from blemish.datasets import good_images, read_truth, test_samples
+from blemish.images import resize_mask
 from blemish.imitation import combine
 from blemish.metrics import image_metrics, pixel_metrics
 from blemish.pyramid import load, stack
@@ -87,7 +87,8 @@ def run(data: Path, out: Path, *, seed: int, sizes: list[int], scale: float) -> 
     detector.save(out / f"seed{seed}.safetensors")
     samples = test_samples(data)
     blank = np.zeros((SIZE, SIZE), bool)
-    masks = [resize_mask(read_mask(one.mask_path), SIZE, SIZE) if one.mask_path else blank for one in samples]
+    truths = [read_truth(one) for one in samples]
+    masks = [blank if truth is None else resize_mask(truth, SIZE, SIZE) for truth in truths]
     for score in ("whitened", "paper"):
         maps = module_maps(detector, samples, score)
         for part in [*([size] for size in sizes), sizes]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.datasets import test_samples
-from blemish.images import read_mask, resize_mask
+from blemish.datasets import read_truth, test_samples
+from blemish.images import resize_mask
 from blemish.metrics import image_metrics, pixel_metrics
 
 
@@ -28,8 +28,8 @@ def main() -> None:
         ordered = [samples[name] for name in record["order"]]
         size = 256, 256
         masks = [
-            resize_mask(read_mask(sample.mask_path), *size) if sample.mask_path else np.zeros(size, bool)
-            for sample in ordered
+            np.zeros(size, bool) if truth is None else resize_mask(truth, *size)
+            for truth in (read_truth(sample) for sample in ordered)
         ]
         pixel = pixel_metrics(list(np.load(path.with_suffix(".npy"))), masks)
         scores = [record["image_scores"][name] for name in record["order"]]

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blemish.header import CalibrationPart
 from blemish.imitation import scaled_residual
-from blemish.modelfile import CalibrationPart
 from blemish.scoring import TINY, Module, image_score, log_distance, whiten
 
 RIDGE = 1e-3  # share of the mean variance added to each, so that a channel that never varies cannot rule the score

@@ -11,6 +11,7 @@ from typing import Annotated, cast
 
 import typer
 
+from blemish.benchmark import commands
 from blemish.errors import BlemishError, InputError, printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -160,6 +161,13 @@ def evaluate(
         str,
         typer.Option(metavar="256|original", help="Where maps and masks are compared: 256x256, or the image's own."),
     ] = "256",
+    used: Annotated[
+        str,
+        typer.Option(metavar="refuse|skip|include", help="Images that the model has met before, or copies of them."),
+    ] = "refuse",
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Note in the model file which images it was tested on.")
+    ] = True,
     weights: Weights = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -168,7 +176,7 @@ def evaluate(
 
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
-    from blemish import evaluation, progress, summaries
+    from blemish import evaluation, modelfile, progress, summaries
     from blemish.detector import Detector
     from blemish.files import check_writable
 
@@ -178,13 +186,72 @@ def evaluate(
         check_writable(json_file, overwrite=overwrite)
     detector = Detector.load(model, weights=weights, device=device)
     console = progress.error_console()
+    chosen = evaluation.choose(detector, data, used=used)
     with progress.counting(console, "test images") as report:
-        result = evaluation.evaluate(detector, data, resolution=256 if resolution == "256" else None, report=report)
+        result = evaluation.measure(detector, chosen, resolution=256 if resolution == "256" else None, report=report)
     if json_file is not None:
         evaluation.save(json_file, result)
     for line in summaries.warnings(result):
         console.out(f"warning: {line}")
     summaries.print_evaluation(result)
+    if record:
+        try:
+            modelfile.record_tested(model, detector.header_, chosen.images)
+        except BlemishError as error:
+            console.out(f"warning: the test images are not noted in the model file: {error}")
+
+
+@app.command()
+def weigh(
+    model: Model,
+    *,
+    labelled: Annotated[Path, typer.Argument(metavar="LABELLED", help="A data set whose test images are labelled.")],
+    out: Annotated[Path, typer.Option(metavar="MODEL2.safetensors", help="The model file to write.")],
+    good: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The good images of the fit; default: those of LABELLED.")
+    ] = None,
+    keep: Annotated[int | None, typer.Option(metavar="K", help="Keep the K best modules.")] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option("--budget-ms", metavar="T", help="Keep what scores an image in T ms here.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw accuracy and time of all sets of modules.")
+    ] = None,
+    objective: Annotated[str, typer.Option(metavar="logistic|aupro|paper", help="How to search.")] = "logistic",
+    reuse: Annotated[bool, typer.Option("--reuse", help="Weigh with images that the model has met before.")] = False,
+    weights: Weights = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Weigh the modules by labelled defects, and drop those that add little.
+
+    Evaluate the new model on other images than these: blemish evaluate --used skip leaves them out.
+    """
+    from blemish import progress, summaries
+    from blemish.detector import Detector
+    from blemish.files import check_writable
+    from blemish.latency import plot_front
+
+    for file in (out, plot):
+        if file is not None:
+            check_writable(file, overwrite=overwrite)
+    if plot is not None and budget_ms is None:
+        raise InputError("plot: needs --budget-ms; the picture shows what each time can buy")
+    detector = Detector.load(model, weights=weights, device=device)
+    with progress.counting(progress.error_console(), "labelled images") as report:
+        detector.weigh(
+            labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective, reuse=reuse,
+            report=report,
+        )  # fmt: skip
+    found = detector.weighed_
+    detector.save(out, embed_teacher=detector.header_.teacher.embedded)
+    if plot is not None:
+        plot_front(plot, found.points, chosen=found.chosen)
+    if found.points:
+        summaries.print_front(found.points, chosen=found.chosen)
+    summaries.print_weighed(out, detector.header_, found)
+    if found.search.collapsed:
+        progress.error_console().out(f"warning: the search collapsed: {found.search.reason}")
 
 
 @app.command()
@@ -215,6 +282,10 @@ def demo(
     from blemish.progress import error_console
 
     run(out, console=error_console())
+
+
+app.command()(commands.benchmark)
+app.command()(commands.tables)
 
 
 @teacher_app.callback()

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from blemish import results, summaries
-from blemish.datasets import test_samples
+from blemish.datasets import read_truth, test_samples
 from blemish.errors import InputError, StorageError, printable
 from blemish.evaluation import evaluate, save
 from blemish.files import write_atomically
-from blemish.images import read_image, read_mask
+from blemish.images import read_image
 from blemish.overlays import colour_bar, contact_sheet, save_png, side_by_side
 from blemish.progress import StoppedError, duration, fit_to_file, follow
 from blemish.textures import KINDS, make_textures
@@ -102,10 +102,11 @@ def _panels(detector: "Detector", folder: Path) -> list[NDArray[np.uint8]]:
     samples = test_samples(folder)
     for kind in KINDS:
         sample = next(sample for sample in samples if sample.label == kind)
-        assert sample.mask_path is not None, "every defect has a mask"
+        truth = read_truth(sample)
+        assert truth is not None, "every defect has a mask"
         image, (prediction,) = read_image(sample.path), detector.predict([sample.path])
         heat = results.draw(image, prediction, threshold=threshold)
         captions = f"{folder.name}, {kind}", "truth", f"score {prediction.score:.3f}"
-        panels.append(side_by_side(image, read_mask(sample.mask_path), heat, captions=captions))
+        panels.append(side_by_side(image, truth, heat, captions=captions))
     scale = colour_bar(threshold=threshold, top=results.scale_top(threshold), width=panels[0].shape[1])
     return [*panels, scale]

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from blemish import __version__, modelfile
 from blemish.datasets import split_good
 from blemish.errors import InputError, ModelFileError, StorageError, printable
+from blemish.header import DataPart, Header, ModulePart, PreprocessingPart, TeacherPart
 from blemish.images import resize_map
 from blemish.overlays import Region, regions
-from blemish.pyramid import Images, Source, content_hashes, good_sources, load, read_pyramid, sources, stack
+from blemish.pyramid import Images, Source, good_sources, read_known, sources
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from blemish.fitting import Report
     from blemish.scoring import Module
     from blemish.teacher import Teacher
+    from blemish.weighed import Weighed
 
 SIZES = range(64, 1025, 32)
-BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,9 @@ class Detector:
     """
 
     modules_: "list[Module]"
-    header_: modelfile.Header
+    header_: Header
     run_folder_: Path | None = None
+    weighed_: "Weighed"
     _teacher: "Teacher"
 
     def __init__(
@@ -114,31 +116,28 @@ class Detector:
         given, apart = good_sources(images)
         if held_out is not None:
             apart = sources(held_out)
-        hashes = content_hashes([*given, *apart])
-        train, held = split_good(hashes, apart=len(apart))
-        data = modelfile.DataPart(
-            train=sorted(hashes[index] for index in train), held_out=sorted(hashes[index] for index in held)
-        )
-        pyramid = read_pyramid([*given, *apart], self.sizes)
+        known, pyramid = read_known([*given, *apart], self.sizes)
+        train, held = split_good([image.sha256 for image in known], apart=len(apart))
+        ranked = [sorted((known[index] for index in part), key=lambda image: image.sha256) for part in (train, held)]
+        data = DataPart(train=ranked[0], held_out=ranked[1])
         good = {size: batch[held] for size, batch in pyramid.items()}
         pyramid = {size: pyramid.pop(size)[train] for size in self.sizes}  # never two copies of all sizes
-        folder = self.run_folder_ = self._run_folder(Path(workspace), data, teacher) if workspace is not None else None
+        order = [known[index].sha256 for index in train]
+        folder = self.run_folder_ = self._run_folder(Path(workspace), order, teacher) if workspace is not None else None
         modules = fit_modules(
             teacher, pyramid, levels=self.levels, recipe=recipe, seed=self.seed, workspace=folder, report=report
         )
         set_weights(modules, score=self.score)
         reference_size = sorted(self.sizes)[len(self.sizes) // 2]
         maps = score_pyramid(teacher, modules, good, size=reference_size, score=self.score)
-        header = modelfile.Header(
+        header = Header(
             blemish=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            teacher=modelfile.TeacherPart(name=self.teacher, sha256=teacher.sha256, embedded=False),
-            preprocessing=modelfile.PreprocessingPart(
-                mean=list(teacher.architecture.mean), std=list(teacher.architecture.std)
-            ),
+            teacher=TeacherPart(name=self.teacher, sha256=teacher.sha256, embedded=False),
+            preprocessing=PreprocessingPart(mean=list(teacher.architecture.mean), std=list(teacher.architecture.std)),
             sizes=sorted(self.sizes),
             reference_size=reference_size,
-            modules=[modelfile.ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
+            modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
             recipe=asdict(recipe),
             seed=self.seed,
             score=self.score,
@@ -175,20 +174,52 @@ class Detector:
         It is from this map, (R, R) float32, that the image score is taken and the map at the image's own resolution
         is stretched. Raises InputError for an image that cannot be used.
         """
-        from blemish.scoring import score_pyramid, squash
+        from blemish.reference import reference_maps
 
         self._check_fitted()
-        given = sources(images)
-        size, score = self.header_.reference_size, self.header_.score
-        for start in range(0, len(given), BATCH):
-            batch = given[start : start + BATCH]
-            loaded = [load(source) for source in batch]
-            maps = score_pyramid(
-                self._teacher, self.modules_, stack(loaded, self.header_.sizes), size=size, score=score
-            )
-            if score == "whitened":
-                maps = squash(maps, good=self.header_.calibration.good, limit=self.header_.calibration.limit)
-            yield from zip(batch, loaded, maps, strict=True)
+        weightings = [[module.weight for module in self.modules_]]
+        for source, image, (reference,) in reference_maps(
+            self._teacher, self.modules_, self.header_, sources(images), weightings=weightings
+        ):
+            yield source, image, reference
+
+    def reference_pairs(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], list[NDArray[np.float32]]]]:
+        """Yield what `reference_maps` does with a second map beside it: by the weights that need no labels."""
+        from blemish.reference import reference_maps, weights_without_labels
+
+        self._check_fitted()
+        bare = weights_without_labels(self.modules_, score=self.header_.score)
+        weightings = [[module.weight for module in self.modules_], bare]
+        yield from reference_maps(self._teacher, self.modules_, self.header_, sources(images), weightings=weightings)
+
+    def weigh(
+        self,
+        labelled: str | os.PathLike[str],
+        *,
+        good: Images,
+        keep: int | None = None,
+        budget_ms: float | None = None,
+        objective: str = "logistic",
+        reuse: bool = False,
+        report: "Callable[[int, int], None] | None" = None,
+    ) -> Self:
+        """Weigh the modules by labelled images, drop those that are not wanted, and set the threshold anew.
+
+        labelled: a data set in any layout of docs/datasets.md; its test images count. good: where the good images of
+        the fit are; those that set the threshold are found by their content. keep: how many modules stay; budget_ms:
+        the time that one image may take on this machine; default: all stay. objective: of `weighting.OBJECTIVES`;
+        "paper" makes the score the paper's, the others make it "whitened". reuse: weigh even with images that the model
+        was fitted or tested on. report: called with the number of images scored and of all. `weighed_` says what was
+        found. Raises InputError for arguments, images or labels that cannot be used; the detector then stays as it is.
+        """
+        from blemish.weighing import weigh
+
+        self._check_fitted()
+        self.modules_, self.header_, self.weighed_ = weigh(
+            self, Path(labelled), good=sources(good), objective=objective, keep=keep, budget_ms=budget_ms,
+            reuse=reuse, report=report,
+        )  # fmt: skip
+        return self
 
     def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False) -> None:
         """Write the model file, atomically; embed_teacher: with the teacher's weights, as deep as they are needed.
@@ -251,15 +282,19 @@ class Detector:
         self._check_fitted()
         return self.header_.calibration.threshold
 
-    def _run_folder(self, workspace: Path, data: modelfile.DataPart, teacher: "Teacher") -> Path:
-        """Return the workspace's folder of this very run: a run that differs in anything has another one."""
+    def _run_folder(self, workspace: Path, order: list[str], teacher: "Teacher") -> Path:
+        """Return the workspace's folder of this very run: one that differs in anything has another.
+
+        order: the sha256 of the images that train, in the order in which batches are drawn from them: files that were
+        renamed meanwhile give other batches, and so another model.
+        """
         import torch
 
         from blemish.training import find_recipe
 
-        run = [__version__, modelfile.libraries(), asdict(find_recipe(self.recipe)), sorted(self.sizes),
-               sorted(self.levels), self.seed, self.teacher, teacher.sha256, str(teacher.mean.device),
-               torch.get_num_threads(), data.model_dump()]  # fmt: skip
+        run = [__version__, modelfile.libraries(), asdict(find_recipe(self.recipe)), sorted(map(int, self.sizes)),
+               sorted(map(int, self.levels)), int(self.seed), self.teacher, teacher.sha256, str(teacher.mean.device),
+               torch.get_num_threads(), order]  # fmt: skip
         folder = workspace / sha256(json.dumps(run).encode()).hexdigest()[:16]
         try:
             folder.mkdir(parents=True, exist_ok=True)

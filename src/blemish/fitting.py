@@ -7,10 +7,11 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from blemish import modelfile
 from blemish.calibration import fit_statistics
-from blemish.errors import InputError, StorageError, printable
+from blemish.errors import InputError, ModelFileError, StorageError, printable
 from blemish.files import write_atomically
 from blemish.scoring import Module, Pyramid
 from blemish.teacher import Teacher, student_stage
@@ -52,8 +53,8 @@ def fit_modules(
     """Train one module for each size and level on the good images of a pyramid, smaller sizes first.
 
     It runs on the teacher's device. workspace: a folder that keeps each trained module; a module found there is not
-    trained again, so it must belong to this very run. Raises InputError naming the module whose loss is not finite,
-    StorageError if the workspace or a temporary file cannot be written.
+    trained again, so it must belong to this very run. Raises InputError naming the module whose loss is not finite
+    or the kept file that is damaged, StorageError if the workspace or a temporary file cannot be written.
     """
     names = [(size, level) for size in sorted(pyramid) for level in sorted(levels)]
     clock = _Clock(names, [_cost(teacher, pyramid, name, recipe) for name in names], report)
@@ -173,17 +174,18 @@ def _cost(teacher: Teacher, pyramid: Pyramid, name: tuple[int, int], recipe: Rec
     return float(count_steps(recipe, len(pyramid[size]), warm=warm) * images * seen * seen * parameters**0.75)
 
 
-def _keep(module: nn.Module, path: Path) -> None:
-    from safetensors.torch import save
+def _keep(module: Module, path: Path) -> None:
+    # The counters of batches become float32 as well: a number of steps is exact in it.
+    tensors = {key: value.detach().cpu().float().contiguous().numpy() for key, value in module.state_dict().items()}
+    write_atomically(path, modelfile.packed("{}", tensors, path))
 
-    write_atomically(path, save({key: value.contiguous().cpu() for key, value in module.state_dict().items()}))
 
-
-def _restore(module: nn.Module, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _restore(module: Module, path: Path) -> None:
+    state = module.state_dict()
     try:
-        module.load_state_dict(load_file(path), strict=True)
-    except (SafetensorError, RuntimeError, OSError) as error:
+        tensors = modelfile.unpacked(path.read_bytes(), path)
+        modelfile.check_tensors(tensors, {key: tuple(value.shape) for key, value in state.items()}, path)
+    except (ModelFileError, OSError) as error:
         raise InputError(f"{printable(path)}: the kept module is damaged; delete the file to train it again") from error
+    for key, value in state.items():
+        value.copy_(torch.from_numpy(tensors[key]))

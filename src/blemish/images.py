@@ -92,21 +92,21 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return np.asarray(values > (0 if peak < 32 else peak // 2))
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) in pixels of the image or mask in a file, upright, without decoding it where possible.
+def image_shape(path: Path) -> tuple[int, int, int]:
+    """Return (height, width, channels) of the image or mask in a file, upright, without decoding it where possible.
 
-    Raises InputError as read_image does, but finds no damage behind the header and knows no least size.
+    channels: 1 for grey, else 3. Raises InputError as read_image does, but sees no damage behind the header.
     """
     image, data, name = _open(path, max_megapixels=MAX_MEGAPIXELS)
-    width, height = image.size
+    (width, height), channels = image.size, 1 if image.mode in {"1", "L", "LA", "I", *GREY16} else 3
     with _decoding(name):
         if isinstance(image, TiffImageFile):  # some versions of Pillow swap the size of a turned TIFF, some do not
             width, height = image.tag_v2[256], image.tag_v2[257]
         # Pillow decodes a PNG to look for EXIF, which may follow the pixels; most have none.
         elif isinstance(image, PngImageFile) and not any(key in data for key in (b"eXIf", b"exif", b"adobe.xmp")):
-            return height, width
+            return height, width, channels
         turned = image.getexif().get(0x0112) in {5, 6, 7, 8}
-    return (width, height) if turned else (height, width)
+    return (width, height, channels) if turned else (height, width, channels)
 
 
 def as_image(array: NDArray[Any]) -> NDArray[np.uint8]:

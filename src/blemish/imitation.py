@@ -57,7 +57,10 @@ def resample(score_map: Tensor, size: int) -> Tensor:
 def combine(module_maps: Sequence[Tensor], weights: Sequence[float], *, size: int) -> Tensor:
     """Return the weighted sum of the modules' maps at the reference size, equations (4) and (7): (B, size, size).
 
-    The weights sum to 1; equal weights give the plain mean over all sizes and levels.
+    The weights sum to 1; equal weights give the plain mean over all sizes and levels. The maps are added one after the
+    other, so that leaving out a module of weight 0 changes no bit of the result.
     """
-    parts = [weight * resample(score_map, size) for score_map, weight in zip(module_maps, weights, strict=True)]
-    return torch.stack(parts).sum(dim=0)
+    total = torch.zeros(())
+    for score_map, weight in zip(module_maps, weights, strict=True):
+        total = total + weight * resample(score_map, size)
+    return total

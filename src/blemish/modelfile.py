@@ -5,23 +5,22 @@ and `blemish`, the header as JSON.
 """
 
 import json
-import math
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
+from pydantic import ValidationError
 
-from blemish.errors import InputError, ModelFileError, printable
+from blemish.errors import InputError, ModelFileError, StorageError, printable
 from blemish.files import write_atomically
-
-SCHEMA_VERSION = 1
+from blemish.header import SCHEMA_VERSION, Header, ImagePart
 
 _LARGEST_HEADER = 100_000_000  # bytes; what the safetensors library accepts
 _DIGEST_FIRST = b'{"__metadata__":{"sha256":"'  # so that the digest has a fixed place in the file
@@ -29,90 +28,6 @@ _DIGEST = slice(8 + len(_DIGEST_FIRST), 8 + len(_DIGEST_FIRST) + 64)
 _PICKLES = (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))  # zip (.pt, .npz) and bare pickles
 
 Tensors = dict[str, NDArray[np.float32]]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-UtcTime = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?(Z|\+00:00)$")]
-Side = Annotated[int, Field(ge=64, le=1024, multiple_of=32)]
-Setting = bool | int | float | str | None | list[bool | int | float | str | None]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class TeacherPart(_Part):
-    """Which teacher the modules imitate; sha256 is that of its weights, embedded says whether the file holds them."""
-
-    name: str
-    sha256: Sha256
-    embedded: bool
-
-
-class PreprocessingPart(_Part):
-    """What becomes of an image before the teacher: RGB resized to the square, then (value / 255 - mean) / std."""
-
-    resize: Literal["pillow bilinear"] = "pillow bilinear"
-    mean: list[float] = Field(min_length=3, max_length=3)
-    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
-
-
-class ModulePart(_Part):
-    """One kept module and its share of the combined score map."""
-
-    size: Side
-    level: int = Field(ge=2, le=5)
-    weight: float = Field(ge=0)
-
-
-class CalibrationPart(_Part):
-    """The threshold taken from held_out good images, and the share of good images it may call defective.
-
-    good and limit are the median of good pixels and the threshold before whitened scores are squashed.
-    """
-
-    held_out: int = Field(ge=0)
-    threshold: float = Field(gt=0)
-    false_alarm_rate: float = Field(gt=0, le=1)
-    good: float = 0.0
-    limit: float = 1.0
-
-
-class DataPart(_Part):
-    """The good images of the fit by the sha256 of their content: those that trained, and those that did not."""
-
-    train: list[Sha256]
-    held_out: list[Sha256]
-
-
-class Header(_Part):
-    """Everything about a model but its tensors; each field is checked on creation (pydantic's ValidationError)."""
-
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
-    blemish: str
-    created: UtcTime
-    teacher: TeacherPart
-    preprocessing: PreprocessingPart
-    sizes: list[Side] = Field(min_length=1)
-    reference_size: Side
-    modules: list[ModulePart] = Field(min_length=1)
-    recipe: dict[str, Setting]
-    seed: int
-    score: Literal["paper", "whitened"]
-    calibration: CalibrationPart
-    data: DataPart
-    libraries: dict[str, str]
-
-    @field_validator("modules")
-    @classmethod
-    def _modules_agree(cls, modules: list[ModulePart], info: ValidationInfo) -> list[ModulePart]:
-        names = [f"{module.size}/{module.level}" for module in modules]
-        total = math.fsum(module.weight for module in modules)
-        if len(set(names)) < len(names):
-            raise ValueError(f"names must be unique, got {', '.join(names)}")
-        if not {module.size for module in modules} <= set(info.data.get("sizes", [])):
-            raise ValueError(f"every size must be one of sizes, got {', '.join(names)}")
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"weights must sum to 1, got {total:.9g}")
-        return modules
 
 
 def libraries() -> dict[str, str]:
@@ -129,7 +44,7 @@ def save(path: str | os.PathLike[str], header: Header, tensors: Mapping[str, NDA
     text = header.model_dump_json()
     _header(text, path)  # model_copy and changed lists escape the checks on creation
     _check_values(tensors, path)
-    write_atomically(path, _packed(text, tensors, path))
+    write_atomically(path, packed(text, tensors, path))
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Header, Tensors]:
@@ -150,10 +65,32 @@ def load(path: str | os.PathLike[str]) -> tuple[Header, Tensors]:
     except (OSError, ValueError) as error:  # ValueError: a path that holds a NUL
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{printable(path)}: cannot be read: {reason.lower()}") from error
-    tensors = _unpacked(data, path)
+    tensors = unpacked(data, path)
     header = _header(text, path)
     _check_values(tensors, path)
     return header, tensors
+
+
+def record_tested(path: str | os.PathLike[str], header: Header, images: Sequence[ImagePart]) -> None:
+    """Add test images to those that a model file, read with this header, knows; nothing else in it changes.
+
+    A file that knows them all is left as it is. Raises StorageError if the file cannot be written, ModelFileError if
+    another model has taken its place, and what `load` raises.
+    """
+    target = os.path.realpath(path)  # a link must go on pointing to the file
+    there, tensors = load(target)
+    tested = {image.sha256: image for image in [*there.data.tested, *images]}
+    if _but_tested(there) != _but_tested(header):
+        raise _refused(path, "another model has taken its place")
+    if len(tested) == len(there.data.tested):
+        return
+    mode = stat.S_IMODE(os.stat(target).st_mode)
+    if not os.access(target, os.W_OK):
+        raise StorageError(f"{printable(path)}: cannot be written: permission denied")
+    data = there.data.model_copy(update={"tested": [tested[digest] for digest in sorted(tested)]})
+    save(target, there.model_copy(update={"data": data}), tensors)
+    with suppress(OSError):
+        os.chmod(target, mode)
 
 
 def check_tensors(
@@ -172,7 +109,12 @@ def check_tensors(
             raise _refused(path, f"tensor {name} does not belong to this model")
 
 
-def _packed(text: str, tensors: Mapping[str, NDArray[np.float32]], path: str | os.PathLike[str]) -> bytearray:
+def _but_tested(header: Header) -> Header:
+    return header.model_copy(update={"data": header.data.model_copy(update={"tested": []})})
+
+
+def packed(text: str, tensors: Mapping[str, NDArray[np.float32]], path: str | os.PathLike[str]) -> bytearray:
+    """Return the bytes of a file of float32 tensors and a text, with their digest; path is for messages only."""
     # Written here and not by the safetensors library, which puts the metadata in an order that changes by chance.
     entries: dict[str, Any] = {"__metadata__": {"sha256": "0" * 64, "blemish": text}}
     end = 0
@@ -190,7 +132,8 @@ def _packed(text: str, tensors: Mapping[str, NDArray[np.float32]], path: str | o
     return data
 
 
-def _unpacked(data: bytes, path: str | os.PathLike[str]) -> Tensors:
+def unpacked(data: bytes, path: str | os.PathLike[str]) -> Tensors:
+    """Return the tensors of bytes that `packed` has made; raises ModelFileError if a single bit of them is another."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_tensors
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.copies import thumbnail
 from blemish.datasets import array_fingerprint, find_images, fingerprints, good_images, held_out_images
 from blemish.errors import InputError
+from blemish.header import ImagePart
 from blemish.images import as_image, read_image, resize
 
 if TYPE_CHECKING:
@@ -63,6 +65,12 @@ def content_hashes(given: Sequence[Source]) -> list[str]:
     ]
 
 
+def identify(given: Sequence[Source]) -> list[ImagePart]:
+    """Return what tells each image again; raises InputError as `load` does."""
+    hashes = content_hashes(given)
+    return [ImagePart(sha256=text, thumbnail=thumbnail(load(one))) for text, one in zip(hashes, given, strict=True)]
+
+
 def stack(images: Sequence[NDArray[np.uint8]], sizes: Iterable[int]) -> "Pyramid":
     """Return the images resized to every size: {size: (N, 3, size, size) uint8}."""
     import torch
@@ -78,19 +86,32 @@ def read_pyramid(given: Sequence[Source], sizes: Sequence[int]) -> "Pyramid":
 
     Raises one InputError that names the first image that cannot be read and counts the others, before any training.
     """
+    return _read(given, sizes)[0]
+
+
+def read_known(given: Sequence[Source], sizes: Sequence[int]) -> tuple[list[ImagePart], "Pyramid"]:
+    """Return what `identify` and `read_pyramid` do, with every image decoded once; raises InputError as the latter."""
+    hashes = content_hashes(given)
+    pyramid, thumbnails = _read(given, sizes)
+    return [ImagePart(sha256=text, thumbnail=small) for text, small in zip(hashes, thumbnails, strict=True)], pyramid
+
+
+def _read(given: Sequence[Source], sizes: Sequence[int]) -> tuple["Pyramid", list[str]]:
+    """Return the pyramid of all images, and the thumbnail of each."""
     import torch
 
     pyramid = {size: torch.empty((len(given), size, size, 3), dtype=torch.uint8) for size in sizes}
-    problems = []
+    thumbnails, problems = [], []
     for index, source in enumerate(given):
         try:
             image = load(source)
         except InputError as error:
             problems.append(str(error))
             continue
+        thumbnails.append(thumbnail(image))
         for size in sizes:
             pyramid[size][index] = torch.from_numpy(resize(image, size))
     if problems:
         more = f" (and {len(problems) - 1} more images that cannot be used)" if len(problems) > 1 else ""
         raise InputError(problems[0] + more)
-    return {size: images.permute(0, 3, 1, 2) for size, images in pyramid.items()}
+    return {size: images.permute(0, 3, 1, 2) for size, images in pyramid.items()}, thumbnails

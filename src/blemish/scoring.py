@@ -78,33 +78,44 @@ def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str
     return (log_distance(module, scaled_residual(teacher, student)) - module.centre) / module.spread
 
 
-def set_weights(modules: Sequence[Module], *, score: str) -> None:
-    """Set the weights that need no labels; they sum to 1.
+def label_free_weights(modules: Sequence[Module], *, score: str) -> list[float]:
+    """Return the weights that need no labels; they sum to 1.
 
     "paper": all equal, equation (4). "whitened": proportional to channels times the root of the size. Every whitened
     channel has one say, so the deep levels, which see what a defect is, are not outvoted by the noise of shallow ones;
     and larger sizes count for more, as small defects show nowhere else (docs/log.md).
     """
     shares = [1.0 if score == "paper" else len(module.mean) * module.size**0.5 for module in modules]
-    for module, share in zip(modules, shares, strict=True):
-        module.weight = share / sum(shares)
+    return [share / sum(shares) for share in shares]
+
+
+def set_weights(modules: Sequence[Module], *, score: str) -> None:
+    """Give each module its label-free weight."""
+    for module, weight in zip(modules, label_free_weights(modules, score=score), strict=True):
+        module.weight = weight
+
+
+def module_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, score: str) -> list[Tensor]:
+    """Return the score map of each module, in the order of `modules`, at its own resolution: (B, h, w) each.
+
+    Each teacher stage is computed once per image size, and only as deep as the modules need.
+    """
+    maps: dict[str, Tensor] = {}
+    for side in sorted({module.size for module in modules}):
+        wanted = {module.level: module for module in modules if module.size == side}
+        for level, previous, feature in teacher.features(images[side], wanted):
+            module = wanted[level]
+            maps[module.name] = module_score(module, feature, module.student(previous), score=score)
+    return [maps[module.name] for module in modules]
 
 
 def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str) -> Tensor:
     """Return the combined score maps of a batch of images at the reference size: (B, size, size).
 
     "paper" gives values in [0, 1], "whitened" any real number, still to be squashed.
-
-    Each teacher stage is computed once per image size, and only as deep as the modules need.
     """
-    maps, weights = [], []
-    for side in sorted({module.size for module in modules}):
-        wanted = {module.level: module for module in modules if module.size == side}
-        for level, previous, feature in teacher.features(images[side], wanted):
-            module = wanted[level]
-            maps.append(module_score(module, feature, module.student(previous), score=score))
-            weights.append(module.weight)
-    return combine(maps, weights, size=size)
+    maps = module_maps(teacher, modules, images, score=score)
+    return combine(maps, [module.weight for module in modules], size=size)
 
 
 def score_pyramid(

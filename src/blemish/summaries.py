@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,11 @@ from blemish.errors import printable
 from blemish.progress import duration
 
 if TYPE_CHECKING:
-    from blemish.modelfile import CalibrationPart, Header, Tensors
+    from blemish.header import CalibrationPart, Header
+    from blemish.latency import Point
+    from blemish.modelfile import Tensors
     from blemish.results import Summary
+    from blemish.weighed import Weighed
 
 FIGURES = {
     "pixel_auroc": "pixel AUROC",
@@ -81,8 +84,15 @@ def print_evaluation(result: dict[str, Any]) -> None:
     place = "the images' own resolution" if at == "original" else f"{at}x{at}"
     regions = _many(result["regions"], "defect region")
     print(f"{_many(result['images'], 'test image')}, {result['good']} good; {regions} at {place}")
-    print_figures({**result["types"], "overall": result["overall"]})
-    overall = result["overall"]
+    if met := result["used"]["images"]:
+        fate = "left out" if result["used"]["rule"] == "skip" else "kept, so figures are too good"
+        print(f"{_many(len(met), 'image')} that the model has met before {fate}: {result['used']['summary']}")
+    overall, bare = result["overall"], result["without_labels"]
+    print_figures({**result["types"], "overall": overall, **({"without labels": bare["overall"]} if bare else {})})
+    if bare:
+        print(
+            f"weights of the modules from {_labels(result['model']['weighing'])}; without labels: those that need none"
+        )
     print(f"found: defective images with the verdict NG (score above {threshold:.4f})")
     print(f"false alarms: {overall['false_alarms']} of {_many(overall['good'], 'good image')} with the verdict NG")
     for reason in sorted(set(overall["undefined"].values())):
@@ -94,7 +104,7 @@ def print_figures(rows: dict[str, dict[str, Any]], *, alarms: bool = False) -> N
     table = _table("", *FIGURES.values(), "found", *(["false NG"] if alarms else []))
     for name, figures in rows.items():
         cells = ["-" if figures[key] is None else f"{figures[key]:.3f}" for key in FIGURES]
-        cells.append(f"{figures['found']}/{figures['images'] - figures['good']}")
+        cells.append(f"{figures['found']}/{figures['images'] - figures['good']}" if "found" in figures else "-")
         if alarms:
             cells.append(f"{figures['false_alarms']}/{figures['good']}")
         table.add_row(printable(name), *cells)
@@ -104,9 +114,6 @@ def print_figures(rows: dict[str, dict[str, Any]], *, alarms: bool = False) -> N
 def warnings(result: dict[str, Any]) -> list[str]:
     """Return one line for each thing that makes the figures of an evaluation less than they seem."""
     lines = []
-    if seen := result["seen"]:
-        text = f"{len(seen)} of the test images, such as {printable(seen[0])}"
-        lines.append(f"the model was fitted on {text}: figures are too good")
     if empty := result["empty_masks"]:
         text = f"{_many(len(empty), 'defective image')} marks nothing, such as {printable(empty[0])}"
         lines.append(f"the mask of {text}: its pixels count as good")
@@ -114,6 +121,56 @@ def warnings(result: dict[str, Any]) -> list[str]:
         side = result["resolution"]
         lines.append(f"{_many(lost, 'defect region')} left out: too small for {side}x{side}")
     return lines
+
+
+def print_weighed(out: Path, header: "Header", weighed: "Weighed") -> None:
+    """Print what a weight search has found, what it cost, and what the new model promises."""
+    weighing = header.weighing
+    assert weighing is not None, "a weighed model"
+    good = weighing.labelled - weighing.defective
+    images = f"{_many(weighing.defective, 'defective image')} and {good} good"
+    print(f"{images}; objective {weighed.objective}, {weighed.search.seconds:.1f} s")
+    table = _table("module", "weight", "without labels", "AUPRO alone", "ms", "MB")
+    for line in weighed.lines:
+        weight = f"{line.weight:.4f}" if line.name in weighed.chosen.modules else "dropped"
+        aupro = "-" if line.aupro is None else f"{line.aupro:.3f}"
+        table.add_row(line.name, weight, f"{line.bare:.4f}", aupro, f"{line.ms:.1f}", f"{line.megabytes:.2f}")
+    output_console().print(table)
+    print("ms: a module's own; its size and the teacher's stages are shared by the modules of a size")
+    table = _table("", "modules", "ms per image", "AUPRO", "pixel AUROC", "AUPRO, unseen", "AUROC, unseen")
+    every, chosen = weighed.all_modules, weighed.chosen
+    for name, point in (("without labels", every), ("with labels", every), ("kept", chosen)):
+        if name == "kept" and chosen.modules == every.modules:
+            continue
+        cells = [_figure(weighed.figures[name][key]) for key in ("aupro", "pixel_auroc")]
+        cells += [_figure(weighed.unseen.get(name, {}).get(key)) for key in ("aupro", "pixel_auroc")]
+        table.add_row(name, str(len(point.modules)), f"{point.ms:.1f}", *cells)
+    output_console().print(table)
+    print("on the labelled images; unseen: each image by weights that the other three quarters of them gave")
+    print_facts(
+        [
+            ("model", f"{printable(out)} ({size_of(out)})"),
+            ("threshold", f"{header.calibration.threshold:.4f}"),
+            ("promise", promise(header.calibration)),
+        ]
+    )
+
+
+def print_front(points: "Sequence[Point]", *, chosen: "Point") -> None:
+    """Print the sets of modules that no other beats in time and accuracy."""
+    from blemish.latency import pareto
+
+    table = _table("best for its time", "modules", "ms per image", "AUPRO", "")
+    for point in pareto(points):
+        mark = "chosen" if point.modules == chosen.modules else ""
+        table.add_row(
+            " ".join(point.modules), str(len(point.modules)), f"{point.ms:.1f}", f"{point.accuracy:.3f}", mark
+        )
+    output_console().print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def print_teachers() -> None:
@@ -150,7 +207,11 @@ def print_model(path: Path, header: "Header", tensors: "Tensors") -> None:
     """Print what a model file says of itself."""
     recipe = ", ".join(f"{key} {value}" for key, value in header.recipe.items() if key != "name" and value is not None)
     teacher, calibration = header.teacher, header.calibration
-    digest = hashlib.sha256(json.dumps([header.data.train, header.data.held_out]).encode()).hexdigest()
+    data = header.data
+    hashes = [[image.sha256 for image in part] for part in (data.train, data.held_out)]
+    digest = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    met = f"{len(data.train)} trained, {len(data.held_out)} held out, sha256 {digest[:12]}"
+    weighing = header.weighing.model_dump() if header.weighing else None
     print_facts(
         [
             ("model", f"{printable(path)} ({size_of(path)})"),
@@ -161,7 +222,8 @@ def print_model(path: Path, header: "Header", tensors: "Tensors") -> None:
             ("recipe", f"{header.recipe.get('name')} ({recipe}), seed {header.seed}"),
             ("threshold", f"{calibration.threshold:.4f}"),
             ("promise", promise(calibration)),
-            ("images", f"{len(header.data.train)} trained, {len(header.data.held_out)} held out, sha256 {digest[:12]}"),
+            ("images", f"{met}; {len(data.weighed)} weighed, {len(data.tested)} tested"),
+            ("weights", f"from {_labels(weighing)}" if weighing else "without labels"),
             ("libraries", ", ".join(f"{name} {number}" for name, number in header.libraries.items())),
         ]
     )
@@ -171,6 +233,11 @@ def print_model(path: Path, header: "Header", tensors: "Tensors") -> None:
         count = f"{_parameters(tensors, name):,}"
         table.add_row(name, str(module.size), str(module.level), f"{module.weight:.4f}", count)
     output_console().print(table)
+
+
+def _labels(weighing: dict[str, Any]) -> str:
+    images = f"{_many(weighing['labelled'], 'labelled image')}, {weighing['defective']} defective"
+    return f"{images} (objective {printable(weighing['objective'])}, {_many(weighing['modules'], 'module')} at first)"
 
 
 def size_of(path: Path) -> str:

@@ -24,23 +24,28 @@ class Recipe:
     optimiser: str
     learning_rate: float
     batch_size: int
+    momentum: float | None = None
+    weight_decay: float = 0.0
     epochs: int | None = None
     steps: int | None = None  # instead of epochs: the cost is then the same for any number of images
     warm_steps: int | None = None  # steps of a module that starts from the module of the next smaller size
+    warm_divisor: float | None = None  # what the peak learning rate of such a module is divided by
     positions: int | None = None  # at most so many positions of the target in a batch, but 4 images at least
     crop: int | None = None  # side of random crops, in positions of the target feature; None: whole maps
     autocast: bool = False  # bfloat16 on a GPU; on the CPUs tried, float32 was as fast (docs/log.md)
 
 
 RECIPES = {
-    "paper": Recipe(name="paper", optimiser="sgd", learning_rate=0.5, batch_size=16, epochs=600),
+    "paper": Recipe(name="paper", optimiser="sgd", learning_rate=0.5, batch_size=16, momentum=0.9, epochs=600),
     "fast": Recipe(
         name="fast",
         optimiser="adamw",
         learning_rate=2e-2,
         batch_size=16,
+        weight_decay=0.01,
         steps=800,
         warm_steps=400,
+        warm_divisor=3,
         positions=2048,
         crop=16,
         autocast=True,
@@ -140,20 +145,21 @@ def batch_size(recipe: Recipe, side: int, *, crop: int | None, margin: int) -> i
 
 def make_optimiser(recipe: Recipe, student: nn.Module) -> torch.optim.Optimizer:
     """Return the recipe's optimiser; its learning rate is set anew at each step."""
+    parameters, rate, decay = student.parameters(), recipe.learning_rate, recipe.weight_decay
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(student.parameters(), lr=recipe.learning_rate, momentum=0.9)
-    return torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
+        return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum or 0.0, weight_decay=decay)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, *, warm: bool) -> float:
     """Return the learning rate of a step (1 ... steps): constant for SGD, else one cycle.
 
-    One cycle: up linearly over the first tenth, then down along a cosine to nearly zero. A warm start gets a third
+    One cycle: up linearly over the first tenth, then down along a cosine to nearly zero. A warm start gets a part
     of the peak, enough to adapt and too little to forget.
     """
     if recipe.optimiser == "sgd":
         return recipe.learning_rate
-    peak = recipe.learning_rate / 3 if warm else recipe.learning_rate
+    peak = recipe.learning_rate / (recipe.warm_divisor or 1) if warm else recipe.learning_rate
     rise = max(steps // 10, 1)
     if step <= rise:
         return peak * step / rise

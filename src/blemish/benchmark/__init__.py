@@ -1,0 +1,1 @@
+"""The grid of experiments: what is trained, what is measured, and the tables made from it."""

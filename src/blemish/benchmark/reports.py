@@ -1,0 +1,64 @@
+"""The files of `blemish tables`: Markdown of all tables that rows are there for, pictures of curves, Figure 3."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from blemish.benchmark import pictures, tables
+from blemish.benchmark.examples import examples
+from blemish.benchmark.layout import Table, markdown
+from blemish.benchmark.rows import Row, read_rows
+from blemish.benchmark.store import make_folder
+from blemish.errors import InputError, printable
+from blemish.files import write_atomically
+
+EVERY_TABLE = (
+    tables.table_1,
+    tables.table_2,
+    tables.table_3,
+    tables.table_4,
+    tables.table_5,
+    tables.curve,
+    tables.methods,
+)
+
+
+def report(folder: Path, *, number: int | None, out: Path | None, data: Sequence[Path], only: Sequence[str]) -> str:
+    """Return the tables of a benchmark's folder as Markdown, and write them, with their pictures, if `out` is given.
+
+    number: of the paper's table, None: all that there are rows for. data: what Figure 3 is drawn from, if anything;
+    only: its categories. Files of an earlier report are replaced. Raises InputError where there are no rows for what is
+    wanted, StorageError if something cannot be written.
+    """
+    path = folder / "rows.jsonl"
+    rows = read_rows(path)
+    if not rows:
+        raise InputError(f"{printable(path)}: no rows; blemish benchmark writes them")
+    found = [table for kind in EVERY_TABLE for table in kind(rows)] if number is None else tables.numbered(number, rows)
+    text = markdown(found)
+    if out is not None:
+        make_folder(out)
+        write_atomically(out / "tables.md", text.encode())
+        for name, picture in _pictures(rows, found):
+            write_atomically(out / name, picture)
+        if data:
+            write_atomically(out / "figure-3.png", _png(examples(data, folder, only=only)))
+    elif data:
+        raise InputError("figure: a picture needs a folder, name one with --out")
+    return text
+
+
+def _pictures(rows: Sequence[Row], found: Sequence[Table]) -> list[tuple[str, bytes]]:
+    """Return the pictures of those tables that are better seen as curves."""
+    drawn = []
+    for kind, draw in ((tables.table_4, pictures.coverage_picture), (tables.curve, pictures.curve_picture)):
+        drawn += [(f"{table.name}.png", draw(table)) for table in kind(rows) if table in found]
+    return drawn
+
+
+def _png(shown: Sequence[pictures.Example]) -> bytes:
+    data = BytesIO()
+    Image.fromarray(pictures.figure_3(shown)).save(data, format="PNG")
+    return data.getvalue()

@@ -1,0 +1,133 @@
+"""What a model says of itself: the header of the model file, every field checked (pydantic)."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+
+SCHEMA_VERSION = 1
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Thumbnail = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{512}$")]  # 16 x 16 grey bytes, see copies.py
+UtcTime = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?(Z|\+00:00)$")]
+Side = Annotated[int, Field(ge=64, le=1024, multiple_of=32)]
+Setting = bool | int | float | str | None | list[bool | int | float | str | None]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class TeacherPart(_Part):
+    """Which teacher the modules imitate; sha256 is that of its weights, embedded says whether the file holds them."""
+
+    name: str
+    sha256: Sha256
+    embedded: bool
+
+
+class PreprocessingPart(_Part):
+    """What becomes of an image before the teacher: RGB resized to the square, then (value / 255 - mean) / std."""
+
+    resize: Literal["pillow bilinear"] = "pillow bilinear"
+    mean: list[float] = Field(min_length=3, max_length=3)
+    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
+
+
+class ModulePart(_Part):
+    """One kept module and its share of the combined score map."""
+
+    size: Side
+    level: int = Field(ge=2, le=5)
+    weight: float = Field(ge=0)
+
+
+class CalibrationPart(_Part):
+    """The threshold taken from held_out good images, and the share of good images it may call defective.
+
+    good and limit are the median of good pixels and the threshold before whitened scores are squashed.
+    """
+
+    held_out: int = Field(ge=0)
+    threshold: float = Field(gt=0)
+    false_alarm_rate: float = Field(gt=0, le=1)
+    good: float = 0.0
+    limit: float = 1.0
+
+
+class WeighingPart(_Part):
+    """How labelled images set the weights of the modules; `modules` were there before any was dropped."""
+
+    objective: str
+    labelled: int = Field(ge=1)
+    defective: int = Field(ge=0)
+    modules: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+
+    @field_validator("defective")
+    @classmethod
+    def _some_of_the_labelled(cls, defective: int, info: ValidationInfo) -> int:
+        if defective > info.data.get("labelled", defective):
+            raise ValueError(f"at most the {info.data['labelled']} labelled images can be defective")
+        return defective
+
+
+class ImagePart(_Part):
+    """What tells an image again: the sha256 of its content, and the thumbnail that near copies share."""
+
+    sha256: Sha256
+    thumbnail: Thumbnail
+
+
+class DataPart(_Part):
+    """Every image that the model has met.
+
+    The good ones of the fit, `train` and `held_out` (of training; they set the threshold); the labelled ones that
+    `weighed` the modules; and those that it was `tested` on.
+    """
+
+    train: list[ImagePart]
+    held_out: list[ImagePart]
+    weighed: list[ImagePart] = []
+    tested: list[ImagePart] = []
+
+
+class Header(_Part):
+    """Everything about a model but its tensors; each field is checked on creation (pydantic's ValidationError)."""
+
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
+    blemish: str
+    created: UtcTime
+    teacher: TeacherPart
+    preprocessing: PreprocessingPart
+    sizes: list[Side] = Field(min_length=1)
+    reference_size: Side
+    modules: list[ModulePart] = Field(min_length=1)
+    recipe: dict[str, Setting]
+    seed: int
+    score: Literal["paper", "whitened"]
+    calibration: CalibrationPart
+    weighing: WeighingPart | None = None
+    data: DataPart
+    libraries: dict[str, str]
+
+    @field_validator("modules")
+    @classmethod
+    def _modules_agree(cls, modules: list[ModulePart], info: ValidationInfo) -> list[ModulePart]:
+        names = [f"{module.size}/{module.level}" for module in modules]
+        total = math.fsum(module.weight for module in modules)
+        if len(set(names)) < len(names):
+            raise ValueError(f"names must be unique, got {', '.join(names)}")
+        if not {module.size for module in modules} <= set(info.data.get("sizes", [])):
+            raise ValueError(f"every size must be one of sizes, got {', '.join(names)}")
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"weights must sum to 1, got {total:.9g}")
+        return modules
+
+    @field_validator("weighing")
+    @classmethod
+    def _no_more_than_there_were(cls, weighing: WeighingPart | None, info: ValidationInfo) -> WeighingPart | None:
+        kept = len(info.data.get("modules", []))
+        if weighing and weighing.modules < kept:
+            raise ValueError(f"{kept} modules cannot be kept of {weighing.modules}")
+        return weighing

@@ -1,0 +1,132 @@
+"""What a weight search is worth: figures with and without labels, on images that it has seen and on others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from blemish.imitation import combine
+from blemish.latency import Costs, Point
+from blemish.metrics import pixel_metrics
+from blemish.scoring import BATCH
+from blemish.weighting import LabelledMaps, Search, search
+
+FOLDS = 4
+Figures = dict[str, float | None]
+Weights = Sequence[float] | NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleLine:
+    """A module: its weight in the new model (0: dropped), without labels, its AUPRO alone, and what it costs."""
+
+    name: str
+    weight: float
+    bare: float
+    aupro: float | None
+    ms: float
+    megabytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a search has found on labelled images, and what it cost.
+
+    figures: pixel_auroc and aupro on the labelled images of all modules "without labels", all "with labels", and of
+    those "kept"; unseen: the same where each image is scored by weights that the other three quarters of the images
+    gave, {} if there are too few. points: sets of modules with the time of one image; chosen: that of the new model.
+    """
+
+    objective: str
+    search: Search
+    lines: list[ModuleLine]
+    figures: dict[str, Figures]
+    unseen: dict[str, Figures]
+    points: list[Point]
+    chosen: Point
+    all_modules: Point
+
+
+def module_lines(
+    labelled: LabelledMaps, bare: Sequence[float], weights: dict[str, float], costs: Costs
+) -> list[ModuleLine]:
+    """Return a line for each module; weights: of those that are kept, by name."""
+    side = labelled.masks.shape[-1]
+    return [
+        ModuleLine(
+            name=name,
+            weight=weights.get(name, 0.0),
+            bare=bare[index],
+            aupro=_metrics(combined_maps([labelled.maps[index]], [1.0], side), labelled.masks)["aupro"],
+            ms=costs.modules[name],
+            megabytes=costs.megabytes[name],
+        )
+        for index, name in enumerate(labelled.names)
+    ]
+
+
+def unseen_figures(
+    labelled: LabelledMaps, *, objective: str, prior: Sequence[float], kept: Sequence[int]
+) -> dict[str, Figures]:
+    """Return the figures of images by weights that others gave; {} where a fold or the rest has no defect."""
+    folds = _folds(labelled.labels)
+    defective = np.array([label != "good" for label in labelled.labels])
+    if any(not defective[folds == fold].any() for fold in range(FOLDS)):
+        return {}
+    count, side = len(labelled.names), labelled.masks.shape[-1]
+    maps = {key: np.empty(labelled.masks.shape, np.float32) for key in ("without labels", "with labels", "kept")}
+    for fold in range(FOLDS):
+        rest, these = np.flatnonzero(folds != fold).tolist(), np.flatnonzero(folds == fold).tolist()
+        learnt = labelled.images(rest)
+        some = search_some(learnt, kept, objective=objective, prior=prior)
+        weights: dict[str, Weights] = {
+            "without labels": prior,
+            "with labels": search(learnt, objective=objective, prior=prior).weights,
+            "kept": spread(some.weights, kept, count),
+        }
+        for key, found in weights.items():
+            maps[key][these] = combined_maps(labelled.images(these).maps, found, side)
+    return {key: _metrics(found, labelled.masks) for key, found in maps.items()}
+
+
+def figures(labelled: LabelledMaps, weights: Weights) -> Figures:
+    """Return pixel_auroc and aupro of the labelled images by weights for all modules."""
+    combined = combined_maps(labelled.maps, weights, labelled.masks.shape[-1])
+    return _metrics(combined, labelled.masks)
+
+
+def _metrics(combined: NDArray[np.float32], masks: NDArray[np.bool_]) -> Figures:
+    found = pixel_metrics(list(combined), list(masks))
+    return {key: found[key] for key in ("pixel_auroc", "aupro")}  # type: ignore[misc]  # numbers, or None
+
+
+def search_some(labelled: LabelledMaps, kept: Sequence[int], *, objective: str, prior: Sequence[float]) -> Search:
+    """Return what a search finds for some of the modules; their weights sum to 1."""
+    total = sum(prior[index] for index in kept)
+    return search(labelled.modules(kept), objective=objective, prior=[prior[index] / total for index in kept])
+
+
+def _folds(labels: Sequence[str]) -> NDArray[np.intp]:
+    """Return the fold of each image; the images of a label, and small labels together, are spread evenly."""
+    order = sorted(range(len(labels)), key=lambda index: (labels[index] == "good", labels[index]))
+    folds = np.empty(len(labels), np.intp)
+    folds[order] = np.arange(len(labels)) % FOLDS
+    return folds
+
+
+def spread(weights: NDArray[np.float64], kept: Sequence[int], count: int) -> NDArray[np.float64]:
+    """Return weights of some modules as weights of all, 0 for those that are not kept."""
+    every = np.zeros(count)
+    every[list(kept)] = weights
+    return every
+
+
+def combined_maps(maps: Sequence[NDArray[np.float32]], weights: Weights, side: int) -> NDArray[np.float32]:
+    """Return the combined maps of all images: (I, side, side)."""
+    parts = []
+    for start in range(0, len(maps[0]), BATCH):
+        batch = [torch.from_numpy(part[start : start + BATCH]) for part in maps]
+        parts.append(combine(batch, [float(weight) for weight in weights], size=side).numpy())
+    return np.concatenate(parts)

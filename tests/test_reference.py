@@ -1,0 +1,99 @@
+"""Reference maps: nothing is computed that no module needs, nothing twice, and the values are those of the scores."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from blemish import pyramid, reference
+from blemish.errors import InputError
+from blemish.images import resize
+from blemish.pyramid import stack
+from blemish.reference import weights_without_labels
+from blemish.scoring import BATCH, score_maps, set_weights, squash
+from tiny import tiny_detector
+
+NAMES = ["64/3", "128/2", "128/3"]
+IMAGES = [np.random.default_rng(seed).integers(0, 256, (50, 70, 3), dtype=np.uint8) for seed in range(3)]
+
+
+@pytest.fixture
+def resized(monkeypatch):
+    """Counts how many images are resized to which size."""
+    sizes = Counter()
+
+    def count(image, size):
+        sizes[size] += 1
+        return resize(image, size)
+
+    monkeypatch.setattr(pyramid, "resize", count)
+    return sizes
+
+
+@pytest.mark.parametrize("maps", ["reference_maps", "reference_pairs"])
+def test_only_what_the_kept_modules_need_is_computed_and_once(resized, maps):
+    detector, calls = tiny_detector(["128/2", "64/3"], sizes=[64, 128, 192, 256])
+    assert len(list(getattr(detector, maps)(IMAGES))) == 3
+    assert resized == {64: 3, 128: 3}
+    assert calls == {"T1": 2, "T2": 2, "T3": 1, "128/2": 1, "64/3": 1}
+
+
+def test_one_deep_module_takes_its_own_size_only(resized):
+    detector, calls = tiny_detector(["96/5"], sizes=[64, 96, 128])
+    assert len(list(detector.reference_maps(IMAGES[:1]))) == 1
+    assert resized == {96: 1}
+    assert calls == {"T1": 1, "T2": 1, "T3": 1, "T4": 1, "T5": 1, "96/5": 1}
+
+
+@pytest.mark.parametrize("score", ["whitened", "paper"])
+def test_both_maps_are_those_of_the_scores_by_their_weights(score):
+    weights = [0.7, 0.0, 0.3]
+    detector, _ = tiny_detector(NAMES, sizes=[64, 128], score=score, weights=weights)
+    pairs = [maps for _, _, maps in detector.reference_pairs(IMAGES)]
+    once = [reference for _, _, reference in detector.reference_maps(IMAGES)]
+    assert [module.weight for module in detector.modules_] == weights  # its own weights stay
+
+    def expected():
+        with torch.inference_mode():
+            images = stack(IMAGES, [64, 128])
+            maps = score_maps(detector._teacher, detector.modules_, images, size=64, score=score).numpy()
+        return squash(maps, good=-14.0, limit=-8.0) if score == "whitened" else maps
+
+    for pair, own, want in zip(pairs, once, expected(), strict=True):
+        assert own.shape == (64, 64)
+        assert np.array_equal(pair[0], want)
+        assert np.array_equal(own, want)
+    set_weights(detector.modules_, score=score)
+    without = expected()
+    for pair, want in zip(pairs, without, strict=True):
+        assert np.array_equal(pair[1], want)
+        assert not np.array_equal(pair[0], want)
+
+
+def test_weights_without_labels_are_those_that_a_fit_sets():
+    detector, _ = tiny_detector(NAMES, sizes=[64, 128], weights=[0.1, 0.2, 0.7])
+    shares = [6 * 64**0.5, 5 * 128**0.5, 6 * 128**0.5]  # channels times the root of the size
+    found = weights_without_labels(detector.modules_, score="whitened")
+    assert found == pytest.approx([share / sum(shares) for share in shares])
+    assert weights_without_labels(detector.modules_, score="paper") == [1 / 3] * 3
+    assert [module.weight for module in detector.modules_] == [0.1, 0.2, 0.7]
+
+
+def test_images_are_read_a_batch_at_a_time(monkeypatch):
+    detector, calls = tiny_detector(["64/2"], sizes=[64])
+    loaded = []
+    monkeypatch.setattr(reference, "load", lambda source: loaded.append(1) or source)
+    maps = detector.reference_pairs([IMAGES[0]] * (2 * BATCH + 1))
+    next(maps)
+    assert len(loaded) == BATCH
+    assert len(list(maps)) == 2 * BATCH
+    assert (len(loaded), calls["64/2"]) == (2 * BATCH + 1, 3)
+
+
+def test_a_detector_that_is_not_fitted_has_no_maps():
+    from blemish import Detector
+
+    for maps in (Detector().reference_maps, Detector().reference_pairs):
+        with pytest.raises(InputError, match="not fitted yet"):
+            list(maps(IMAGES))

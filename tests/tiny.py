@@ -1,0 +1,58 @@
+"""A detector of a few small convolutions, which needs no training and counts what is computed."""
+
+from collections import Counter
+
+import torch
+from torch import nn
+
+from blemish import Detector
+from blemish.header import CalibrationPart, DataPart, Header, ModulePart, PreprocessingPart, TeacherPart
+from blemish.scoring import Module
+from blemish.teacher import Teacher
+
+CHANNELS = (3, 4, 5, 6, 7, 8)  # of the image and of f^1 ... f^5
+
+
+class Stage(nn.Module):
+    """A convolution of stride 2, as a stage of teacher or student; every call is counted, and `delay` is called."""
+
+    def __init__(self, name, level, calls, delay):
+        super().__init__()
+        self.conv = nn.Conv2d(CHANNELS[level - 1], CHANNELS[level], 3, stride=2, padding=1)
+        self.name, self.calls, self.delay = name, calls, delay
+
+    def forward(self, x):
+        self.calls[self.name] += 1
+        self.delay(self.name)
+        return torch.relu(self.conv(x))
+
+
+def tiny_detector(names, *, sizes, reference_size=64, score="whitened", weights=None, delay=lambda name: None):
+    """A fitted detector of the modules named SIZE/LEVEL, and the Counter of its calls: T1 ... T5, SIZE/LEVEL."""
+    calls = Counter()
+    torch.manual_seed(0)
+    stages = [Stage(f"T{level}", level, calls, delay) for level in range(1, 6)]
+    detector = Detector()
+    detector._teacher = Teacher("tf_efficientnet_lite0", stages, sha256="a" * 64)
+    detector.modules_ = []
+    for index, name in enumerate(names):
+        size, level = map(int, name.split("/"))
+        weight = weights[index] if weights else 1 / len(names)
+        student = Stage(name, level, calls, delay)
+        detector.modules_.append(Module(student, size=size, level=level, channels=CHANNELS[level], weight=weight))
+    detector.header_ = Header(
+        blemish="0.1.0",
+        created="2026-01-02T03:04:05+00:00",
+        teacher=TeacherPart(name="tf_efficientnet_lite0", sha256="a" * 64, embedded=False),
+        preprocessing=PreprocessingPart(mean=[0.5] * 3, std=[0.5] * 3),
+        sizes=sizes,
+        reference_size=reference_size,
+        modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in detector.modules_],
+        recipe={"name": "fast"},
+        seed=3,
+        score=score,
+        calibration=CalibrationPart(held_out=9, threshold=0.5, false_alarm_rate=0.1, good=-14.0, limit=-8.0),
+        data=DataPart(train=[], held_out=[]),
+        libraries={},
+    )
+    return detector, calls
