@@ -1,5 +1,7 @@
 """The command line is a contract: exit codes, messages, files."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from PIL import Image
 
@@ -19,10 +22,12 @@ from blemish import fitting, modelfile, progress, training
 from blemish.cli import main
 from blemish.datasets import find_images, fingerprints
 from blemish.detector import Detector
+from blemish.errors import InputError
 from blemish.header import WeighingPart
 from blemish.images import read_mask, resize_map, resize_mask
 from blemish.metrics import pixel_metrics
 from blemish.textures import make_textures
+from blemish.weights import find_weights
 
 QUICK = replace(training.RECIPES["fast"], steps=20, warm_steps=20)
 SIZES = ["--sizes", "64", "--levels", "2,3"]
@@ -82,7 +87,7 @@ def test_help_and_version_import_nothing_heavy():
         "import sys\nfrom blemish.cli import main\n"
         "codes = [main([*a, '--help']) for a in ([], ['fit'], ['predict'], ['evaluate'], ['teacher'], ['demo'])]\n"
         "codes.append(main(['--version']))\n"
-        "heavy = {'torch', 'torchvision', 'timm', 'scipy', 'skimage', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'torch', 'torchvision', 'timm', 'scipy', 'skimage', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'{codes} {heavy}' if heavy or any(codes) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -111,10 +116,11 @@ def test_fit_says_what_it_does_and_what_came_of_it(capsys, parts, tmp_path, mode
     code, printed, err = run(capsys, "fit", parts, "--out", out, *SIZES)
     assert code == 0
     first, second, third, *lines = err.splitlines()
-    assert first == f"{parts}: 12 good images, 10 to train on, 2 held out"
+    assert first == f"{parts}: 12 good images"
     assert second == "2 modules: sizes 64 x levels 2, 3; teacher tf_efficientnet_lite0"
     assert third == "recipe fast, score whitened, seed 0"
-    assert [line.split(",")[0] for line in lines] == ["module 1 of 2", "module 2 of 2"]
+    assert [line.split(",")[0] for line in lines[:-1]] == ["module 1 of 2", "module 2 of 2"]
+    assert lines[-1] == "10 images trained, 2 held out"
     assert lines[1].startswith("module 2 of 2, 64/3: trained, loss ")
     assert lines[1].endswith(" 0 s left")
     header, _ = modelfile.load(out)
@@ -194,7 +200,7 @@ def test_ctrl_c_says_where_the_same_command_continues(capsys, parts, tmp_path, m
     monkeypatch.setattr(Detector, "save", save)
     code, _, err = run(capsys, *command)
     assert code == 0
-    assert err.splitlines()[-1] == "continuing: all modules were trained before"
+    assert err.splitlines()[-2:] == ["continuing: all modules were trained before", "10 images trained, 2 held out"]
     assert digest(out) == digest(model)
 
 
@@ -215,7 +221,7 @@ def test_predict_writes_results_for_all_images(capsys, parts, model, tmp_path):
         assert record["verdict"] == ("NG" if prediction.score > detector.threshold_ else "OK") == prediction.verdict
         assert [region["area"] for region in record["regions"]] == [region.area for region in prediction.regions]
         with Image.open(out / record["overlay"]) as picture:
-            assert picture.size == (160, 160)
+            assert picture.size == (192, 192)
         name = Path(record["overlay"]).relative_to("overlays").with_suffix(".npy")
         np.testing.assert_array_equal(np.load(out / "maps" / name), prediction.score_map)
     ng = sum(record["verdict"] == "NG" for record in records)
@@ -226,13 +232,14 @@ def test_predict_writes_results_for_all_images(capsys, parts, model, tmp_path):
 
 
 def test_predict_goes_on_after_a_bad_image_and_ends_with_2(parts, model, tmp_path):
-    good, bad, missing = parts / "test" / "good" / "000.png", tmp_path / "bad.png", tmp_path / "none.png"
+    good, bad, empty = parts / "test" / "good" / "000.png", tmp_path / "bad.png", tmp_path / "empty.png"
     bad.write_text("text")
-    done = child("predict", model, bad, good, missing, "--out", tmp_path / "out")
+    empty.touch()
+    done = child("predict", model, bad, good, empty, "--out", tmp_path / "out")
     assert done.returncode == 2
     records = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     assert ["error" in record for record in records] == [True, False, True]
-    assert done.stderr.splitlines() == [f"error: {records[0]['error']}", f"error: no such file: {missing}"]
+    assert done.stderr.splitlines() == [f"error: {records[index]['error']}" for index in (0, 2)]
     assert done.stderr.startswith(f"error: {bad}: not an image (magic bytes")
     assert done.stdout.splitlines()[0].endswith(", 2 could not be used")
 
@@ -251,6 +258,25 @@ def test_predict_replaces_results_only_when_told_so(capsys, parts, model, tmp_pa
     assert run(capsys, "predict", model, image, "--out", out, "--overwrite")[0] == 0
 
 
+def test_predict_replaces_nothing_of_the_users(capsys, parts, model, tmp_path):
+    """Neither a folder that happens to be called maps, nor the very images that are given."""
+    image = (parts / "test" / "good" / "000.png").read_bytes()
+    for name in ("maps", "overlays"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photo.png").write_bytes(image)
+    code, _, err = run(capsys, "predict", model, parts / "test", "--out", tmp_path, "--overwrite")
+    assert code == 2
+    assert err == f"error: {tmp_path}: holds maps/photo.png, which is no result; choose another folder\n"
+    given = tmp_path / "overlays"
+    code, _, err = run(capsys, "predict", model, given, "--out", tmp_path, "--overwrite")
+    assert (code, err) == (2, f"error: {given}: lies in the output folder {tmp_path}; choose another place\n")
+    assert run(capsys, "predict", model, parts / "test" / "good", "--out", tmp_path / "out")[0] == 0
+    given = tmp_path / "out" / "overlays" / "000.png"
+    code, _, err = run(capsys, "predict", model, given, "--out", tmp_path / "out", "--overwrite")
+    assert (code, err) == (2, f"error: {given}: lies in the output folder {tmp_path}/out; choose another place\n")
+    assert all(path.is_file() for path in (given, tmp_path / "maps" / "photo.png", tmp_path / "overlays" / "photo.png"))
+
+
 def test_predict_stays_out_of_its_input(capsys, parts, model):
     code, _, err = run(capsys, "predict", model, parts / "test", "--out", parts / "test" / "out")
     assert code == 2
@@ -265,11 +291,11 @@ def test_evaluate_gives_the_figures_of_the_score_maps(capsys, parts, model, tmp_
     code, printed, err = run(capsys, "evaluate", model, parts, *options)
     assert (code, err) == (0, "")
     result = json.loads(file.read_text(), parse_constant=pytest.fail)
-    images, side = find_images(parts / "test"), 256 if resolution == "256" else 160
+    images, side = find_images(parts / "test"), 256 if resolution == "256" else 192
     maps, masks, scores = [], [], {}
     for path, _, reference in Detector.load(model).reference_maps(images):
         truth = parts / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
-        mask = read_mask(truth) if truth.exists() else np.zeros((160, 160), bool)
+        mask = read_mask(truth) if truth.exists() else np.zeros((192, 192), bool)
         masks.append(resize_mask(mask, side, side))
         maps.append(resize_map(reference, side, side))
         scores[path] = reference.max()
@@ -298,7 +324,7 @@ def seen(parts, tmp_path):
         path.write_bytes((parts / source / label / "000.png").read_bytes())
     truth = tmp_path / "seen" / "ground_truth" / "hole" / "a.png"
     truth.parent.mkdir(parents=True)
-    Image.new("L", (160, 160)).save(truth)
+    Image.new("L", (192, 192)).save(truth)
     return tmp_path / "seen"
 
 
@@ -480,11 +506,13 @@ def test_wrong_usage_ends_with_2(capsys, parts, model, tmp_path, arguments, mess
         ("fit NONE --out NEW", "no such folder"),
         ("fit EMPTY --out NEW", "no images found in"),
         ("fit MODEL --out NEW", "not a folder"),
-        ("fit FEW --out NEW", "need >= 3 training images of different content, found 1"),
-        ("predict NONE DATA --out NEW", "none: no such file"),
+        ("fit FEW --out NEW", "need >= 6 different images of good parts, found 1"),
+        ("predict NONE TEST --out NEW", "none: no such file"),
+        ("predict MODEL TEST NONE --out NEW", "no such file or folder: "),
+        ("predict MODEL DATA --out NEW", "a data set, with masks; give a folder of images in it"),
         ("predict MODEL EMPTY --out NEW", "no images found in"),
-        ("predict MODEL DATA --out MODEL", "is not a folder"),
-        ("predict MODEL DATA --out NEW --device tpu", "device: tpu is not allowed"),
+        ("predict MODEL TEST --out MODEL", "is not a folder"),
+        ("predict MODEL TEST --out NEW --device tpu", "device: tpu is not allowed"),
         ("evaluate MODEL EMPTY", "no test images found in"),
         ("evaluate MODEL NONE", "no such folder"),
         ("evaluate MODEL DATA --resolution 300", "resolution: 300 is not allowed, expected 256 or original"),
@@ -504,7 +532,7 @@ def test_a_bad_input_is_one_line_and_ends_with_2(capsys, monkeypatch, parts, mod
     (tmp_path / "few").mkdir()
     (tmp_path / "few" / "a.png").write_bytes((parts / "train" / "good" / "000.png").read_bytes())
     places = {
-        "DATA": parts, "MODEL": model, "NEW": tmp_path / "new", "NONE": tmp_path / "none",
+        "DATA": parts, "TEST": parts / "test", "MODEL": model, "NEW": tmp_path / "new", "NONE": tmp_path / "none",
         "NONE/m.safetensors": tmp_path / "none" / "m.safetensors", "NONE/e.json": tmp_path / "none" / "e.json",
         "INSIDE": parts / "m.safetensors", "EMPTY": tmp_path / "empty", "FEW": tmp_path / "few",
     }  # fmt: skip
@@ -526,7 +554,7 @@ def test_a_bad_input_is_one_line_and_ends_with_2(capsys, monkeypatch, parts, mod
 def test_a_bad_model_file_ends_with_3(capsys, parts, tmp_path, command, content, message):
     file = tmp_path / "m.safetensors"
     file.write_bytes(content)
-    more = {"inspect": [], "evaluate": [parts], "predict": [parts, "--out", tmp_path / "out"]}[command]
+    more = {"inspect": [], "evaluate": [parts], "predict": [parts / "test", "--out", tmp_path / "out"]}[command]
     code, printed, err = run(capsys, command, file, *more)
     assert (code, printed) == (3, "")
     assert err.startswith(f"error: {file}: {message}")
@@ -539,7 +567,7 @@ def test_what_cannot_be_written_ends_with_4(capsys, parts, model, tmp_path):
     code, _, err = run(capsys, "fit", parts, "--out", tmp_path / "m.safetensors", *SIZES)
     assert code == 4
     assert "m.safetensors.partial" in err.splitlines()[-1]
-    code, printed, err = run(capsys, "predict", model, parts, "--out", tmp_path / ("n" * 300))
+    code, printed, err = run(capsys, "predict", model, parts / "test", "--out", tmp_path / ("n" * 300))
     assert (code, printed, err.count("\n")) == (4, "", 1)
 
 
@@ -556,6 +584,136 @@ def test_a_closed_pipe_is_quiet(model):
     command = f"{sys.executable} -c 'import sys; from blemish.cli import main; sys.exit(main())' inspect {model} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes."),
+        RuntimeError("unable to mmap 4096 bytes from file </tmp/x>: Cannot allocate memory (12)"),
+    ],
+)
+def test_too_little_memory_is_one_line(capsys, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("blemish.summaries.print_teachers", fail)
+    code, printed, err = run(capsys, "teacher", "list")
+    assert (code, printed) == (2, "")
+    assert err == "error: out of memory; use fewer images, smaller --sizes or fewer --levels\n"
+
+
+def test_what_torch_says_of_too_little_memory_is_known(capsys, monkeypatch):
+    monkeypatch.setattr("blemish.summaries.print_teachers", lambda: torch.empty(1 << 50, dtype=torch.uint8))
+    assert run(capsys, "teacher", "list")[0] == 2
+
+
+def test_an_error_that_only_speaks_of_memory_is_not_hidden(monkeypatch):
+    def fail():
+        raise RuntimeError("unsupported memory format option Preserve")
+
+    monkeypatch.setattr("blemish.summaries.print_teachers", fail)
+    with pytest.raises(RuntimeError, match="memory format"):
+        main(["teacher", "list"])
+
+
+def test_fetch_says_that_the_weights_are_here(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, printed, err = run(capsys, "teacher", "fetch", "tf_efficientnet_lite0")
+    assert (code, printed) == (0, f"{find_weights('tf_efficientnet_lite0')}\n")
+    assert err == "the weights of tf_efficientnet_lite0 were on this machine already; nothing was downloaded\n"
+    assert os.listdir(tmp_path) == []
+
+
+def test_fit_says_once_that_images_are_unlike_each_other(capsys, parts, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for index, path in enumerate(find_images(parts / "train" / "good")):
+        picture = Image.open(path).convert("L" if index < 2 else "RGB")
+        picture.crop((0, 0, 160, 120 if index == 5 else 160)).save(folder / path.name)
+    code, _, err = run(capsys, "fit", folder, "--out", tmp_path / "m.safetensors", *SIZES)
+    assert code == 0
+    assert [line for line in err.splitlines() if line.startswith("warning")] == [
+        "warning: images differ in shape: 9 of 160x160, 1 of 160x120; each is stretched to the same square",
+        "warning: 2 grey images among 8 in colour: grey is taken as a colour",
+    ]
+
+
+def test_a_second_fit_is_refused_while_the_first_trains_and_while_it_saves(capsys, parts, tmp_path, monkeypatch):
+    """And it harms nothing: not the temporary file of the model that is being written, nor what is kept."""
+    out = tmp_path / "m.safetensors"
+    command = "fit", parts, "--out", out, *SIZES
+    tried, statistics, replace = [], fitting.fit_statistics, os.replace
+
+    def second():
+        before = sorted(path.name for path in tmp_path.rglob("*"))
+        code, _, err = run(capsys, *command)
+        assert sorted(path.name for path in tmp_path.rglob("*")) == before
+        tried.append((code, err.splitlines()[-1]))
+
+    def train(*arguments):
+        second()
+        return statistics(*arguments)
+
+    def rename(source, target):
+        if Path(target) == out:
+            second()
+        return replace(source, target)
+
+    monkeypatch.setattr(fitting, "fit_statistics", train)
+    monkeypatch.setattr(os, "replace", rename)
+    assert run(capsys, *command)[0] == 0
+    assert tried == [(2, f"error: {out}: another fit is at work on it; wait, or choose another --out")] * 3
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_a_model_that_another_fit_has_just_written_is_not_replaced(capsys, parts, tmp_path, monkeypatch):
+    out, look = tmp_path / "m.safetensors", progress.good_images
+
+    def written_meanwhile(data):
+        out.write_text("the other's")
+        return look(data)
+
+    monkeypatch.setattr(progress, "good_images", written_meanwhile)
+    code, _, err = run(capsys, "fit", parts, "--out", out, *SIZES)
+    assert code == 2
+    assert err.splitlines()[-1] == f"error: {out}: exists; pass --overwrite to replace it"
+    assert out.read_text() == "the other's"
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path, monkeypatch):
+    """A second fit opens the lock file, the first ends and removes it, a third makes another: two must not work."""
+    workspace, flock = tmp_path / "m.safetensors.partial", fcntl.flock
+    workspace.mkdir()
+    (workspace / "lock").touch()
+    third = FileLock(workspace / "lock")
+
+    def late(descriptor, operation):
+        monkeypatch.undo()
+        (workspace / "lock").unlink()
+        third.acquire()
+        return flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(InputError, match="another fit is at work"), progress._alone(workspace, tmp_path / "m"):
+        pytest.fail("two fits are at work")
+    assert third.is_locked
+    third.release()
+
+
+def test_a_file_system_without_locks_is_no_traceback(capsys, parts, tmp_path, monkeypatch):
+    def missing(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    out = tmp_path / "m.safetensors"
+    with pytest.warns(UserWarning, match="flock not supported"):
+        code, _, err = run(capsys, "fit", parts, "--out", out, *SIZES)
+    assert (code, "Traceback" in err) == (0, False)
+    assert os.listdir(tmp_path) == ["m.safetensors"]
 
 
 def test_two_fits_of_one_model_file_do_not_mix(capsys, parts, tmp_path):

@@ -154,10 +154,20 @@ def test_good_images_of_a_category_and_of_a_plain_folder(bottle, tmp_path):
     )
 
 
-def test_a_folder_good_without_bad_beside_it_is_a_plain_folder(tmp_path):
-    plant(tmp_path, "good/0.png", "good/1.png", "more/2.png")
+def test_a_folder_good_alone_is_a_plain_folder(tmp_path):
+    plant(tmp_path, "good/0.png", "good/1.png", "2.png")
     assert not is_category(tmp_path)
-    assert names(good_images(tmp_path), tmp_path) == ["good/0.png", "good/1.png", "more/2.png"]
+    assert names(good_images(tmp_path), tmp_path) == ["2.png", "good/0.png", "good/1.png"]
+
+
+def test_defects_and_masks_are_not_learnt_as_good(bottle, tmp_path):
+    refused(lambda: good_images(bottle / "test"), "holds bent", "beside its good images; give the folder of the good")
+    refused(lambda: good_images(bottle / "ground_truth"), "_mask.png: a mask, not an image of a good part")
+
+
+def test_results_of_predict_are_no_images(tmp_path):
+    plant(tmp_path, "0.png", "out/overlays/0.png", "out/made-by-blemish-predict")
+    assert names(good_images(tmp_path), tmp_path) == ["0.png"]
 
 
 def test_what_is_wrong_with_the_test_does_not_stop_a_fit(bottle):

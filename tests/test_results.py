@@ -12,8 +12,9 @@ from PIL import Image
 from blemish import results
 from blemish.detector import Prediction
 from blemish.errors import InputError, StorageError
+from blemish.folders import RESULTS_MARK
 from blemish.overlays import Region, overlay
-from blemish.results import check_outside, name_images, prepare_folder, summarise, write
+from blemish.results import check_inputs, check_outside, name_images, prepare_folder, summarise, write
 
 SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)
 
@@ -120,35 +121,84 @@ def test_a_result_is_not_written_among_the_inputs(parts, tmp_path):
     check_outside(parts / "out", parts / "dull.png")  # a file has no folder of inputs
 
 
-def test_a_folder_is_made_or_must_be_empty(tmp_path):
+def test_an_input_is_not_in_the_way_of_the_result(parts, tmp_path):
+    (tmp_path / "link").symlink_to(parts)
+    for out, given in (
+        (tmp_path, parts),
+        (tmp_path, parts / "dull.png"),
+        (parts, parts / "sub" / "bright.png"),
+        (tmp_path / "link", parts / "dull.png"),
+        (parts, tmp_path / "link" / "dull.png"),
+    ):
+        with pytest.raises(InputError, match=f"^{given}: lies in the output folder {out}; choose another place$"):
+            check_inputs(out, [tmp_path.parent / "elsewhere.png", given])
+    with pytest.raises(InputError, match="lies in the input folder"):
+        check_inputs(parts / "out", [parts])
+    check_inputs(tmp_path / "out", [parts, parts / "dull.png", tmp_path / "out-of-here.png"])
+
+
+def test_a_folder_is_made_and_marked_or_must_be_empty(tmp_path):
     out = tmp_path / "new" / "out"
     prepare_folder(out, overwrite=False)
     prepare_folder(out, overwrite=False)
-    assert os.listdir(out) == []
+    assert os.listdir(out) == [RESULTS_MARK]
     paint(out / "overlays" / "a.png")
     with pytest.raises(InputError, match=f"^{out}: is not empty; pass --overwrite"):
         prepare_folder(out, overwrite=False)
     assert (out / "overlays" / "a.png").exists()
 
 
-def test_overwriting_removes_old_results_and_nothing_else(tmp_path):
-    paint(tmp_path / "overlays" / "sub" / "old.png")
+@pytest.fixture
+def earlier(parts, tmp_path):
+    """The results of an earlier run, with maps."""
+    out = tmp_path / "earlier"
+    prepare_folder(out, overwrite=False)
+    assert len(list(write(Stub(), name_images([parts]), out, save_maps=True))) == 2
+    return out
+
+
+@pytest.mark.parametrize(
+    "mine", ["notes.txt", "overlays/notes.txt", "maps/sub/part.png", "overlays/sub/x.npy", "maps.zip", "photos/a.png"]
+)
+def test_overwriting_removes_old_results_and_nothing_else(earlier, mine):
+    before = sorted(earlier.rglob("*"))
+    (earlier / mine).parent.mkdir(exist_ok=True)
+    (earlier / mine).write_text("mine")
+    named = "photos" if mine.startswith("photos") else mine
+    with pytest.raises(InputError, match=f"holds {named}, which is no result; choose another folder$"):
+        prepare_folder(earlier, overwrite=True)
+    assert (earlier / mine).read_text() == "mine"
+    assert set(before) < set(earlier.rglob("*"))
+    (earlier / mine).unlink()
+    if named == "photos":
+        (earlier / named).rmdir()
+    prepare_folder(earlier, overwrite=True)
+    assert os.listdir(earlier) == [RESULTS_MARK]
+
+
+@pytest.mark.parametrize("folder", ["maps", "overlays"])
+def test_overwriting_harms_no_folder_of_the_users_own(tmp_path, folder):
+    """Whatever it is called, and whatever it holds: predict has not made the folder around it."""
+    mine = paint(tmp_path / folder / "photo.png")
+    mine = mine.rename(mine.with_suffix({"maps": ".npy", "overlays": ".png"}[folder]))
     (tmp_path / "results.jsonl").write_text("{}\n")
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"holds notes.txt, which is no result; choose another folder"):
+    with pytest.raises(InputError, match=f"^{tmp_path}: is not empty and not from an earlier predict; choose another"):
         prepare_folder(tmp_path, overwrite=True)
-    assert (tmp_path / "overlays" / "sub" / "old.png").exists()
-    (tmp_path / "notes.txt").unlink()
-    prepare_folder(tmp_path, overwrite=True)
-    assert os.listdir(tmp_path) == []
+    assert mine.exists()
+    assert sorted(os.listdir(tmp_path)) == [folder, "results.jsonl"]
 
 
-def test_overwriting_follows_no_link(tmp_path, parts):
+def test_overwriting_follows_no_link(tmp_path, parts, earlier):
+    (earlier / "overlays" / "more").symlink_to(parts)
+    with pytest.raises(InputError, match="holds overlays/more, which is no result"):
+        prepare_folder(earlier, overwrite=True)
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "overlays").symlink_to(parts)
-    with pytest.raises(InputError, match="holds overlays, which is no result"):
-        prepare_folder(out, overwrite=True)
+    prepare_folder(out, overwrite=False)
+    for name in ("overlays", "results.jsonl"):
+        (out / name).symlink_to(parts)
+        with pytest.raises(InputError, match=f"holds {name}, which is no result"):
+            prepare_folder(out, overwrite=True)
+        (out / name).unlink()
     assert (parts / "dull.png").exists()
 
 
@@ -185,14 +235,14 @@ def test_records_overlays_and_maps(parts, tmp_path):
     drawn = overlay(image, prediction.score_map, threshold=0.5, verdict="NG")
     np.testing.assert_array_equal(np.array(Image.open(out / "overlays" / "sub" / "bright.png")), drawn)
     found = sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file())
-    assert found == ["maps/dull.npy", "maps/sub/bright.npy", "overlays/dull.png", "overlays/sub/bright.png",
-                     "results.jsonl"]  # fmt: skip
+    maps, overlays = ["maps/dull.npy", "maps/sub/bright.npy"], ["overlays/dull.png", "overlays/sub/bright.png"]
+    assert found == [RESULTS_MARK, *maps, *overlays, "results.jsonl"]
 
 
 def test_no_maps_unless_asked_for(parts, tmp_path):
     prepare_folder(tmp_path / "out", overwrite=False)
     list(write(Stub(), name_images([parts]), tmp_path / "out"))
-    assert sorted(os.listdir(tmp_path / "out")) == ["overlays", "results.jsonl"]
+    assert sorted(os.listdir(tmp_path / "out")) == [RESULTS_MARK, "overlays", "results.jsonl"]
 
 
 def test_a_bad_image_does_not_stop_the_others(parts, tmp_path):

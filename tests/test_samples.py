@@ -178,9 +178,7 @@ def test_shapes_that_differ_are_named_once_and_the_commonest_first(tmp_path):
     paths = [paint(tmp_path / f"{n}.png") for n in range(4)]
     assert unlike(paths) == []
     paths += [paint(tmp_path / f"w{n}.png", width=50) for n in range(2)]
-    assert unlike(paths) == [
-        "images differ in shape: 4 of 40x32, 2 of 50x32; each is stretched to the same square"
-    ]
+    assert unlike(paths) == ["images differ in shape: 4 of 40x32, 2 of 50x32; each is stretched to the same square"]
     paths += [paint(tmp_path / f"h{n}.jpg", height=60 + n // 3) for n in range(4)]
     paths += [paint(tmp_path / "tall.png", orientation=6), tmp_path / "gone.png"]
     assert unlike(paths) == [

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.calibration import FALSE_ALARM_RATE, fit_statistics, threshold, whitener
+from blemish.calibration import FALSE_ALARM_RATE, calibrate, fit_statistics, threshold, whitener
 from blemish.imitation import module_map, resample, residual, scaled_residual
 from blemish.scoring import (
     Module,
     image_score,
+    label_free_weights,
     module_maps,
     module_score,
     score_maps,
@@ -207,12 +208,16 @@ def test_higher_is_more_anomalous_for_both_scores():
 
 
 def test_weights_without_labels():
-    modules = [made_module(64, 2, weight=0.0, channels=24), made_module(96, 4, weight=0.0, channels=112)]
+    modules = [made_module(64, 2, weight=0.1, channels=24), made_module(96, 4, weight=0.9, channels=112)]
+    shares = [24 * 64**0.5, 112 * 96**0.5]  # channels times the root of the size
+    whitened = label_free_weights(modules, score="whitened")
+    assert whitened == pytest.approx([share / sum(shares) for share in shares])
+    assert label_free_weights(modules, score="paper") == [0.5, 0.5]
+    assert [module.weight for module in modules] == [0.1, 0.9]  # the modules keep theirs
     set_weights(modules, score="paper")
     assert [module.weight for module in modules] == [0.5, 0.5]
     set_weights(modules, score="whitened")
-    assert modules[1].weight / modules[0].weight == pytest.approx(112 / 24 * (96 / 64) ** 0.5)
-    assert sum(module.weight for module in modules) == pytest.approx(1)
+    assert [module.weight for module in modules] == whitened
 
 
 def test_module_map_ignores_the_statistics():
@@ -229,7 +234,30 @@ def test_squashed_values_keep_their_order_far_above_good():
     assert found[3] == pytest.approx(1 / (1 + np.exp(2)))
     assert found[4] == 0.5
     assert found[5] == pytest.approx(0.5 + 0.5 * 13.5 / 14)
-    assert 0 <= found[0] < found[-1] < 1
+    assert 0 < found[0] < found[-1] < 1
+
+
+@pytest.mark.parametrize(("good", "limit"), [(-0.1234, 3.3), (0.1, 1.0), (-8.7, -2.1), (0.5, 41.7), (2.0, 2.0)])
+def test_squashing_reverses_no_order(good, limit):
+    """Runs of neighbouring float32 values, around the threshold, above and below it."""
+    span = max(limit - good, 1e-3)
+    for place in (-19.0, -1.0, -0.1, -1e-6, 0.1, 0.5, 1.0, 30.0, 1e4, 1e7):
+        start = np.float32(limit + place * span)
+        bits = start.view(np.int32) + np.arange(20_000, dtype=np.int32) * (1 if start > 0 else -1)
+        values = bits.view(np.float32)
+        assert values[1] == np.nextafter(start, np.float32(np.inf))
+        assert (np.diff(values) > 0).all()
+        found = squash(values, good=good, limit=limit)
+        assert found.dtype == np.float32
+        assert (np.diff(found) >= 0).all()
+        assert ((found > 0) & (found <= 1)).all()
+
+
+def test_squashing_puts_the_threshold_at_a_half_whatever_it_is():
+    random = np.random.default_rng(0)
+    for good, span in zip(random.normal(0, 5, 200), random.exponential(3, 200) + 0.01, strict=True):
+        limit = float(np.float32(good + span))
+        assert squash(np.float32([limit]), good=good, limit=limit)[0] == 0.5
 
 
 def test_squashing_is_smooth_at_the_threshold():
@@ -242,6 +270,16 @@ def test_image_score_is_the_maximum():
     score_map = np.zeros((8, 8), np.float32)
     score_map[3, 5] = 0.625
     assert image_score(score_map) == 0.625
+
+
+def test_the_threshold_of_a_model_lies_above_its_good_pixels_even_if_nothing_varies():
+    maps = np.random.default_rng(0).normal(size=(9, 8, 8)).astype(np.float32)
+    found = calibrate(maps, score="whitened")
+    assert (found.held_out, found.threshold, found.false_alarm_rate) == (9, 0.5, pytest.approx(0.1))
+    assert (found.limit, found.good) == (maps.max(), np.median(maps))
+    assert calibrate(np.abs(maps), score="paper").threshold == np.abs(maps).max()
+    flat = calibrate(np.full((9, 8, 8), 2.5, np.float32), score="whitened")
+    assert (flat.limit, flat.good) == (2.5, 2.5 - 1e-3)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """The cut of each network, and where weights come from."""
 
+from copy import copy
+from importlib.machinery import ModuleSpec
+
 import numpy as np
 import pytest
 import skimage.data
@@ -9,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from blemish.errors import InputError
-from blemish.teacher import ARCHITECTURES, STRIDES, state_fingerprint, student_stage, teacher_from_state
+from blemish.teacher import ARCHITECTURES, STRIDES, empty_teacher, state_fingerprint, student_stage, teacher_from_state
 from blemish.weights import fetch, find_weights, load_teacher, read_weights, rename_lite0
 
 LITE0 = "tf_efficientnet_lite0"
@@ -62,7 +65,7 @@ def test_lite0_weights_classify_a_cat():
     photo = np.array(Image.fromarray(skimage.data.chelsea()).resize((224, 224)))
     images = torch.from_numpy(photo).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        likely = network((images - teacher.mean) / teacher.std).softmax(dim=1)[0]
+        likely = network(teacher.normalise(images)).softmax(dim=1)[0]
         for _, _, feature in teacher.features(images, [5]):
             head = network.forward_head(network.bn2(network.conv_head(feature))).softmax(dim=1)[0]
     assert likely[list(CATS)].sum() > 0.9
@@ -88,14 +91,24 @@ def test_teacher_is_frozen_for_ever():
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
+@pytest.mark.parametrize(("name", "black", "white"), [(LITE0, -1.0, 1.0), ("resnet18", -0.485 / 0.229, 0.515 / 0.229)])
+def test_images_are_normalised_as_the_network_was_trained(name, black, white):
+    """By hand, for red; the means and deviations of both networks are those that timm publishes."""
+    published = timm.create_model(name, pretrained=False).pretrained_cfg
+    assert (ARCHITECTURES[name].mean, ARCHITECTURES[name].std) == (published["mean"], published["std"])
+    teacher = empty_teacher(name, 1, sha256="")
+    found = teacher.normalise(torch.tensor([0, 255], dtype=torch.uint8).expand(2, 3, 4, 2))
+    assert found.shape == (2, 3, 4, 2)
+    assert found[1, 0, 3].tolist() == pytest.approx([black, white])
+
+
 def test_features_are_those_of_the_stages_and_no_deeper_ones_are_computed():
     teacher = load_teacher(LITE0)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     teacher.stages[3] = torch.nn.Identity()  # level 4 would keep 40 channels, level 5 would fail
     found = {level: (previous, feature) for level, previous, feature in teacher.features(images, [3])}
     assert list(found) == [3]
-    chained = images
-    chained = (chained - teacher.mean) / teacher.std
+    chained = teacher.normalise(images)
     for stage in teacher.stages[:2]:
         chained = stage(chained)
     assert torch.equal(found[3][0], chained)
@@ -104,7 +117,7 @@ def test_features_are_those_of_the_stages_and_no_deeper_ones_are_computed():
 
 def test_a_student_is_the_same_stage_with_other_weights():
     teacher = load_teacher(LITE0)
-    for level in (2, 3, 4, 5):
+    for level in (1, 2, 3, 4, 5):
         student = student_stage(LITE0, level, seed=1)
         own, other = student.state_dict(), teacher.stages[level - 1].state_dict()
         assert {key: value.shape for key, value in own.items()} == {key: value.shape for key, value in other.items()}
@@ -139,10 +152,26 @@ def test_one_changed_weight_changes_the_fingerprint(resnet18):
     assert teacher_from_state("resnet18", resnet18).sha256 != teacher_from_state("resnet18", changed).sha256
 
 
+@pytest.mark.parametrize("absent", ["all", "one"])
+def test_counters_of_batches_may_be_missing(resnet18, absent):
+    """Files of older versions have none; the state dict that names its version would else be refused by torch."""
+    state = copy(resnet18)
+    state._metadata = resnet18._metadata
+    counters = [key for key in state if key.endswith("num_batches_tracked")]
+    assert len(counters) == 20
+    for key in counters if absent == "all" else counters[:1]:
+        del state[key]
+    found, whole = (teacher_from_state("resnet18", given) for given in (state, resnet18))
+    assert found.sha256 == whole.sha256
+    for key, value in whole.stages.state_dict().items():
+        assert torch.equal(found.stages.state_dict()[key], value)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda state: state.pop("layer1.0.conv1.weight"), "tensor layer1.0.conv1.weight of resnet18 is missing"),
+        (lambda state: state.pop("bn1.running_var"), "tensor bn1.running_var of resnet18 is missing"),
         (lambda state: state.update(extra=torch.zeros(1)), "tensor extra does not belong to resnet18"),
         (lambda state: state.update(conv1=torch.zeros(1)), "tensor conv1 does not belong to resnet18"),
         (
@@ -222,6 +251,28 @@ def test_fetch_keeps_what_the_hub_gives(monkeypatch, tmp_path, resnet18):
     assert asked == ["resnet18.tv_in1k"]
     assert path == find_weights("resnet18") == tmp_path / "blemish" / "resnet18.safetensors"
     assert load_teacher("resnet18").sha256 == state_fingerprint(resnet18)
+
+
+def test_fetch_downloads_nothing_that_is_here(monkeypatch, tmp_path, resnet18):
+    """Of Lite0 the package is what is read, so a file beside it would never be."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("a network was asked for"))
+    assert fetch(LITE0) == find_weights(LITE0)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "blemish").mkdir()
+    save_file(resnet18, tmp_path / "blemish" / "resnet18.safetensors")
+    before = (tmp_path / "blemish" / "resnet18.safetensors").stat()
+    assert fetch("resnet18") == tmp_path / "blemish" / "resnet18.safetensors"
+    assert (tmp_path / "blemish" / "resnet18.safetensors").stat() == before
+
+
+def test_a_package_without_its_file_leaves_the_fetched_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("blemish.weights.find_spec", lambda name: ModuleSpec(name, None, origin=str(tmp_path / "x.py")))
+    assert find_weights(LITE0) is None
+    (tmp_path / "blemish").mkdir()
+    (tmp_path / "blemish" / f"{LITE0}.safetensors").touch()
+    assert find_weights(LITE0) == tmp_path / "blemish" / f"{LITE0}.safetensors"
 
 
 def test_fetch_says_why_there_is_nothing(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""What good images are like: the statistics of each module's residuals, and the threshold for image scores."""
+"""What good images are like: residuals on those that trained a module, the threshold from those that did not."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blemish.header import CalibrationPart
 from blemish.imitation import scaled_residual
-from blemish.scoring import TINY, Module, image_score, log_distance, whiten
+from blemish.scoring import LEAST_SPAN, TINY, Module, image_score, log_distance, whiten
 
 RIDGE = 1e-3  # share of the mean variance added to each, so that a channel that never varies cannot rule the score
 LEAST_VARIANCE = 0.1
@@ -21,11 +21,13 @@ BATCH = 8
 
 
 def fit_statistics(module: Module, inputs: Tensor, targets: Tensor) -> None:
-    """Set what a trained module's residuals are like on good images; closed form, three passes.
+    """Set what a trained module's residuals are like on the good images that trained it; closed form, three passes.
 
     inputs: (N, C', h', w') features f^{l-1}; targets: (N, C, h, w) features f^l. The variance at a position is half
     its own (smoothed over 3 x 3 positions), half that of all: borders and edges that all parts share stop standing
-    out, yet a place that good parts find hard is not made blind.
+    out, yet a place that good parts find hard is not made blind. On unseen good images the distances are larger, the
+    more so the deeper the level and the fewer the images: the student and a covariance of many channels fit those that
+    they were made from too well. `scoring.squash` hides the offset, since held-out images set its scale.
     """
     count, total, product = 0, torch.zeros(()), torch.zeros(())
     for residuals in _residuals(module, inputs, targets):
@@ -77,7 +79,7 @@ def calibrate(maps: NDArray[np.float32], *, score: str) -> CalibrationPart:
         held_out=len(maps),
         threshold=limit if score == "paper" else 0.5,  # what squash makes of the limit
         false_alarm_rate=rate,
-        good=float(np.median(maps)),
+        good=min(float(np.median(maps)), limit - LEAST_SPAN),
         limit=limit,
     )
 

@@ -11,25 +11,22 @@ from typing import Annotated, cast
 
 import typer
 
+from blemish import teacher_commands
 from blemish.benchmark import commands
 from blemish.errors import BlemishError, InputError, printable
+from blemish.options import Device, Good, Model, Overwrite, Weights, whole_numbers
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-teacher_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(teacher_app, name="teacher")
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings=HELP,
+)
+app.add_typer(teacher_commands.teacher_app, name="teacher")
 
-Good = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A folder of good images, or a category in MVTec AD layout.")
-]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that blemish fit has written.")]
-Weights = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="The teacher's weights, .safetensors or .pth; default: what is on this machine."),
-]
-Device = Annotated[
-    str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute; auto takes a GPU if there is one.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
+OUT_OF_MEMORY = "out of memory", "DefaultCPUAllocator", "Cannot allocate memory"  # what torch and the system say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _out_of_memory()
     except RuntimeError as error:  # what torch raises on a CPU; its CUDA error is a RuntimeError too
-        if "memory" not in str(error):
+        if not any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise
         return _out_of_memory()
     except SystemExit as end:  # typer always ends so, and turns Ctrl-C into 130
@@ -100,8 +97,8 @@ def fit(
     from blemish.detector import Detector
 
     detector = Detector(
-        sizes=_numbers(sizes, "sizes", example="128,256"),
-        levels=_numbers(levels, "levels", example="2,3"),
+        sizes=whole_numbers(sizes, "sizes", example="128,256"),
+        levels=whole_numbers(levels, "levels", example="2,3"),
         teacher=teacher,
         weights=weights,
         recipe=recipe,
@@ -138,8 +135,7 @@ def predict(
     from blemish.detector import Detector
 
     images = results.name_images(paths)
-    for path in paths:
-        results.check_outside(out, path)
+    results.check_inputs(out, paths)
     detector = Detector.load(model, weights=weights, device=device)
     results.prepare_folder(out, overwrite=overwrite)
     records = results.write(detector, images, out, save_maps=save_maps)
@@ -218,7 +214,9 @@ def weigh(
         Path | None, typer.Option(metavar="FILE.png", help="Draw accuracy and time of all sets of modules.")
     ] = None,
     objective: Annotated[str, typer.Option(metavar="logistic|aupro|paper", help="How to search.")] = "logistic",
-    reuse: Annotated[bool, typer.Option("--reuse", help="Weigh with images that the model has met before.")] = False,
+    share: Annotated[
+        float | None, typer.Option(metavar="S", help="Weigh with a share of each type's images, such as 0.1.")
+    ] = None,
     weights: Weights = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -240,7 +238,7 @@ def weigh(
     detector = Detector.load(model, weights=weights, device=device)
     with progress.counting(progress.error_console(), "labelled images") as report:
         detector.weigh(
-            labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective, reuse=reuse,
+            labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective, share=share,
             report=report,
         )  # fmt: skip
     found = detector.weighed_
@@ -286,40 +284,3 @@ def demo(
 
 app.command()(commands.benchmark)
 app.command()(commands.tables)
-
-
-@teacher_app.callback()
-def teachers() -> None:
-    """See the networks that can teach."""
-
-
-@teacher_app.command("list")
-def list_teachers() -> None:
-    """Show all teachers.
-
-    For each: the channels of its levels, the licence of its weights, and whether they are on this machine.
-    """
-    from blemish.summaries import print_teachers
-
-    print_teachers()
-
-
-@teacher_app.command("fetch")
-def fetch_teacher(name: Annotated[str, typer.Argument(metavar="NAME", help="A teacher of the list.")]) -> None:
-    """Download a teacher's weights.
-
-    The only command that uses the network. Prints the file they are kept in.
-    """
-    from blemish.weights import fetch
-
-    print(printable(fetch(name)))
-
-
-def _numbers(text: str, name: str, *, example: str) -> list[int]:
-    """Return the whole numbers of a list such as 128,256,384; InputError names the option."""
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise InputError(
-            f"{name}: {printable(text)} is not allowed, expected whole numbers such as {example}"
-        ) from None

@@ -4,7 +4,7 @@ The layouts are recognised by their folders; what they are, and what is read of 
 """
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from blemish.errors import InputError, printable
@@ -33,6 +33,7 @@ __all__ = [
     "held_out_images",
     "hold_out",
     "is_category",
+    "is_manifest",
     "read_samples",
     "read_truth",
     "sample_root",
@@ -78,7 +79,18 @@ def good_images(data: Path) -> list[Path]:
     depth = len(data.parts)
     if any(PARTS & set(path.parts[depth:-1]) for path in images):
         raise InputError(f"{printable(data)}: no train/good, and not a plain folder of good images ({EXPECTED})")
+    _check_all_good(data, images)
     return images
+
+
+def _check_all_good(data: Path, images: Sequence[Path]) -> None:
+    """Raise InputError for a folder whose images cannot all be good: a test folder, or one of masks."""
+    beside = sorted({path.parts[len(data.parts)] for path in images if len(path.parts) > len(data.parts) + 1})
+    if len(beside) > 1 and {"good", "ok"} & set(beside):
+        names = listed(name for name in beside if name not in ("good", "ok"))
+        raise InputError(f"{printable(data)}: holds {names} beside its good images; give the folder of the good ones")
+    if masks := [path for path in images if path.stem.endswith("_mask")]:
+        raise InputError(f"{printable(masks[0])}: a mask, not an image of a good part; give a folder of good images")
 
 
 def held_out_images(data: Path) -> list[Path]:
@@ -116,9 +128,14 @@ def is_category(folder: Path) -> bool:
     return any(_has(folder, place) for place in ("train/good", "train/ok", "Data/Images")) or _is_plain(folder)
 
 
+def is_manifest(data: Path) -> bool:
+    """Tell whether a path is that of a CSV manifest: its name ends in .csv, and it is no folder."""
+    return data.suffix.lower() == ".csv" and not os.path.isdir(data)
+
+
 def sample_root(data: Path) -> Path:
     """Return the folder below which the samples of a data set lie: the one given, or that of a manifest."""
-    return data.parent if _is_manifest(data) else data
+    return data.parent if is_manifest(data) else data
 
 
 def _read(data: Path, *splits: Split) -> list[Sample]:
@@ -133,7 +150,7 @@ def _read(data: Path, *splits: Split) -> list[Sample]:
 
 def _reader(data: Path) -> Callable[[Path, Collection[Split]], Reading] | None:
     """Return what reads the layout, None for a root of many or a folder of good images; test alone is enough."""
-    if _is_manifest(data):
+    if is_manifest(data):
         return read_manifest
     if _has(data, "test_public") and not _has(data, "test"):
         return read_mvtec_ad2
@@ -144,10 +161,6 @@ def _reader(data: Path) -> Callable[[Path, Collection[Split]], Reading] | None:
     if _has(data, "Data/Images"):
         return read_visa
     return read_plain if _is_plain(data) else None
-
-
-def _is_manifest(data: Path) -> bool:
-    return data.suffix.lower() == ".csv" and not os.path.isdir(data)
 
 
 def _is_plain(folder: Path) -> bool:

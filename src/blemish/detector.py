@@ -6,29 +6,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish import __version__, modelfile
+from blemish.arguments import checked
 from blemish.datasets import split_good
-from blemish.errors import InputError, ModelFileError, StorageError, printable
-from blemish.header import DataPart, Header, ModulePart, PreprocessingPart, TeacherPart
+from blemish.errors import InputError, StorageError, printable
+from blemish.header import DataPart, Header, ModulePart, TeacherPart
 from blemish.images import resize_map
 from blemish.overlays import Region, regions
-from blemish.pyramid import Images, Source, good_sources, read_known, sources
+from blemish.pyramid import Images, Source, all_sources, good_sources, read_known, sources
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from blemish.fitting import Report
     from blemish.scoring import Module
     from blemish.teacher import Teacher
     from blemish.weighed import Weighed
-
-SIZES = range(64, 1025, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,18 @@ class Detector:
         self.seed = seed
         self.device = device
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # scikit-learn's signature
+        """Return the arguments of the constructor by name; deep changes nothing, as none has arguments of its own."""
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments of the constructor; what is fitted stays. Raises InputError for a name that is none."""
+        if strange := params.keys() - (known := self.get_params()).keys():
+            raise InputError(f"parameter {printable(min(strange))} is not known; known: {', '.join(known)}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
     def fit(
         self,
         images: Images,
@@ -93,7 +103,7 @@ class Detector:
         workspace: str | os.PathLike[str] | None = None,
         report: "Report | None" = None,
     ) -> Self:
-        """Learn from images of good parts: paths, folders or arrays.
+        """Learn from images of good parts: arrays, paths of images, folders, or CSV manifests (docs/datasets.md).
 
         held_out: good images that set the threshold and train nothing; by default those that a category keeps apart,
         else a share of the images, chosen by content. workspace: a folder that keeps finished modules, so that the same
@@ -103,6 +113,7 @@ class Detector:
         """
         import torch
 
+        from blemish.assembly import preprocessing
         from blemish.calibration import calibrate
         from blemish.fitting import fit_modules
         from blemish.scoring import score_pyramid, set_weights
@@ -110,36 +121,36 @@ class Detector:
         from blemish.training import find_recipe
         from blemish.weights import load_teacher
 
-        self._check()
+        sizes, levels, seed = checked(self)
         recipe, device = find_recipe(self.recipe), pick_device(self.device)
         teacher = load_teacher(self.teacher, self.weights).to(device).to(memory_format=torch.channels_last)
         given, apart = good_sources(images)
         if held_out is not None:
             apart = sources(held_out)
-        known, pyramid = read_known([*given, *apart], self.sizes)
+        known, pyramid = read_known([*given, *apart], sizes)
         train, held = split_good([image.sha256 for image in known], apart=len(apart))
         ranked = [sorted((known[index] for index in part), key=lambda image: image.sha256) for part in (train, held)]
         data = DataPart(train=ranked[0], held_out=ranked[1])
         good = {size: batch[held] for size, batch in pyramid.items()}
-        pyramid = {size: pyramid.pop(size)[train] for size in self.sizes}  # never two copies of all sizes
+        pyramid = {size: pyramid.pop(size)[train] for size in sizes}  # never two copies of all sizes
         order = [known[index].sha256 for index in train]
         folder = self.run_folder_ = self._run_folder(Path(workspace), order, teacher) if workspace is not None else None
         modules = fit_modules(
-            teacher, pyramid, levels=self.levels, recipe=recipe, seed=self.seed, workspace=folder, report=report
+            teacher, pyramid, levels=levels, recipe=recipe, seed=seed, workspace=folder, report=report
         )
         set_weights(modules, score=self.score)
-        reference_size = sorted(self.sizes)[len(self.sizes) // 2]
+        reference_size = sorted(sizes)[len(sizes) // 2]
         maps = score_pyramid(teacher, modules, good, size=reference_size, score=self.score)
         header = Header(
             blemish=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             teacher=TeacherPart(name=self.teacher, sha256=teacher.sha256, embedded=False),
-            preprocessing=PreprocessingPart(mean=list(teacher.architecture.mean), std=list(teacher.architecture.std)),
-            sizes=sorted(self.sizes),
+            preprocessing=preprocessing(teacher.architecture),
+            sizes=sorted(sizes),
             reference_size=reference_size,
             modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
             recipe=asdict(recipe),
-            seed=self.seed,
+            seed=seed,
             score=self.score,
             calibration=calibrate(maps, score=self.score),
             data=data,
@@ -185,10 +196,11 @@ class Detector:
 
     def reference_pairs(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], list[NDArray[np.float32]]]]:
         """Yield what `reference_maps` does with a second map beside it: by the weights that need no labels."""
-        from blemish.reference import reference_maps, weights_without_labels
+        from blemish.reference import reference_maps
+        from blemish.scoring import label_free_weights
 
         self._check_fitted()
-        bare = weights_without_labels(self.modules_, score=self.header_.score)
+        bare = label_free_weights(self.modules_, score=self.header_.score)
         weightings = [[module.weight for module in self.modules_], bare]
         yield from reference_maps(self._teacher, self.modules_, self.header_, sources(images), weightings=weightings)
 
@@ -200,7 +212,7 @@ class Detector:
         keep: int | None = None,
         budget_ms: float | None = None,
         objective: str = "logistic",
-        reuse: bool = False,
+        share: float | None = None,
         report: "Callable[[int, int], None] | None" = None,
     ) -> Self:
         """Weigh the modules by labelled images, drop those that are not wanted, and set the threshold anew.
@@ -208,16 +220,17 @@ class Detector:
         labelled: a data set in any layout of docs/datasets.md; its test images count. good: where the good images of
         the fit are; those that set the threshold are found by their content. keep: how many modules stay; budget_ms:
         the time that one image may take on this machine; default: all stay. objective: of `weighting.OBJECTIVES`;
-        "paper" makes the score the paper's, the others make it "whitened". reuse: weigh even with images that the model
-        was fitted or tested on. report: called with the number of images scored and of all. `weighed_` says what was
-        found. Raises InputError for arguments, images or labels that cannot be used; the detector then stays as it is.
+        "paper" makes the score the paper's, the others make it "whitened". share: weigh with this share of the images
+        of each type of defect, chosen by content, and leave the rest for a test; default: with all. report: called
+        with the number of images scored and of all. `weighed_` says what was found. Raises InputError for arguments,
+        images or labels that cannot be used; the detector then stays as it is.
         """
         from blemish.weighing import weigh
 
         self._check_fitted()
         self.modules_, self.header_, self.weighed_ = weigh(
-            self, Path(labelled), good=sources(good), objective=objective, keep=keep, budget_ms=budget_ms,
-            reuse=reuse, report=report,
+            self, Path(labelled), good=all_sources(good), objective=objective, keep=keep, budget_ms=budget_ms,
+            share=share, report=report,
         )  # fmt: skip
         return self
 
@@ -226,8 +239,10 @@ class Detector:
 
         Raises StorageError if the file cannot be written.
         """
+        from blemish.assembly import stored_tensors
+
         self._check_fitted()
-        state = _state(self.modules_, self._teacher if embed_teacher else None)
+        state = stored_tensors(self.modules_, self._teacher if embed_teacher else None)
         teacher = self.header_.teacher.model_copy(update={"embedded": embed_teacher})
         tensors = {key: tensor.detach().cpu().contiguous().numpy() for key, tensor in state.items()}
         modelfile.save(path, self.header_.model_copy(update={"teacher": teacher}), tensors)
@@ -238,42 +253,17 @@ class Detector:
     ) -> Self:
         """Read a model file; weights: a file with the teacher's weights, if they are neither embedded nor installed.
 
-        Raises ModelFileError for a file that is damaged, foreign or newer, or whose teacher has other weights than
-        those found; InputError if there is no such file or no weights of the teacher are on this machine.
+        Raises ModelFileError for a file that is damaged, foreign or newer, or whose teacher has other weights or
+        expects another preprocessing; InputError if there is no such file or the teacher has no weights here.
         """
-        import torch
-
-        from blemish.scoring import Module
-        from blemish.teacher import ARCHITECTURES, empty_teacher, pick_device, student_stage
-        from blemish.weights import load_teacher
+        from blemish.assembly import assemble
 
         header, tensors = modelfile.load(path)
-        name = header.teacher.name
-        if name not in ARCHITECTURES:
-            raise ModelFileError(f"{printable(path)}: teacher {printable(name)} is not known to blemish {__version__}")
-        channels = ARCHITECTURES[name].channels
-        modules = [
-            Module(student_stage(name, part.level, seed=0), channels=channels[part.level - 2], **part.model_dump())
-            for part in header.modules
-        ]
+        teacher, modules = assemble(header, tensors, path=path, weights=weights, device=device)
         levels = sorted({module.level for module in modules})
-        teacher = empty_teacher(name, levels[-1], sha256=header.teacher.sha256) if header.teacher.embedded else None
-        state = _state(modules, teacher)
-        modelfile.check_tensors(tensors, {key: tuple(tensor.shape) for key, tensor in state.items()}, path)
-        for key, tensor in state.items():
-            tensor.copy_(torch.from_numpy(tensors[key]))
-        teacher = teacher or load_teacher(name, weights)
-        if teacher.sha256 != header.teacher.sha256:
-            raise ModelFileError(
-                f"{printable(path)}: teacher hash differs: the model was fitted with {header.teacher.sha256[:12]}..., "
-                f"the weights found for {name} are {teacher.sha256[:12]}..."
-            )
-        detector = cls(sizes=header.sizes, levels=levels, teacher=name, weights=weights, device=device,
+        detector = cls(sizes=header.sizes, levels=levels, teacher=header.teacher.name, weights=weights, device=device,
                        recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed)  # fmt: skip
-        place = pick_device(device)
-        detector._teacher = teacher.to(place).to(memory_format=torch.channels_last)
-        detector.modules_ = [module.to(place).to(memory_format=torch.channels_last) for module in modules]
-        detector.header_ = header
+        detector._teacher, detector.modules_, detector.header_ = teacher, modules, header
         return detector
 
     @property
@@ -302,26 +292,6 @@ class Detector:
             raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error
         return folder
 
-    def _check(self) -> None:
-        """Raise InputError naming the first argument that is not allowed."""
-        for key, values, allowed in (("sizes", self.sizes, SIZES), ("levels", self.levels, range(2, 6))):
-            rule = "multiples of 32 from 64 to 1024" if key == "sizes" else "of 2, 3, 4, 5"
-            if not values or len(set(values)) < len(values) or not set(values) <= set(allowed):
-                raise InputError(f"{key}: {list(values)} is not allowed, expected one or more different {rule}")
-        if self.score not in ("whitened", "paper"):
-            raise InputError(f"score: {self.score} is not allowed, expected whitened or paper")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 32:
-            raise InputError(f"seed: {self.seed} is not allowed, expected a whole number from 0 to 4294967295")
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "header_"):
             raise InputError("this detector is not fitted yet: call fit, or Detector.load")
-
-
-def _state(modules: "Sequence[Module]", teacher: "Teacher | None") -> "dict[str, Tensor]":
-    """Return the tensors of a model file, by name; counters of batches, of no use after training, are left out."""
-    state = {f"{module.name}/{key}": tensor for module in modules for key, tensor in module.state_dict().items()}
-    if teacher is not None:
-        levels = max(module.level for module in modules)
-        state |= {f"teacher/{key}": tensor for key, tensor in teacher.stages[:levels].state_dict().items()}
-    return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}

@@ -1,7 +1,7 @@
 """What folders hold, listed safely: nothing outside of the root, no hidden files, no links to folders.
 
 Images are found at any depth by their suffix, .png .jpg .jpeg .bmp .tif .tiff in any case. Other files are ignored, and
-so is every hidden file and folder (.DS_Store, ._x.png).
+so is every hidden file and folder (.DS_Store, ._x.png), and every folder of results that predict has made.
 """
 
 import os
@@ -11,6 +11,7 @@ from unicodedata import normalize
 
 from blemish.errors import InputError, printable
 
+RESULTS_MARK = "made-by-blemish-predict"  # a folder that holds this file is full of overlays, which are no images
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
@@ -39,7 +40,10 @@ def list_images(folder: Path, *, root: Path) -> list[Path]:
     check_inside(folder, top)
     found, pending = [], [folder]
     while pending:
-        for entry in entries(pending.pop()):
+        place = pending.pop()
+        if (place / RESULTS_MARK).exists():
+            continue
+        for entry in entries(place):
             if entry.is_symlink():
                 check_link(entry, top)
             if entry.is_dir():
@@ -86,7 +90,7 @@ def check_link(entry: "os.DirEntry[str]", top: str) -> None:
 def check_inside(path: str | Path, top: str) -> None:
     """Raise InputError for a path that, links followed, does not lie in the real path `top`."""
     if os.path.commonpath([real_path(path), top]) != top:
-        raise InputError(f"{printable(path)}: path escapes dataset root {printable(top)}")
+        raise InputError(f"{printable(path)}: path escapes dataset root {printable(top)}; copy the image there")
 
 
 def real_path(path: str | Path) -> str:

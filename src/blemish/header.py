@@ -48,11 +48,20 @@ class CalibrationPart(_Part):
     good and limit are the median of good pixels and the threshold before whitened scores are squashed.
     """
 
-    held_out: int = Field(ge=0)
+    held_out: int = Field(ge=1)
     threshold: float = Field(gt=0)
     false_alarm_rate: float = Field(gt=0, le=1)
     good: float = 0.0
     limit: float = 1.0
+
+    @field_validator("false_alarm_rate")
+    @classmethod
+    def _of_so_many(cls, rate: float, info: ValidationInfo) -> float:
+        if count := info.data.get("held_out"):  # not there if it is wrong itself
+            parts = rate * (count + 1)
+            if not (1 <= round(parts) <= count and abs(parts - round(parts)) < 1e-6):
+                raise ValueError(f"{count} held-out images can promise multiples of 1/{count + 1} below 1 only")
+        return rate
 
 
 class WeighingPart(_Part):
@@ -104,12 +113,19 @@ class Header(_Part):
     reference_size: Side
     modules: list[ModulePart] = Field(min_length=1)
     recipe: dict[str, Setting]
-    seed: int
+    seed: int = Field(ge=0, lt=1 << 32)
     score: Literal["paper", "whitened"]
     calibration: CalibrationPart
     weighing: WeighingPart | None = None
     data: DataPart
     libraries: dict[str, str]
+
+    @field_validator("reference_size")
+    @classmethod
+    def _one_of_the_sizes(cls, reference_size: int, info: ValidationInfo) -> int:
+        if reference_size not in (sizes := info.data.get("sizes", [reference_size])):
+            raise ValueError(f"must be one of sizes, {', '.join(map(str, sizes))}")
+        return reference_size
 
     @field_validator("modules")
     @classmethod
@@ -123,6 +139,16 @@ class Header(_Part):
         if abs(total - 1) > 1e-6:
             raise ValueError(f"weights must sum to 1, got {total:.9g}")
         return modules
+
+    @field_validator("calibration")
+    @classmethod
+    def _on_the_scale_of_the_score(cls, calibration: CalibrationPart, info: ValidationInfo) -> CalibrationPart:
+        if info.data.get("score") == "whitened":
+            if calibration.threshold != 0.5:
+                raise ValueError(f"threshold of whitened scores must be 0.5, got {calibration.threshold:.9g}")
+            if calibration.limit <= calibration.good:
+                raise ValueError(f"limit must be above good, got {calibration.limit:.9g} and {calibration.good:.9g}")
+        return calibration
 
     @field_validator("weighing")
     @classmethod

@@ -168,7 +168,7 @@ def _pass(detector: "Detector", image: NDArray[np.uint8], seconds: Seconds) -> N
             for level in range(1, max(deep for side, deep in modules if side == size) + 1):
                 previous = feature
                 with _timed(seconds, "stage", size, level):
-                    given = previous if level > 1 else (previous - teacher.mean) / teacher.std
+                    given = previous if level > 1 else teacher.normalise(previous)
                     feature = teacher.stages[level - 1](given)
                 if module := modules.get((size, level)):
                     with _timed(seconds, "module", size, level):

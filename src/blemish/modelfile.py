@@ -25,6 +25,7 @@ from blemish.header import SCHEMA_VERSION, Header, ImagePart
 _LARGEST_HEADER = 100_000_000  # bytes; what the safetensors library accepts
 _DIGEST_FIRST = b'{"__metadata__":{"sha256":"'  # so that the digest has a fixed place in the file
 _DIGEST = slice(8 + len(_DIGEST_FIRST), 8 + len(_DIGEST_FIRST) + 64)
+_POSITIVE = ("spread", "variance")  # what a score is divided by; of a tensor's name the last part
 _PICKLES = (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))  # zip (.pt, .npz) and bare pickles
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -38,8 +39,8 @@ def libraries() -> dict[str, str]:
 def save(path: str | os.PathLike[str], header: Header, tensors: Mapping[str, NDArray[np.float32]]) -> None:
     """Write a model file atomically; the same header and tensors always give the same bytes.
 
-    tensors: name -> float32 array of any shape. Raises ModelFileError if the header is not valid or a tensor is
-    not float32 or not finite, StorageError if the file cannot be written.
+    tensors: name -> float32 array of any shape. Raises ModelFileError if the header is not valid or a tensor is not
+    float32, not finite or a variance below its least value, StorageError if the file cannot be written.
     """
     text = header.model_dump_json()
     _header(text, path)  # model_copy and changed lists escape the checks on creation
@@ -51,7 +52,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Header, Tensors]:
     """Read a model file and check all of it.
 
     Returns the header and name -> float32 array. Raises InputError if there is no such file or it cannot be read,
-    ModelFileError if it is a pickle, foreign, made by a newer version, damaged, or holds non-finite values.
+    ModelFileError if it is a pickle, foreign, made by a newer version, damaged, or holds values that are not finite or
+    variances below their least value.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -225,6 +227,11 @@ def _check_values(tensors: Mapping[str, NDArray[np.float32]], path: str | os.Pat
         bad = tensor.size - int(np.isfinite(tensor).sum())
         if bad:
             raise _refused(path, f"tensor {name} holds {bad} non-finite values")
+        kind = name.replace(".", "/").rpartition("/")[2]
+        if kind in _POSITIVE and (tensor <= 0).any():
+            raise _refused(path, f"tensor {name} holds values that are not above 0")
+        if kind == "running_var" and (tensor < 0).any():
+            raise _refused(path, f"tensor {name} holds values below 0")
 
 
 def _damaged(path: str | os.PathLike[str], reason: str) -> ModelFileError:

@@ -20,8 +20,8 @@ LEAST_AREA = 4  # px; smaller spots above the threshold are neither reported nor
 
 # Light yellow to dark red: lightness falls all the way, so the order can be read without telling red from green.
 HEAT = np.array([[255, 235, 120], [254, 190, 50], [244, 115, 25], [214, 38, 20], [165, 0, 10]], dtype=np.float64)
-# Blue, amber and vermilion are told apart by anyone, and the word is written on them as well.
-VERDICTS = {"OK": (0, 114, 178), "REVIEW": (230, 159, 0), "NG": (213, 60, 0)}
+# Blue and vermilion are told apart by anyone, and the word is written on them as well.
+VERDICTS = {"OK": (0, 114, 178), "NG": (213, 60, 0)}
 PAPER, INK, GAP, STRIP = 255, 40, 4, 18
 
 
@@ -55,7 +55,7 @@ def overlay(
 
     Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled: the colours run from nothing at half
     the threshold to dark red at `top` (default: twice the threshold) and above, so one score has one colour in every
-    image. Verdict: OK, REVIEW, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other shapes,
+    image. Verdict: OK, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other shapes,
     types or verdicts, a score that is not finite, or unless 0 < threshold < top.
     """
     top = _check_scale(threshold, top)
@@ -73,13 +73,13 @@ def overlay(
     return np.asarray(picture)
 
 
-def colour_bar(*, threshold: float, top: float | None = None, width: int = 384) -> Pixels:
+def colour_bar(*, threshold: float, top: float, width: int) -> Pixels:
     """Return the colour scale of `overlay` with its numbers and the threshold marked.
 
-    Over mid-grey, from 0 to `top` (default: twice the threshold); uint8 (58, width, 3), width in px, at least 192.
+    Over mid-grey, from 0 to `top`; uint8 (58, width, 3), width in px, at least 192.
     Raises InputError for a smaller width or unless 0 < threshold < top.
     """
-    top = _check_scale(threshold, top)
+    _check_scale(threshold, top)
     if width < 192:
         raise InputError(f"width: {width} is not allowed, give at least 192")
     margin, upper, lower = 12, 22, 38
@@ -99,22 +99,15 @@ def colour_bar(*, threshold: float, top: float | None = None, width: int = 384) 
 
 
 def side_by_side(
-    image: Pixels,
-    mask: Mask | None,
-    heat: Pixels,
-    *,
-    captions: Sequence[str] = ("image", "truth", "overlay"),
-    height: int = 192,
+    image: Pixels, mask: Mask, heat: Pixels, *, captions: tuple[str, str, str], height: int = 192
 ) -> Pixels:
-    """Return one row: the image, its mask in black and white (nothing if None), its overlay, each with a caption.
+    """Return one row: the image, its mask in black and white, its overlay, each with its caption.
 
     Image and heat: uint8 (H, W) or (H, W, 3); mask: bool (H, W). Every tile is resized to `height` px, with its
     caption above it, cut off at the tile's width. Returns uint8 (height + 18, width, 3).
     """
-    tiles = [_tile(image, captions[0], height)]
-    if mask is not None:
-        tiles.append(_tile(mask, captions[1], height))
-    tiles.append(_tile(heat, captions[-1], height))
+    pictures: tuple[Pixels | Mask, ...] = (image, mask, heat)
+    tiles = [_tile(picture, caption, height) for picture, caption in zip(pictures, captions, strict=True)]
     gap = np.full((height + STRIP, GAP, 3), PAPER, dtype=np.uint8)
     return np.hstack([tiles[0], *(part for tile in tiles[1:] for part in (gap, tile))])
 
@@ -205,7 +198,7 @@ def _stamp(picture: Image.Image, verdict: str) -> None:
     pad = size // 3
     left, upper, right, lower = draw.textbbox((2 * pad, 2 * pad), verdict, font=font)
     draw.rectangle((left - pad, upper - pad, right + pad, lower + pad), fill=VERDICTS[verdict], outline=(255, 255, 255))
-    draw.text((2 * pad, 2 * pad), verdict, fill=(0, 0, 0) if verdict == "REVIEW" else (255, 255, 255), font=font)
+    draw.text((2 * pad, 2 * pad), verdict, fill=(255, 255, 255), font=font)
 
 
 def _tile(picture: Pixels | Mask, caption: str, height: int) -> Pixels:

@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Display
 
-from blemish.datasets import fingerprints, good_images, held_out_images, split_good
+from blemish.arguments import check_arguments
+from blemish.datasets import good_images, held_out_images
 from blemish.errors import BlemishError, InputError, StorageError, printable
 from blemish.files import check_writable, clean_stale
 from blemish.results import check_outside
+from blemish.samples import unlike
 
 if TYPE_CHECKING:
     from blemish.detector import Detector
@@ -51,9 +53,9 @@ def fit_to_file(
     exists, lies in `data` or could not be written; StoppedError on Ctrl-C; and what `Detector.fit` raises.
     """
     started = time.monotonic()
+    check_arguments(detector)
     check_writable(out, overwrite=overwrite)
     check_outside(out, data)
-    clean_stale(out)
     workspace = out.with_name(f"{out.name}.partial")
     last: Progress | None = None
 
@@ -66,15 +68,15 @@ def fit_to_file(
 
     try:
         images, apart = good_images(data), held_out_images(data)
-        _announce(detector, images, apart, data=data, console=console)
+        _announce(detector, [*images, *apart], data=data, console=console)
         with _alone(workspace, out):
+            check_writable(out, overwrite=overwrite)  # again: another fit may have written it by now
+            clean_stale(out)
             with _training(console) as show:
                 detector.fit(images, held_out=apart, workspace=workspace, report=report)
             if last is None:
                 console.out("continuing: all modules were trained before")
-            detector.save(out, embed_teacher=embed_teacher)
-            if detector.run_folder_:
-                shutil.rmtree(detector.run_folder_, ignore_errors=True)
+            _save(detector, out, console=console, embed_teacher=embed_teacher)
     except KeyboardInterrupt:
         raise StoppedError(f"interrupted; the same command continues {_place(last, workspace)}") from None
     return time.monotonic() - started
@@ -121,7 +123,11 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def _alone(workspace: Path, out: Path) -> Iterator[None]:
-    """Make the workspace, keep a second fit away from it for as long as this one runs, remove it if it is empty."""
+    """Make the workspace, keep a second fit away from it for as long as this one runs, remove it if it is empty.
+
+    The file goes before the lock: who opened it in time, and gets the lock on a file that is gone, is told so by
+    filelock, from version 4 on. After the lock it could be the file of the next fit.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(workspace / "lock")
@@ -135,23 +141,31 @@ def _alone(workspace: Path, out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (workspace / "lock").unlink(missing_ok=True)
+        with suppress(OSError):
+            (workspace / "lock").unlink()
         lock.release()
         with suppress(OSError):  # modules of an interrupted run, or of runs with other settings, stay
             workspace.rmdir()
 
 
-def _announce(
-    detector: "Detector", images: Sequence[Path], apart: Sequence[Path], *, data: Path, console: Console
-) -> None:
-    """Say what a fit is going to do."""
-    train, kept = split_good(fingerprints([*images, *apart]), apart=len(apart))
+def _announce(detector: "Detector", images: Sequence[Path], *, data: Path, console: Console) -> None:
+    """Say what a fit is going to do, and with what."""
     sizes, levels = (", ".join(map(str, sorted(numbers))) for numbers in (detector.sizes, detector.levels))
     modules = len(detector.sizes) * len(detector.levels)
-    count = len(images) + len(apart)
-    console.out(f"{printable(data)}: {count} good images, {len(train)} to train on, {len(kept)} held out")
+    console.out(f"{printable(data)}: {len(images)} good images")
+    for line in unlike(images):
+        console.out(f"warning: {line}")
     console.out(f"{modules} modules: sizes {sizes} x levels {levels}; teacher {printable(detector.teacher)}")
     console.out(f"recipe {printable(detector.recipe)}, score {printable(detector.score)}, seed {detector.seed}")
+
+
+def _save(detector: "Detector", out: Path, *, console: Console, embed_teacher: bool) -> None:
+    """Say what a fit has met, save it, and remove the modules that were kept on the way."""
+    met = detector.header_.data
+    console.out(f"{len(met.train)} images trained, {len(met.held_out)} held out")
+    detector.save(out, embed_teacher=embed_teacher)
+    if detector.run_folder_:
+        shutil.rmtree(detector.run_folder_, ignore_errors=True)
 
 
 @contextmanager

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.copies import thumbnail
-from blemish.datasets import array_fingerprint, find_images, fingerprints, good_images, held_out_images
+from blemish.datasets import (
+    array_fingerprint,
+    find_images,
+    fingerprints,
+    good_images,
+    held_out_images,
+    is_manifest,
+    read_samples,
+)
 from blemish.errors import InputError
 from blemish.header import ImagePart
 from blemish.images import as_image, read_image, resize
@@ -29,24 +37,40 @@ def sources(images: Images) -> list[Source]:
     return _expand(images, find_images)
 
 
-def good_sources(images: Images) -> tuple[list[Source], list[Source]]:
-    """Return the good images to learn from, and those that the given folders keep apart from training (often none).
+def all_sources(images: Images) -> list[Source]:
+    """Return what `sources` does, where a CSV manifest stands for all images of its rows; raises as `read_samples`."""
+    return _expand(images, find_images, manifest=lambda file: [sample.path for sample in read_samples(file)])
 
+
+def good_sources(images: Images) -> tuple[list[Source], list[Source]]:
+    """Return the good images to learn from, and those that the given data sets keep apart from training (often none).
+
+    A data set is a folder or a CSV manifest, as on the command line; anything else is an image.
     Raises InputError for anything that is neither path nor array, and as `good_images` and `held_out_images` do.
     """
     given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
-    folders = [Path(item) for item in given if not isinstance(item, np.ndarray) and os.path.isdir(item)]
-    return _expand(given, good_images), [path for folder in folders for path in held_out_images(folder)]
+    found = _expand(given, good_images, manifest=good_images)
+    paths = [Path(item) for item in given if not isinstance(item, np.ndarray)]
+    data_sets = [path for path in paths if os.path.isdir(path) or is_manifest(path)]
+    return found, [path for data in data_sets for path in held_out_images(data)]
 
 
-def _expand(images: Images, find: Callable[[Path], list[Path]]) -> list[Source]:
+def _expand(
+    images: Images, folder: Callable[[Path], list[Path]], *, manifest: Callable[[Path], list[Path]] | None = None
+) -> list[Source]:
+    """Return one source per image; what is in a folder or a manifest is found by the functions given for that."""
     found: list[Source] = []
     for item in [images] if isinstance(images, str | os.PathLike | np.ndarray) else images:
         if isinstance(item, np.ndarray):
             found.append(item)
         elif isinstance(item, str | os.PathLike):
             path = Path(item)
-            found.extend(find(path) if os.path.isdir(path) else [path])
+            if os.path.isdir(path):
+                found.extend(folder(path))
+            elif manifest and is_manifest(path):
+                found.extend(manifest(path))
+            else:
+                found.append(path)
         else:
             raise InputError(f"images: {type(item).__name__} is not allowed, expected paths and numpy arrays")
     return found

@@ -1,7 +1,6 @@
 """From images to score maps at the reference size, in bounded memory; every module runs once, however it is weighed."""
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from blemish.imitation import combine
 from blemish.pyramid import Source, load, stack
-from blemish.scoring import BATCH, Module, module_maps, set_weights, squash
+from blemish.scoring import BATCH, Module, module_maps, squash
 from blemish.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -44,10 +43,3 @@ def reference_maps(
             maps = [squash(one, good=header.calibration.good, limit=header.calibration.limit) for one in maps]
         for index, (source, image) in enumerate(zip(batch, images, strict=True)):
             yield source, image, [one[index] for one in maps]
-
-
-def weights_without_labels(modules: Sequence[Module], *, score: str) -> list[float]:
-    """Return the weights that `set_weights` would set; the modules keep theirs."""
-    bare = [copy(module) for module in modules]  # shallow: only the weights are their own
-    set_weights(bare, score=score)
-    return [module.weight for module in bare]

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.datasets import find_images
+from blemish.datasets import find_images, is_category
 from blemish.errors import InputError, StorageError, printable
 from blemish.files import write_atomically
+from blemish.folders import RESULTS_MARK
 from blemish.overlays import TOP, overlay, save_png
 from blemish.pyramid import load
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from blemish.detector import Detector, Prediction
 
 LINES, OVERLAYS, MAPS = "results.jsonl", "overlays", "maps"
+SUFFIXES = {OVERLAYS: ".png", MAPS: ".npy"}
 LONGEST = 200  # bytes of a folder's or file's name that is made from an image's; most systems allow 255
 WORST = 5
 
@@ -50,11 +52,17 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     that folder's own name where several paths are given), or the file's name. A suffix other than .png stays part of
     it, characters that do not print are escaped, long parts are cut, and a name that is taken gets -2, -3 ...: names
     differ even where case does not count, none leads out of a folder, and the same paths give the same names.
-    Raises InputError as `find_images` does.
+    Raises InputError for a path that is not there, for a data set with masks, and as `find_images` does.
     """
     named: list[tuple[Path, str]] = []
     taken: set[str] = set()
     for given in paths:
+        if not os.path.lexists(given):
+            raise InputError(f"no such file or folder: {printable(given)}")
+        if is_category(given):
+            raise InputError(
+                f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
+            )
         for path in find_images(given) if os.path.isdir(given) else [given]:
             relative = path.relative_to(given) if path != given else Path(path.name)
             above = os.path.basename(os.path.abspath(given)) if path != given and len(paths) > 1 else ""
@@ -68,23 +76,33 @@ def check_outside(out: Path, folder: Path) -> None:
         raise InputError(f"{printable(out)}: lies in the input folder {printable(folder)}; choose another place")
 
 
+def check_inputs(out: Path, paths: Iterable[Path]) -> None:
+    """Raise InputError for an output folder that lies in a folder of input images, or holds inputs itself."""
+    for path in paths:
+        check_outside(out, path)
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out)):
+            raise InputError(f"{printable(path)}: lies in the output folder {printable(out)}; choose another place")
+
+
 def prepare_folder(out: Path, *, overwrite: bool) -> None:
-    """Make the folder of the results; with overwrite, remove what an earlier run has left in it.
+    """Make the folder of the results and mark it; with overwrite, remove what an earlier run has left in it.
 
     Raises InputError if it is a file, if it holds anything and overwrite is false, or if it holds what `write` does
-    not write; StorageError if it cannot be made or emptied.
+    not write or has no mark; StorageError if it cannot be made or emptied.
     """
     name = printable(out)
     with _storing(out):
         if os.path.lexists(out) and not out.is_dir():
             raise InputError(f"{name}: is not a folder")
         out.mkdir(parents=True, exist_ok=True)
-        found = sorted(os.listdir(out))
+        found = sorted(set(os.listdir(out)) - {RESULTS_MARK})
         if found and not overwrite:
             raise InputError(f"{name}: is not empty; pass --overwrite to replace the results in it")
-        strange = [entry for entry in found if entry not in (LINES, OVERLAYS, MAPS) or (out / entry).is_symlink()]
-        if strange:
-            raise InputError(f"{name}: holds {printable(strange[0])}, which is no result; choose another folder")
+        if strange := next(_strange(out, found), None):
+            raise InputError(f"{name}: holds {printable(strange)}, which is no result; choose another folder")
+        if found and not (out / RESULTS_MARK).is_file():
+            raise InputError(f"{name}: is not empty and not from an earlier predict; choose another folder")
+        write_atomically(out / RESULTS_MARK, b"blemish predict made this folder and may replace what is in it.\n")
         for entry in found:
             (out / entry).unlink() if entry == LINES else shutil.rmtree(out / entry)
 
@@ -158,6 +176,18 @@ def summarise(records: Iterable[Record]) -> Summary:
 def text(path: Path) -> str:
     r"""Return a path as it was given, with / between its parts; bytes that are not UTF-8 become \udcXX, in ASCII."""
     return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def _strange(out: Path, found: Iterable[str]) -> Iterator[str]:
+    """Yield what `write` does not write: other names, other types of files, and links."""
+    for entry in found:
+        path = out / entry
+        if path.is_symlink() or not (path.is_dir() if entry in SUFFIXES else entry == LINES and path.is_file()):
+            yield entry
+        elif entry in SUFFIXES:
+            for inside in sorted(path.rglob("*")):
+                if inside.is_symlink() or not (inside.is_dir() or inside.suffix == SUFFIXES[entry]):
+                    yield inside.relative_to(out).as_posix()
 
 
 def _free(relative: PurePosixPath, taken: set[str]) -> str:

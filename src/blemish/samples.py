@@ -154,6 +154,17 @@ def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[in
     return train, held
 
 
+def draw_share(hashes: Sequence[str], *, share: float, salt: str) -> list[int]:
+    """Return the ascending indices of a share of some images, one at least, drawn by their content and a salt."""
+    ranked = sorted(range(len(hashes)), key=lambda index: rank(salt, hashes[index]))
+    return sorted(ranked[: max(1, round(share * len(hashes)))])
+
+
+def rank(salt: str, text: str) -> bytes:
+    """Return what orders texts at random, the same way for the same salt."""
+    return hashlib.sha256(f"blemish draw {salt} {text}".encode()).digest()
+
+
 def _file_fingerprint(path: Path) -> str:
     try:
         with path.open("rb") as stream:

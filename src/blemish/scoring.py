@@ -1,4 +1,4 @@
-"""From images to score maps: the pyramid, the modules with their statistics on good images, the combination."""
+"""From images to score maps: the pyramid, the modules with their statistics, the combination."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from blemish.imitation import combine, module_map, scaled_residual
 from blemish.teacher import Teacher
 
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
+LEAST_SPAN = 1e-3  # from good pixels to the threshold: maps that never vary have none
 BATCH = 8
 
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
@@ -21,7 +22,8 @@ class Module(nn.Module):
 
     mean (C,) and whitener (C, C) turn the scaled residuals of good images into noise of zero mean and unit covariance;
     variance (C, h, w) is what then remains at each position. centre and spread (scalars) are the mean and deviation
-    of the logarithm of their `whitened_map`.
+    of the logarithm of their `whitened_map`. These good images are those that trained the module. On unseen good images
+    the values are larger, the more so the deeper the level and the fewer the images; `squash` hides the offset.
     """
 
     mean: Tensor
@@ -55,8 +57,9 @@ def whiten(residuals: Tensor, mean: Tensor, whitener: Tensor) -> Tensor:
 def whitened_map(whitened: Tensor, variance: Tensor) -> Tensor:
     """Return the mean square of whitened residuals against the variance of their position: (B, h, w), >= 0.
 
-    It is a squared Mahalanobis distance from the residuals of good images, divided by C: 1 on good images on average,
-    whatever the level, where the plain distance is ruled by the few channels that are hardest to imitate.
+    It is a squared Mahalanobis distance from the residuals of good images, divided by C: 1 on average on the good
+    images that trained the module (more on unseen ones, see `Module`), whatever the level, where the plain distance is
+    ruled by the few channels that are hardest to imitate.
     """
     return (whitened.square() / variance).mean(dim=1)
 
@@ -70,8 +73,9 @@ def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str
     """Return one module's score map (B, h, w) from the teacher's and the student's feature, (B, C, h, w) each.
 
     score: "paper" is equation (5), in [0, 1]; "whitened" is the logarithm of `whitened_map` in deviations from its
-    mean on good images: any real number, 0 on good images on average. Of logarithms the mean over modules is a
-    geometric one, so that the noise of one module cannot rule the map.
+    mean on the good images that trained the module: any real number, 0 on average on those images, above 0 on unseen
+    good ones (see `Module`). Of logarithms the mean over modules is a geometric one, so that the noise of one module
+    cannot rule the map.
     """
     if score == "paper":
         return module_map(teacher, student)
@@ -131,15 +135,15 @@ def score_pyramid(
 
 
 def squash(values: NDArray[np.float32], *, good: float, limit: float) -> NDArray[np.float32]:
-    """Return whitened scores in (0, 1), in the same order: 0.5 is the threshold, for every model.
+    """Return whitened scores in (0, 1], on a scale where 0.5 is the threshold of every model; it reverses no order.
 
-    good: the median of good pixels, which comes to lie at 0.018; limit: the threshold on the scale of `values`. Below
-    it the curve is a sigmoid; above, x / (1/2 + x) goes on with the same slope, since a sigmoid is exactly 1 in float32
-    before long, and what is all 1 has no order.
+    good: the median of held-out good pixels, which comes to lie at 0.018; limit: the threshold, on the scale of
+    `values`. Below it the curve is a sigmoid; above, x / (1/2 + x) goes on with the same slope, since a sigmoid is
+    exactly 1 in float32 before long, and what is all 1 has no order. Values that lie close together may become equal.
     """
-    x = (values - limit) / max(limit - good, 1e-3)
+    x = (values.astype(np.float64) - limit) / max(limit - good, LEAST_SPAN)  # in float32 neighbours would change places
     below, above = np.clip(x, -20, 0), np.maximum(x, 0)  # what lies 20 spans below the threshold may tie
-    score = 1 / (1 + np.exp(-4 * below)) + 0.5 * above / (0.5 + above)
+    score = 1 / (1 + np.exp(-4 * below)) + (0.5 - 0.25 / (0.5 + above))
     return np.asarray(score, dtype=np.float32)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ FIGURES = {
 
 def output_console() -> Console:
     """Return the console for results; names in square brackets are no markup to it."""
-    return Console(markup=False, highlight=False, emoji=False)
+    # Where no one looks, lines are not wrapped: a path must stay in one piece.
+    return Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
 def promise(calibration: "CalibrationPart") -> str:

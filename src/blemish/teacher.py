@@ -84,7 +84,7 @@ def _network(name: str) -> nn.Module:
 
 
 def student_stage(name: str, level: int, *, seed: int) -> nn.Module:
-    """Return stage `level` (2 ... 5) of that network, freshly initialised from the seed, in training mode."""
+    """Return stage `level` (1 ... 5) of that network, freshly initialised from the seed, in training mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return architecture(name).cut(_network(name))[level - 1].train()
@@ -115,12 +115,16 @@ class Teacher(nn.Module):
         del mode
         return super().train(False)
 
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images (B, 3, h, w) with values 0 ... 255 as the network expects them: less mean, over deviation."""
+        return (images - self.mean) / self.std
+
     def features(self, images: Tensor, levels: Collection[int]) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield (level, f^{level-1}, f^level) for each of the levels, ascending; no deeper stage is computed.
 
         Images are (B, 3, size, size) with values 0 ... 255; f^l is (B, C_l, size / 2^l, size / 2^l).
         """
-        previous = self.stages[0]((images - self.mean) / self.std)
+        previous = self.stages[0](self.normalise(images))
         for level in range(2, max(levels) + 1):
             feature = self.stages[level - 1](previous)
             if level in levels:
@@ -131,11 +135,14 @@ class Teacher(nn.Module):
 def teacher_from_state(name: str, state: dict[str, Tensor]) -> Teacher:
     """Return the teacher with the weights of a full timm state dict.
 
-    Raises InputError naming the first tensor that is missing, unexpected, of another shape, or not finite.
+    Counters of batches, of no use to a frozen network, may be missing: older files have none. Raises InputError naming
+    the first other tensor that is missing, or one that is unexpected, of another shape, or not finite.
     """
     network = _network(name)
     expected = network.state_dict()
     for key, value in expected.items():
+        if key not in state and key.endswith(".num_batches_tracked"):
+            continue
         if key not in state:
             raise InputError(f"weights: tensor {key} of {name} is missing")
         if state[key].shape != value.shape:
@@ -147,7 +154,7 @@ def teacher_from_state(name: str, state: dict[str, Tensor]) -> Teacher:
     for key in state:
         if key not in expected:
             raise InputError(f"weights: tensor {printable(key)} does not belong to {name}")
-    network.load_state_dict(state, strict=True)
+    network.load_state_dict(expected | state, strict=True)
     return Teacher(name, architecture(name).cut(network), sha256=state_fingerprint(state))
 
 

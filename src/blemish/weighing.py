@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from blemish.calibration import calibrate
 from blemish.copies import describe, used_images
-from blemish.datasets import Sample, read_truth, sample_root, test_samples
+from blemish.datasets import Sample, fingerprints, read_truth, sample_root, test_samples
 from blemish.errors import InputError, printable
 from blemish.header import Header, ImagePart, ModulePart, WeighingPart
 from blemish.images import resize_mask
 from blemish.latency import Costs, Point, measure, pareto
 from blemish.metrics import pixel_metrics
 from blemish.pyramid import Source, content_hashes, identify, load, read_pyramid, stack
+from blemish.samples import draw_share
 from blemish.scoring import BATCH, Module, label_free_weights, module_maps, score_pyramid
 from blemish.weighed import Weighed, combined_maps, figures, module_lines, search_some, spread, unseen_figures
 from blemish.weighting import OBJECTIVES, LabelledMaps, keep_best, search
@@ -39,14 +40,14 @@ def weigh(
     objective: str,
     keep: int | None,
     budget_ms: float | None,
-    reuse: bool,
+    share: float | None,
     report: Report | None,
 ) -> tuple[list[Module], Header, Weighed]:
     """Return the modules and the header of a detector that labelled images have weighed, and what was found.
 
     Arguments and errors are those of `Detector.weigh`; the detector given does not change.
     """
-    samples, images = _labelled_images(detector.header_, data, reuse=reuse)
+    samples, images = _labelled_images(detector.header_, data, share=share)
     held_out = _held_out(detector.header_, good)
     before = detector.modules_
     _check(objective, keep=keep, budget_ms=budget_ms, modules=len(before))
@@ -104,19 +105,33 @@ def label(detector: "Detector", samples: Sequence[Sample], *, score: str, report
     return LabelledMaps(names, [np.concatenate(part) for part in parts], masks, labels)
 
 
-def _labelled_images(header: Header, data: Path, *, reuse: bool) -> tuple[list[Sample], list[ImagePart]]:
+def _labelled_images(header: Header, data: Path, *, share: float | None) -> tuple[list[Sample], list[ImagePart]]:
     """Return the labelled images and what tells them again; raises InputError for those that must not weigh."""
     samples = test_samples(data)
     if all(sample.label == "good" for sample in samples):
         raise InputError(f"{printable(data)}: no defective image: weights are searched with labelled defects")
+    if share is not None:
+        samples = _drawn(samples, share)
     images = identify([sample.path for sample in samples])
-    if not reuse and (uses := used_images(images, header.data, kinds=("train", "held_out", "tested"))):
+    if uses := used_images(images, header.data, kinds=("train", "held_out")):
         names = [sample.path.relative_to(sample_root(data)).as_posix() for sample in samples]
         raise InputError(
             f"{printable(data)}: the model has met {len(uses)} of {len(samples)} labelled images before: "
-            f"{describe(uses, names)} (--reuse weighs with them all the same)"
+            f"{describe(uses, names)}; weigh with others"
         )
     return samples, images
+
+
+def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
+    """Return a share of the images of each type of defect, at least one, chosen by content; no good images."""
+    if not 0 < share <= 1:
+        raise InputError(f"share: {share} is not allowed, expected above 0 and at most 1")
+    chosen: list[Sample] = []
+    for kind in sorted({sample.label for sample in samples} - {"good"}):
+        some = [sample for sample in samples if sample.label == kind]
+        hashes = fingerprints([sample.path for sample in some])
+        chosen += [some[index] for index in draw_share(hashes, share=share, salt="weigh")]
+    return chosen
 
 
 def _held_out(header: Header, good: Sequence[Source]) -> list[Source]:

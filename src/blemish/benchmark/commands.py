@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from blemish.errors import InputError, printable
+from blemish.options import whole_numbers
 
 DATA = "Categories, folders of many, or manifests."
 SETS = "Levels of the teacher; several sets are separated by a semicolon. The first is that of every experiment."
@@ -46,9 +47,9 @@ def benchmark(
     grid = Grid(
         teachers=names,
         weights=_weights(weights or [], names),
-        sizes=_numbers(sizes, "sizes"),
-        level_sets=[_numbers(part, "levels") for part in levels.split(";")],
-        seeds=_numbers(seeds, "seeds"),
+        sizes=whole_numbers(sizes, "sizes"),
+        level_sets=[whole_numbers(part, "levels") for part in levels.split(";")],
+        seeds=whole_numbers(seeds, "seeds"),
         recipes=_words(recipe, "recipe"),
         experiments=_words(experiments, "experiments"),
         objectives=_words(objectives, "objectives") if objectives else list(OBJECTIVES),
@@ -82,13 +83,6 @@ def tables(
 
     only = _words(categories, "categories") if categories else []
     print(report(folder, number=table, out=out, data=figure or [], only=only), end="")
-
-
-def _numbers(text: str, name: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{name}: {printable(text)} is not allowed, expected whole numbers such as 2,3") from None
 
 
 def _words(text: str, name: str) -> list[str]:

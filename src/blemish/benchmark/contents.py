@@ -10,7 +10,7 @@ from pathlib import Path
 from blemish.datasets import Sample, categories, fingerprints, is_category, read_samples, split_good
 from blemish.errors import InputError, printable
 from blemish.folders import folder_name
-from blemish.samples import SPLITS
+from blemish.samples import SPLITS, draw_share, rank
 
 SHARE = 0.1  # of the images of each selected defect type: the paper's
 
@@ -68,12 +68,12 @@ def draw_validation(contents: Contents, *, coverage: float, draw: int) -> list[i
     if coverage == 0 or not labels:
         return []
     salt = f"{contents.category} {draw}"
-    labels.sort(key=lambda label: _rank(salt, label))
+    labels.sort(key=lambda label: rank(salt, label))
     chosen: list[int] = []
     for label in labels[: max(1, math.floor(coverage * len(labels) + 0.5))]:
         there = [index for index, sample in enumerate(contents.samples) if sample.label == label]
-        there.sort(key=lambda index: _rank(salt, contents.hashes[index]))
-        chosen += there[: max(1, round(SHARE * len(there)))]
+        drawn = draw_share([contents.hashes[index] for index in there], share=SHARE, salt=salt)
+        chosen += [there[index] for index in drawn]
     return sorted(chosen)
 
 
@@ -106,10 +106,6 @@ def _contents(data: str, category: str, samples: Sequence[Sample]) -> Contents:
 def image_paths(samples: Sequence[Sample]) -> list[Path]:
     """Return the image of each sample."""
     return [sample.path for sample in samples]
-
-
-def _rank(salt: str, text: str) -> bytes:
-    return hashlib.sha256(f"blemish draw {salt} {text}".encode()).digest()
 
 
 def _sha256(value: object) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 from blemish import __version__
+from blemish.arguments import SIZES
 from blemish.benchmark.contents import Contents
 from blemish.benchmark.rows import Method, Score, Settings
-from blemish.detector import SIZES
 from blemish.errors import InputError, printable
 
 EXPERIMENTS = ("sizes", "levels", "weights", "coverage", "keep", "methods")

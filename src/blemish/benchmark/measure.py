@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from blemish import reference, weighting
+from blemish import weighting
 from blemish.benchmark.contents import Contents, draw_validation, left_to_test
 from blemish.benchmark.rows import METRICS, Score, Settings
 from blemish.datasets import Sample, read_truth
 from blemish.images import resize_mask
 from blemish.imitation import combine
 from blemish.metrics import image_metrics, pixel_metrics
-from blemish.scoring import Module, image_score
+from blemish.scoring import Module, image_score, label_free_weights
 from blemish.teacher import architecture
 
 RESOLUTION = 256  # px, where maps and masks are compared
@@ -86,7 +86,7 @@ def weights_without_labels(teacher: str, names: Sequence[str], score: Score) -> 
         with torch.device("meta"):  # only numbers of channels matter, not values
             channels = architecture(teacher).channels[level - 2]
             modules.append(Module(nn.Identity(), size=size, level=level, channels=channels, weight=0.0))
-    return reference.weights_without_labels(modules, score=score)
+    return label_free_weights(modules, score=score)
 
 
 def figures(maps: Maps, weights: Mapping[str, float], bench: Bench, indices: Sequence[int]) -> Figures:

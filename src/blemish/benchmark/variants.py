@@ -71,7 +71,7 @@ def chained_features(
 
     Images are (B, 3, size, size) with values 0 ... 255; both features are (B, C_l, size / 2^l, size / 2^l).
     """
-    done, feature = 0, (images - teacher.mean) / teacher.std
+    done, feature = 0, teacher.normalise(images)
     for level, _, target in teacher.features(images, levels):
         feature = chain[done:level](feature)
         done = level
