@@ -428,7 +428,7 @@ def test_figure_3_takes_the_median_defect_of_each_type(out, parts):
         ]
         slow = sum(F.interpolate(one[None, None], size=(64, 64), mode="bilinear")[0, 0] for one in maps) / len(maps)
         assert np.allclose(one.score_map, slow.numpy(), atol=1e-6)
-    with pytest.raises(InputError, match="brick: no row with the paper's score of all sizes"):
+    with pytest.raises(InputError, match="brick: no row without labels of all sizes"):
         examples([parts], out / "nowhere", only=[])
 
 
@@ -532,7 +532,7 @@ def test_the_command_line_runs_plans_and_makes_tables(out, parts, tmp_path, caps
     assert (report / "tables.md").read_text() == shown
     assert all(f"Table {number}" in shown for number in ("I", "II", "III", "IV", "V"))
     pictures = {path.name for path in report.glob("*.png")}
-    assert "figure-3.png" in pictures
+    assert "figure-3-paper.png" in pictures
     assert len(pictures) >= 3
     for name in pictures:
         Image.open(report / name).load()

@@ -44,7 +44,9 @@ def report(folder: Path, *, number: int | None, out: Path | None, data: Sequence
         for name, picture in _pictures(rows, found):
             write_atomically(out / name, picture)
         if data:
-            write_atomically(out / "figure-3.png", _png(examples(data, folder, only=only)))
+            for score in ("paper", "whitened"):
+                shown = examples(data, folder, only=only, score=score)
+                write_atomically(out / f"figure-3-{score}.png", _png(shown))
     elif data:
         raise InputError("figure: a picture needs a folder, name one with --out")
     return text
