@@ -10,10 +10,12 @@ from blemish.datasets import fingerprints
 from blemish.datasets import test_samples as samples_of
 from blemish.errors import InputError
 from blemish.imitation import combine
+from blemish.latency import Costs
 from blemish.pyramid import load, stack
 from blemish.scoring import module_maps
 from blemish.weighed import _folds, spread
-from blemish.weighing import label
+from blemish.weighing import front, label
+from blemish.weighting import LabelledMaps
 
 
 @pytest.fixture
@@ -86,14 +88,25 @@ def test_a_pruned_model_holds_and_computes_only_what_it_keeps(own, brick, tmp_pa
 def test_a_budget_keeps_what_it_can_pay_for(own, brick):
     own.weigh(brick, good=brick, budget_ms=1e6)
     found = own.weighed_
-    assert len(found.points) == 15
-    best = max(point.accuracy for point in found.points)
-    kept = next(point for point in found.points if set(point.modules) == {module.name for module in own.modules_})
-    assert kept.accuracy == best
-    cheapest = min(point.ms for point in found.points)
+    assert len(own.modules_) == 4  # nothing is nearer to all modules than all modules
+    assert found.points[-1].modules == found.chosen.modules == tuple(module.name for module in own.modules_)
+    assert [point.ms for point in found.points] == sorted(point.ms for point in found.points)
+    assert found.points[-1].accuracy == found.figures["with labels"]["aupro"]
     with pytest.raises(InputError, match=r"budget: 1e-06 ms is too little, the fastest set of modules needs"):
         own.weigh(brick, good=brick, budget_ms=1e-6)
-    assert cheapest > 0
+
+
+def test_the_front_is_the_nearest_map_for_its_time():
+    """Three modules: b says the same as a and c is noise; a costs least, so c can only be bought on top of a."""
+    random = np.random.default_rng(0)
+    a = random.normal(size=(2, 8, 8)).astype(np.float32)
+    c = random.normal(size=(2, 8, 8)).astype(np.float32)
+    masks = np.zeros((2, 8, 8), bool)
+    masks[:, 2:4, 2:4] = True
+    labelled = LabelledMaps(("64/2", "64/3", "128/2"), [a, a, c], masks, ("hole", "hole"))
+    costs = Costs({64: 1.0, 128: 1.0}, {64: (1.0, 1.0, 1.0), 128: (2.0, 2.0)}, {"64/2": 1.0, "64/3": 1.0, "128/2": 5.0},
+                  dict.fromkeys(("64/2", "64/3", "128/2"), 1.0))  # fmt: skip
+    assert front(labelled, np.array([0.5, 0.25, 0.25]), costs) == [[0], [0, 2], [0, 1, 2]]
 
 
 def test_the_papers_objective_makes_the_score_the_papers(own, brick):

@@ -149,7 +149,9 @@ def predict(
 def evaluate(
     model: Model,
     *,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A category in MVTec AD layout, or a folder of many.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A data set, or a folder of many: see docs/datasets.md.")
+    ],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to a file.")
     ] = None,
@@ -215,7 +217,7 @@ def weigh(
     ] = None,
     objective: Annotated[str, typer.Option(metavar="logistic|aupro|paper", help="How to search.")] = "logistic",
     share: Annotated[
-        float | None, typer.Option(metavar="S", help="Weigh with a share of each type's images, such as 0.1.")
+        float | None, typer.Option(metavar="S", help="Weigh with a share of each type of defect only, such as 0.1.")
     ] = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -233,8 +235,8 @@ def weigh(
     for file in (out, plot):
         if file is not None:
             check_writable(file, overwrite=overwrite)
-    if plot is not None and budget_ms is None:
-        raise InputError("plot: needs --budget-ms; the picture shows what each time can buy")
+    if plot is not None and (budget_ms is None or plot == out):
+        raise InputError("plot: needs --budget-ms, and a file of its own; it shows what each time can buy")
     detector = Detector.load(model, weights=weights, device=device)
     with progress.counting(progress.error_console(), "labelled images") as report:
         detector.weigh(
@@ -245,7 +247,7 @@ def weigh(
     detector.save(out, embed_teacher=detector.header_.teacher.embedded)
     if plot is not None:
         plot_front(plot, found.points, chosen=found.chosen)
-    if found.points:
+    if budget_ms is not None:
         summaries.print_front(found.points, chosen=found.chosen)
     summaries.print_weighed(out, detector.header_, found)
     if found.search.collapsed:

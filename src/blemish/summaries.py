@@ -159,11 +159,9 @@ def print_weighed(out: Path, header: "Header", weighed: "Weighed") -> None:
 
 
 def print_front(points: "Sequence[Point]", *, chosen: "Point") -> None:
-    """Print the sets of modules that no other beats in time and accuracy."""
-    from blemish.latency import pareto
-
+    """Print the sets of modules that come nearest to all modules for their time."""
     table = _table("best for its time", "modules", "ms per image", "AUPRO", "")
-    for point in pareto(points):
+    for point in points:
         mark = "chosen" if point.modules == chosen.modules else ""
         table.add_row(
             " ".join(point.modules), str(len(point.modules)), f"{point.ms:.1f}", f"{point.accuracy:.3f}", mark

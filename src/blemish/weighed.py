@@ -1,6 +1,6 @@
 """What a weight search is worth: figures with and without labels, on images that it has seen and on others."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,9 @@ from blemish.weighting import LabelledMaps, Search, search
 
 FOLDS = 4
 Figures = dict[str, float | None]
-Weights = Sequence[float] | NDArray[np.float64]
+Floats = NDArray[np.float64]
+Weights = Sequence[float] | Floats
+Choose = Callable[[LabelledMaps, Floats], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,9 @@ class Weighed:
     """What a search has found on labelled images, and what it cost.
 
     figures: pixel_auroc and aupro on the labelled images of all modules "without labels", all "with labels", and of
-    those "kept"; unseen: the same where each image is scored by weights that the other three quarters of the images
-    gave, {} if there are too few. points: sets of modules with the time of one image; chosen: that of the new model.
+    those "kept"; unseen: the same where each image is scored by weights and modules that the other three quarters of
+    the images chose, {} if there are too few. search: that for all modules. points: sets of modules, each weighed anew,
+    with the time of one image and AUPRO on the labelled images; chosen: that of the new model.
     """
 
     objective: str
@@ -49,15 +52,13 @@ class Weighed:
     all_modules: Point
 
 
-def module_lines(
-    labelled: LabelledMaps, bare: Sequence[float], weights: dict[str, float], costs: Costs
-) -> list[ModuleLine]:
-    """Return a line for each module; weights: of those that are kept, by name."""
+def module_lines(labelled: LabelledMaps, bare: Sequence[float], weights: Weights, costs: Costs) -> list[ModuleLine]:
+    """Return a line for each module; weights: of all, 0 for what is dropped."""
     side = labelled.masks.shape[-1]
     return [
         ModuleLine(
             name=name,
-            weight=weights.get(name, 0.0),
+            weight=float(weights[index]),
             bare=bare[index],
             aupro=_metrics(combined_maps([labelled.maps[index]], [1.0], side), labelled.masks)["aupro"],
             ms=costs.modules[name],
@@ -68,11 +69,18 @@ def module_lines(
 
 
 def unseen_figures(
-    labelled: LabelledMaps, *, objective: str, prior: Sequence[float], kept: Sequence[int]
+    labelled: LabelledMaps,
+    *,
+    objective: str,
+    prior: Sequence[float],
+    choose: Choose,
 ) -> dict[str, Figures]:
-    """Return the figures of images by weights that others gave; {} where a fold or the rest has no defect."""
+    """Return the figures of images by weights, and by modules, that others chose; {} where a fold has no defect.
+
+    choose: returns which modules to keep, from labelled images and the weights that they give to all modules.
+    """
     folds = _folds(labelled.labels)
-    defective = np.array([label != "good" for label in labelled.labels])
+    defective = np.asarray(labelled.masks.any(axis=(1, 2)))
     if any(not defective[folds == fold].any() for fold in range(FOLDS)):
         return {}
     count, side = len(labelled.names), labelled.masks.shape[-1]
@@ -80,10 +88,12 @@ def unseen_figures(
     for fold in range(FOLDS):
         rest, these = np.flatnonzero(folds != fold).tolist(), np.flatnonzero(folds == fold).tolist()
         learnt = labelled.images(rest)
+        whole = search(learnt, objective=objective, prior=prior).weights
+        kept = choose(learnt, whole)
         some = search_some(learnt, kept, objective=objective, prior=prior)
         weights: dict[str, Weights] = {
             "without labels": prior,
-            "with labels": search(learnt, objective=objective, prior=prior).weights,
+            "with labels": whole,
             "kept": spread(some.weights, kept, count),
         }
         for key, found in weights.items():

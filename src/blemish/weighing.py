@@ -17,18 +17,16 @@ from blemish.errors import InputError, printable
 from blemish.header import Header, ImagePart, ModulePart, WeighingPart
 from blemish.images import resize_mask
 from blemish.latency import Costs, Point, measure, pareto
-from blemish.metrics import pixel_metrics
 from blemish.pyramid import Source, content_hashes, identify, load, read_pyramid, stack
 from blemish.samples import draw_share
 from blemish.scoring import BATCH, Module, label_free_weights, module_maps, score_pyramid
-from blemish.weighed import Weighed, combined_maps, figures, module_lines, search_some, spread, unseen_figures
-from blemish.weighting import OBJECTIVES, LabelledMaps, keep_best, search
+from blemish.weighed import Weighed, figures, module_lines, search_some, spread, unseen_figures
+from blemish.weighting import OBJECTIVES, LabelledMaps, keep_best, search, unlikeness
 
 if TYPE_CHECKING:
     from blemish.detector import Detector
 
-MOST_MODULES = 12  # every set of them is tried for the Pareto front, 2^12
-MOST_PIXELS = 300_000  # that rank the sets of modules
+MOST_MODULES = 16  # every set of them is tried for a budget, 2^16
 Report = Callable[[int, int], None]
 
 
@@ -47,38 +45,59 @@ def weigh(
 
     Arguments and errors are those of `Detector.weigh`; the detector given does not change.
     """
-    samples, images = _labelled_images(detector.header_, data, share=share)
-    held_out = _held_out(detector.header_, good)
     before = detector.modules_
     _check(objective, keep=keep, budget_ms=budget_ms, modules=len(before))
+    samples, images = _labelled_images(detector.header_, data, share=share)
+    held_out = _held_out(detector.header_, good)
     score = "paper" if objective == "paper" else "whitened"
     labelled = label(detector, samples, score=score, report=report)
     bare = label_free_weights(before, score=score)
-    whole = search(labelled, objective=objective, prior=bare)
     costs = measure(detector)
-    points: list[Point] = []
-    kept = list(range(len(before)))
-    if budget_ms is not None:
-        points = _points(labelled, whole.weights, costs)
-        kept = _within(points, budget_ms, labelled.names)
-    elif keep is not None:
-        kept = keep_best(labelled, keep, objective=objective, prior=bare)
-    final = whole if len(kept) == len(before) else search_some(labelled, kept, objective=objective, prior=bare)
+    whole = search(labelled, objective=objective, prior=bare)
+
+    def choose(learnt: LabelledMaps, weights: NDArray[np.float64]) -> list[int]:
+        if budget_ms is not None:
+            return _within(front(learnt, weights, costs), budget_ms, costs)
+        count = len(before) if keep is None else keep
+        return keep_best(learnt, count, objective=objective, prior=bare) if count < len(before) else every
+
+    every = list(range(len(before)))
+    kept = choose(labelled, whole.weights)
+    final = whole if kept == every else search_some(labelled, kept, objective=objective, prior=bare)
     modules = [_weighed(before[index], weight) for index, weight in zip(kept, final.weights, strict=True)]
     header = _header(
         detector, modules, images, samples, held_out, objective=objective, score=score, seconds=whole.seconds
     )
-    found = {
-        "without labels": figures(labelled, bare),
-        "with labels": figures(labelled, whole.weights),
-        "kept": figures(labelled, spread(final.weights, kept, len(before))),
-    }
-    names = [labelled.names[index] for index in kept]
-    report_lines = module_lines(labelled, bare, dict(zip(names, final.weights, strict=True)), costs)
-    unseen = unseen_figures(labelled, objective=objective, prior=bare, kept=kept)
-    chosen = Point(tuple(names), costs.of(names), found["kept"]["aupro"] or 0.0)
-    every = Point(tuple(labelled.names), costs.of(labelled.names), found["with labels"]["aupro"] or 0.0)
-    return modules, header, Weighed(objective, final, report_lines, found, unseen, points, chosen, every)
+    points = []
+    for some in front(labelled, whole.weights, costs) if budget_ms is not None else [every, kept]:
+        weights = search_some(labelled, some, objective=objective, prior=bare).weights
+        points.append(_point(labelled, some, spread(weights, some, len(before)), costs))
+    found = Weighed(
+        objective=objective,
+        search=whole,
+        lines=module_lines(labelled, bare, spread(final.weights, kept, len(before)), costs),
+        figures={
+            "without labels": figures(labelled, bare),
+            "with labels": figures(labelled, whole.weights),
+            "kept": figures(labelled, spread(final.weights, kept, len(before))),
+        },
+        unseen=unseen_figures(labelled, objective=objective, prior=bare, choose=choose),
+        points=points,
+        chosen=_point(labelled, kept, spread(final.weights, kept, len(before)), costs),
+        all_modules=_point(labelled, every, whole.weights, costs),
+    )
+    return modules, header, found
+
+
+def front(labelled: LabelledMaps, weights: NDArray[np.float64], costs: Costs) -> list[list[int]]:
+    """Return the sets of modules that come nearest to the map of all, each for its time, the fastest first."""
+    count = len(labelled.names)
+    sets = [list(some) for size in range(1, count + 1) for some in combinations(range(count), size)]
+    named = [tuple(labelled.names[index] for index in some) for some in sets]
+    unlike = unlikeness(labelled, weights, sets)
+    points = [Point(names, costs.of(names), -other) for names, other in zip(named, unlike, strict=True)]
+    position = {name: index for index, name in enumerate(labelled.names)}
+    return [[position[name] for name in point.modules] for point in pareto(points)]
 
 
 def label(detector: "Detector", samples: Sequence[Sample], *, score: str, report: Report | None = None) -> LabelledMaps:
@@ -155,33 +174,24 @@ def _check(objective: str, *, keep: int | None, budget_ms: float | None, modules
         raise InputError(f"keep: {keep} is not allowed, expected 1 to {modules}, the modules of the model")
     if budget_ms is not None and not 0 < budget_ms < float("inf"):
         raise InputError(f"budget: {budget_ms} is not allowed, expected milliseconds above 0")
+    if budget_ms is not None and modules > MOST_MODULES:
+        raise InputError(f"budget: needs a model of at most {MOST_MODULES} modules, this one has {modules}; use keep")
 
 
-def _points(labelled: LabelledMaps, weights: NDArray[np.float64], costs: Costs) -> list[Point]:
-    """Return the sets of modules with their time and their AUPRO on some pixels of the labelled images."""
-    count = len(labelled.names)
-    step = max(1, round((labelled.masks.size / MOST_PIXELS) ** 0.5))
-    side = labelled.masks.shape[-1]
-    maps = np.stack([combined_maps([part], [1.0], side)[:, ::step, ::step] for part in labelled.maps])
-    masks = list(labelled.masks[:, ::step, ::step])
-    sizes = range(1, count + 1) if count <= MOST_MODULES else (1, 2, count - 1, count)
-    points = []
-    for some in (list(one) for size in sizes for one in combinations(range(count), size)):
-        if not (total := weights[some].sum()):
-            continue
-        combined = np.einsum("m,mihw->ihw", (weights[some] / total).astype(np.float32), maps[some])
-        aupro = pixel_metrics(list(combined), masks)["aupro"]
-        names = tuple(labelled.names[index] for index in some)
-        points.append(Point(names, costs.of(names), float(aupro)))  # type: ignore[arg-type]  # there are defects
-    return points
+def _point(labelled: LabelledMaps, some: Sequence[int], weights: NDArray[np.float64], costs: Costs) -> Point:
+    names = tuple(labelled.names[index] for index in some)
+    aupro = figures(labelled, weights)["aupro"]
+    assert aupro is not None, "LabelledMaps has pixels of both kinds"
+    return Point(names, costs.of(names), aupro)
 
 
-def _within(points: Sequence[Point], budget_ms: float, names: Sequence[str]) -> list[int]:
-    fitting = [point for point in pareto(points) if point.ms <= budget_ms]
+def _within(sets: Sequence[list[int]], budget_ms: float, costs: Costs) -> list[int]:
+    names = list(costs.modules)
+    times = [costs.of([names[index] for index in some]) for some in sets]
+    fitting = [some for some, ms in zip(sets, times, strict=True) if ms <= budget_ms]
     if not fitting:
-        least = min(point.ms for point in points)
-        raise InputError(f"budget: {budget_ms:g} ms is too little, the fastest set of modules needs {least:.3g} ms")
-    return [index for index, name in enumerate(names) if name in fitting[-1].modules]
+        raise InputError(f"budget: {budget_ms:g} ms is too little, the fastest set of modules needs {times[0]:.3g} ms")
+    return fitting[-1]
 
 
 def _weighed(module: Module, weight: float) -> Module:

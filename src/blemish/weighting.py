@@ -1,7 +1,7 @@
 """Weights from labelled images: search them, see whether the search collapsed, choose which modules to keep."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -144,6 +144,21 @@ def keep_best(labelled: LabelledMaps, k: int, *, objective: str, prior: Sequence
     while len(fewer) > k:
         fewer = min(([other for other in fewer if other != index] for index in fewer), key=loss_without)
     return fewer
+
+
+def unlikeness(labelled: LabelledMaps, weights: Floats, sets: Iterable[Sequence[int]]) -> list[float]:
+    """Return how unlike the map of all modules the map of each set of modules is, with the same weights: 0 ... 1.
+
+    As in `keep_best` nothing is ranked by the labels themselves: of many sets the best on few images is a lucky one.
+    """
+    rest, region = FEWER_PIXELS
+    sample = labelled.pixels(rest=rest, region=region)
+    found = []
+    for some in sets:
+        part = np.zeros_like(weights)
+        part[list(some)] = weights[list(some)]
+        found.append(objectives.distance(sample, part, weights))
+    return found
 
 
 def _pixels(labelled: LabelledMaps, objective: str) -> Pixels:

@@ -52,7 +52,7 @@ class Remaining:
 
     def _rate(self, kind: str) -> float:
         """Return seconds per load: of that kind, else of all kinds, else 0."""
-        known = self.trained.get(kind) or [self.guess[kind]] if kind in self.guess else []
+        known = self.trained.get(kind) or ([self.guess[kind]] if kind in self.guess else [])
         known = known or [pair for pairs in self.trained.values() for pair in pairs] or list(self.guess.values())
         return sum(seconds for _, seconds in known) / sum(load for load, _ in known) if known else 0.0
 

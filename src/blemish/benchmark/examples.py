@@ -10,7 +10,7 @@ from blemish.benchmark.measure import prepare
 from blemish.benchmark.pictures import Example
 from blemish.benchmark.rows import Row, Score, read_rows
 from blemish.benchmark.runs import read_all
-from blemish.benchmark.store import read_maps
+from blemish.benchmark.store import maps_name, read_maps
 from blemish.errors import InputError, printable
 from blemish.images import read_image, resize
 from blemish.imitation import combine
@@ -29,7 +29,8 @@ def examples(data: Sequence[Path], out: Path, *, only: Sequence[str], score: Sco
 
 
 def _of_category(contents: Contents, rows: Sequence[Row], out: Path) -> list[Example]:
-    fits = [row for row in rows if (row.category, row.data_sha256) == (contents.category, contents.sha256)]
+    kept = maps_name(contents.hashes)  # maps lie in the order of the images, of which data_sha256 knows nothing
+    fits = [row for row in rows if row.data_sha256 == contents.sha256 and str(row.store).endswith(f"/{kept}")]
     if not fits:
         name = printable(contents.category)
         raise InputError(f"{name}: no row without labels of all sizes, run benchmark --experiments sizes first")

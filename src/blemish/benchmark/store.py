@@ -51,8 +51,7 @@ class Store:
         self.out = out
         self.folder = out / "models" / key(unit)
         # Maps lie in the order of the images, which the digests of what they are know nothing of.
-        order = hashlib.sha256("".join(unit.contents.hashes).encode()).hexdigest()
-        self.maps_folder = self.folder / f"maps-{order[:16]}"
+        self.maps_folder = self.folder / maps_name(unit.contents.hashes)
         self.costs = self.folder / "costs.json"
         self._detectors: list[Detector] = []
         self._milliseconds: dict[tuple[str, ...], float] = {}
@@ -223,6 +222,11 @@ def read_maps(folder: Path, score: Score, name: str) -> Tensor:
 
 def _map_file(folder: Path, score: Score, name: str) -> Path:
     return folder / f"{score}-{name.replace('/', '-')}.npy"
+
+
+def maps_name(hashes: Sequence[str]) -> str:
+    """Return the name of the folder of the maps of test images, given their hashes in order."""
+    return f"maps-{hashlib.sha256(''.join(hashes).encode()).hexdigest()[:16]}"
 
 
 def key(unit: Unit) -> str:
