@@ -149,9 +149,7 @@ def predict(
 def evaluate(
     model: Model,
     *,
-    data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A data set, or a folder of many: see docs/datasets.md.")
-    ],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A data set, or a folder of many (docs/datasets.md).")],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to a file.")
     ] = None,
