@@ -14,6 +14,7 @@ import typer
 from blemish import teacher_commands
 from blemish.benchmark import commands
 from blemish.errors import BlemishError, InputError, printable
+from blemish.memory import keep_freed_memory
 from blemish.options import Device, Good, Model, Overwrite, Weights, whole_numbers
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, sys.argv if no arguments are given, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    keep_freed_memory()
     try:
         app(arguments, prog_name="blemish")
     except BlemishError as error:
