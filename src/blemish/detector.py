@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from blemish import __version__, modelfile
 from blemish.arguments import checked
 from blemish.datasets import split_good
-from blemish.errors import InputError, StorageError, printable
+from blemish.errors import InputError, printable
+from blemish.files import make_folder
 from blemish.header import DataPart, Header, ModulePart, TeacherPart
 from blemish.images import resize_map
 from blemish.overlays import Region, regions
@@ -286,10 +287,7 @@ class Detector:
                sorted(map(int, self.levels)), int(self.seed), self.teacher, teacher.sha256, str(teacher.mean.device),
                torch.get_num_threads(), order]  # fmt: skip
         folder = workspace / sha256(json.dumps(run).encode()).hexdigest()[:16]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error
+        make_folder(folder)
         return folder
 
     def _check_fitted(self) -> None:

@@ -3,7 +3,8 @@
 import errno
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -75,6 +76,39 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         raise InputError(f"{name}: exists and is not a regular file")
     if not overwrite:
         raise InputError(f"{name}: exists; pass --overwrite to replace it")
+
+
+@contextmanager
+def locked(lock: Path, *, busy: str) -> Iterator[None]:
+    """Hold a lock file, and remove it in the end; its folder must be there.
+
+    Raises InputError with the text `busy` if another process holds it, StorageError if it cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise InputError(busy) from None
+    except OSError as error:
+        raise StorageError(f"{printable(lock.parent)}: cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        # The file goes before the lock: who opened it in time, and gets the lock on a file that is gone, is told so by
+        # filelock, from version 4 on. After the lock it could be the file of the next holder.
+        with suppress(OSError):
+            lock.unlink()
+        held.release()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are not there; raises StorageError if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error
 
 
 def _prefix(target: Path) -> str:

@@ -13,8 +13,8 @@ from rich.progress import Progress as Display
 
 from blemish.arguments import check_arguments
 from blemish.datasets import good_images, held_out_images
-from blemish.errors import BlemishError, InputError, StorageError, printable
-from blemish.files import check_writable, clean_stale
+from blemish.errors import BlemishError, printable
+from blemish.files import check_writable, clean_stale, locked, make_folder
 from blemish.results import check_outside
 from blemish.samples import unlike
 
@@ -123,27 +123,13 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def _alone(workspace: Path, out: Path) -> Iterator[None]:
-    """Make the workspace, keep a second fit away from it for as long as this one runs, remove it if it is empty.
-
-    The file goes before the lock: who opened it in time, and gets the lock on a file that is gone, is told so by
-    filelock, from version 4 on. After the lock it could be the file of the next fit.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(workspace / "lock")
+    """Make the workspace, keep a second fit away from it for as long as this one runs, remove it if it is empty."""
+    make_folder(workspace)
+    busy = f"{printable(out)}: another fit is at work on it; wait, or choose another --out"
     try:
-        workspace.mkdir(exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{printable(out)}: another fit is at work on it; wait, or choose another --out") from None
-    except OSError as error:
-        raise StorageError(f"{printable(workspace)}: cannot be made: {error.strerror}") from error
-    try:
-        yield
+        with locked(workspace / "lock", busy=busy):
+            yield
     finally:
-        with suppress(OSError):
-            (workspace / "lock").unlink()
-        lock.release()
         with suppress(OSError):  # modules of an interrupted run, or of runs with other settings, stay
             workspace.rmdir()
 

@@ -38,7 +38,8 @@ class Weighed:
 
     figures: pixel_auroc and aupro on the labelled images of all modules "without labels", all "with labels", and of
     those "kept"; unseen: the same where each image is scored by weights and modules that the other three quarters of
-    the images chose, {} if there are too few. search: that for all modules. points: sets of modules, each weighed anew,
+    the images chose, {} if there are too few. search: that for all modules. points (of a budget): sets of
+    modules, each weighed anew,
     with the time of one image and AUPRO on the labelled images; chosen: that of the new model.
     """
 

@@ -20,7 +20,7 @@ from blemish.latency import Costs, Point, measure, pareto
 from blemish.pyramid import Source, content_hashes, identify, load, read_pyramid, stack
 from blemish.samples import draw_share
 from blemish.scoring import BATCH, Module, label_free_weights, module_maps, score_pyramid
-from blemish.weighed import Weighed, figures, module_lines, search_some, spread, unseen_figures
+from blemish.weighed import Figures, Weighed, figures, module_lines, search_some, spread, unseen_figures
 from blemish.weighting import OBJECTIVES, LabelledMaps, keep_best, search, unlikeness
 
 if TYPE_CHECKING:
@@ -69,24 +69,26 @@ def weigh(
         detector, modules, images, samples, held_out, objective=objective, score=score, seconds=whole.seconds
     )
     points = []
-    for some in front(labelled, whole.weights, costs) if budget_ms is not None else [every, kept]:
+    for some in front(labelled, whole.weights, costs) if budget_ms is not None else []:
         weights = search_some(labelled, some, objective=objective, prior=bare).weights
-        points.append(_point(labelled, some, spread(weights, some, len(before)), costs))
-    found = Weighed(
+        points.append(_point(labelled, some, figures(labelled, spread(weights, some, len(before))), costs))
+    weights = spread(final.weights, kept, len(before))
+    found = {
+        "without labels": figures(labelled, bare),
+        "with labels": figures(labelled, whole.weights),
+        "kept": figures(labelled, weights),
+    }
+    result = Weighed(
         objective=objective,
         search=whole,
-        lines=module_lines(labelled, bare, spread(final.weights, kept, len(before)), costs),
-        figures={
-            "without labels": figures(labelled, bare),
-            "with labels": figures(labelled, whole.weights),
-            "kept": figures(labelled, spread(final.weights, kept, len(before))),
-        },
+        lines=module_lines(labelled, bare, weights, costs),
+        figures=found,
         unseen=unseen_figures(labelled, objective=objective, prior=bare, choose=choose),
         points=points,
-        chosen=_point(labelled, kept, spread(final.weights, kept, len(before)), costs),
-        all_modules=_point(labelled, every, whole.weights, costs),
+        chosen=_point(labelled, kept, found["kept"], costs),
+        all_modules=_point(labelled, every, found["with labels"], costs),
     )
-    return modules, header, found
+    return modules, header, result
 
 
 def front(labelled: LabelledMaps, weights: NDArray[np.float64], costs: Costs) -> list[list[int]]:
@@ -178,9 +180,9 @@ def _check(objective: str, *, keep: int | None, budget_ms: float | None, modules
         raise InputError(f"budget: needs a model of at most {MOST_MODULES} modules, this one has {modules}; use keep")
 
 
-def _point(labelled: LabelledMaps, some: Sequence[int], weights: NDArray[np.float64], costs: Costs) -> Point:
+def _point(labelled: LabelledMaps, some: Sequence[int], found: Figures, costs: Costs) -> Point:
     names = tuple(labelled.names[index] for index in some)
-    aupro = figures(labelled, weights)["aupro"]
+    aupro = found["aupro"]
     assert aupro is not None, "LabelledMaps has pixels of both kinds"
     return Point(names, costs.of(names), aupro)
 

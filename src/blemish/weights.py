@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blemish.errors import InputError, StorageError, printable
+from blemish.errors import InputError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +84,7 @@ def fetch(name: str) -> Path:
     import timm
     from safetensors.torch import save
 
-    from blemish.files import write_atomically
+    from blemish.files import make_folder, write_atomically
     from blemish.teacher import architecture
 
     tag = architecture(name).weights
@@ -96,10 +96,7 @@ def fetch(name: str) -> Path:
         reason = printable(str(error).split("\n")[0][:200]) or type(error).__name__
         raise InputError(f"teacher {name}: its weights cannot be downloaded: {reason}") from error
     path = fetched_path(name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{printable(path.parent)}: cannot be made: {error.strerror}") from error
+    make_folder(path.parent)
     write_atomically(path, save({key: value.contiguous() for key, value in network.state_dict().items()}))
     return path
 

@@ -3,22 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from blemish.benchmark.layout import NONE, Column, Figure
+from blemish.benchmark.rows import METRICS, PLAIN, Row
 from blemish.errors import InputError, printable
-
-if TYPE_CHECKING:
-    from blemish.benchmark.rows import Row
 
 Run = dict[str, Any]  # a row with its metrics beside its settings, "validation aupro" and the like among them
 
-PLAIN = ("mean", "label-free")  # weights that no search has found
 SETTINGS = ("id", "status", "data", "category", "teacher", "sizes", "levels", "seed", "recipe", "method", "score",
             "weighting")  # fmt: skip
 EXTRAS = ("error", "keep", "coverage", "draw", "trained_sizes", "fit_seconds", "ms_per_image", "commit", "machine",
           "threads", "blemish", "teacher_sha256", "data_sha256", "recipe_settings")  # fmt: skip
-METRICS = ("pixel_auroc", "aupro", "image_auroc", "pixel_ap")
 VALIDATION = "validation "  # before the name of a metric
 
 

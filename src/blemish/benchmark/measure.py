@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from blemish import weighting
 from blemish.benchmark.contents import Contents, draw_validation, left_to_test
-from blemish.benchmark.rows import METRICS, Score, Settings
+from blemish.benchmark.rows import METRICS, PLAIN, Score, Settings
 from blemish.datasets import Sample, read_truth
 from blemish.images import resize_mask
 from blemish.imitation import combine
 from blemish.metrics import image_metrics, pixel_metrics
 from blemish.scoring import Module, image_score, label_free_weights
 from blemish.teacher import architecture
+from blemish.weighed import search_some
 
 RESOLUTION = 256  # px, where maps and masks are compared
 CHUNK = 32  # images combined at a time
-PLAIN = ("mean", "label-free")
 
 Maps = Mapping[str, Tensor]  # SIZE/LEVEL -> (N, h, w), each at its own resolution
 Figures = dict[str, float | None]
@@ -117,12 +117,12 @@ def _search(
         masks=bench.masks[some],
         labels=tuple(bench.contents.samples[index].label for index in some),
     )
-    if settings.keep is not None:
+    if settings.keep is None:
+        found = weighting.search(labelled, objective=settings.weighting, prior=prior)
+    else:
         kept = weighting.keep_best(labelled, settings.keep, objective=settings.weighting, prior=prior)
-        total = sum(prior[index] for index in kept)
-        names, prior = [names[index] for index in kept], [prior[index] / total for index in kept]
-        labelled = labelled.modules(kept)
-    found = weighting.search(labelled, objective=settings.weighting, prior=prior)
+        names = [names[index] for index in kept]
+        found = search_some(labelled, kept, objective=settings.weighting, prior=prior)
     return dict(zip(names, map(float, found.weights), strict=True)), found.reason
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from blemish.benchmark.grid import UNKNOWN, Grid, Unit, units
-from blemish.benchmark.measure import PLAIN
-from blemish.benchmark.rows import read_rows
+from blemish.benchmark.rows import PLAIN, read_rows
 from blemish.benchmark.runs import DONE, read_all, weights_sha256
 from blemish.benchmark.speed import Speed, shapes
 from blemish.benchmark.store import Store

@@ -8,11 +8,10 @@ from PIL import Image
 
 from blemish.benchmark import pictures, tables
 from blemish.benchmark.examples import examples
-from blemish.benchmark.layout import Table, markdown
-from blemish.benchmark.rows import Row, read_rows
-from blemish.benchmark.store import make_folder
+from blemish.benchmark.layout import markdown
+from blemish.benchmark.rows import read_rows
 from blemish.errors import InputError, printable
-from blemish.files import write_atomically
+from blemish.files import make_folder, write_atomically
 
 EVERY_TABLE = (
     tables.table_1,
@@ -41,8 +40,8 @@ def report(folder: Path, *, number: int | None, out: Path | None, data: Sequence
     if out is not None:
         make_folder(out)
         write_atomically(out / "tables.md", text.encode())
-        for name, picture in _pictures(rows, found):
-            write_atomically(out / name, picture)
+        for name, picture in pictures.pictures(found).items():
+            write_atomically(out / f"{name}.png", picture)
         if data:
             for score in ("paper", "whitened"):
                 shown = examples(data, folder, only=only, score=score)
@@ -50,14 +49,6 @@ def report(folder: Path, *, number: int | None, out: Path | None, data: Sequence
     elif data:
         raise InputError("figure: a picture needs a folder, name one with --out")
     return text
-
-
-def _pictures(rows: Sequence[Row], found: Sequence[Table]) -> list[tuple[str, bytes]]:
-    """Return the pictures of those tables that are better seen as curves."""
-    drawn = []
-    for kind, draw in ((tables.table_4, pictures.coverage_picture), (tables.curve, pictures.curve_picture)):
-        drawn += [(f"{table.name}.png", draw(table)) for table in kind(rows) if table in found]
-    return drawn
 
 
 def _png(shown: Sequence[pictures.Example]) -> bytes:

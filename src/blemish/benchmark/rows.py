@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from blemish.errors import InputError, StorageError, printable
 
 METRICS = ("pixel_auroc", "aupro", "image_auroc", "pixel_ap")
+PLAIN = ("mean", "label-free")  # weights that no search has found
 
 Method = Literal["imitation", "one group", "chained"]
 Score = Literal["paper", "whitened"]

@@ -7,8 +7,8 @@ import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -22,8 +22,9 @@ from blemish.benchmark.contents import Contents, read_contents
 from blemish.benchmark.grid import Grid, Unit, units
 from blemish.benchmark.measure import Bench, Maps, measure, prepare
 from blemish.benchmark.rows import Row, Score, Settings, append_row, read_rows, repair_rows
-from blemish.benchmark.store import Store, make_folder
+from blemish.benchmark.store import Store
 from blemish.errors import BlemishError, InputError, StorageError, printable
+from blemish.files import locked, make_folder
 from blemish.progress import StoppedError
 from blemish.results import check_outside
 from blemish.teacher import pick_device
@@ -47,7 +48,9 @@ def run(data: Sequence[Path], grid: Grid, *, out: Path, only: Sequence[str], con
     work = list(units(grid, contents, {name: weights_sha256(name, grid.weights.get(name)) for name in grid.teachers}))
     for folder in data:
         check_outside(out, folder)
-    with _alone(out):
+    make_folder(out)
+    busy = f"{printable(out)}: another benchmark is at work in it; wait, or choose another --out"
+    with locked(out / "lock", busy=busy):
         path = out / "rows.jsonl"
         repair_rows(path)
         done = {row.id for row in read_rows(path) if row.status in DONE}
@@ -179,24 +182,3 @@ def _commit() -> str | None:
             described = subprocess.check_output([*git, "describe", "--always", "--dirty"], text=True)
             return described.strip()
     return None
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Make the folder, and keep a second run away from it for as long as this one works."""
-    from filelock import FileLock, Timeout
-
-    make_folder(out)
-    lock = FileLock(out / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        busy = "another benchmark is at work in it; wait, or choose another --out"
-        raise InputError(f"{printable(out)}: {busy}") from None
-    except OSError as error:
-        raise StorageError(f"{printable(out)}: cannot be written: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        (out / "lock").unlink(missing_ok=True)
-        lock.release()

@@ -10,8 +10,8 @@ import torch
 
 from blemish.benchmark.costs import read_costs
 from blemish.benchmark.grid import Unit
-from blemish.benchmark.measure import PLAIN, RESOLUTION
-from blemish.benchmark.rows import Row, Settings
+from blemish.benchmark.measure import RESOLUTION
+from blemish.benchmark.rows import PLAIN, Row, Settings
 from blemish.benchmark.store import Store
 from blemish.metrics import pixel_metrics
 from blemish.teacher import empty_teacher, student_stage

@@ -29,8 +29,8 @@ from blemish.benchmark.measure import RESOLUTION
 from blemish.benchmark.rows import Score
 from blemish.datasets import fingerprints, split_good
 from blemish.detector import Detector
-from blemish.errors import InputError, StorageError, printable
-from blemish.files import clean_stale, write_atomically
+from blemish.errors import InputError, printable
+from blemish.files import clean_stale, make_folder, write_atomically
 from blemish.fitting import Progress
 from blemish.pyramid import load, read_pyramid, stack
 from blemish.scoring import BATCH, Module, module_score, score_pyramid
@@ -236,11 +236,3 @@ def key(unit: Unit) -> str:
              asdict(find_recipe(unit.recipe)), unit.seed, unit.sizes, levels, unit.method]  # fmt: skip
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', unit.contents.category)[:40]}-{digest[:16]}"
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, if they are not there; raises StorageError if that cannot be done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error

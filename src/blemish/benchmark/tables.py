@@ -10,21 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from blemish.benchmark import references
-from blemish.benchmark.averages import (
-    PLAIN,
-    Run,
-    cells,
-    grouped,
-    line,
-    plain,
-    read_runs,
-    searched,
-    sizes_text,
-    used,
-    wins,
-)
+from blemish.benchmark.averages import Run, cells, grouped, line, plain, read_runs, searched, sizes_text, used, wins
 from blemish.benchmark.captions import heading, notes, paper_note
 from blemish.benchmark.layout import NONE, PAPER, Column, Figure, Table, file_name
+from blemish.benchmark.rows import PLAIN
 from blemish.errors import InputError
 
 if TYPE_CHECKING:
