@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish import Detector, training
+from blemish import Detector, scoring, training
 from blemish.datasets import good_images, read_truth, test_samples
 from blemish.images import resize_mask
 from blemish.imitation import combine
 from blemish.metrics import image_metrics, pixel_metrics
 from blemish.pyramid import load, stack
-from blemish.scoring import module_score, set_weights
+from blemish.scoring import set_weights
 
 KEYS = ("pixel_auroc", "aupro", "image_auroc", "pixel_ap")
 FAST = training.RECIPES["fast"]
@@ -34,17 +34,13 @@ SIZE = 256
 
 def module_maps(detector: Detector, samples: list, score: str) -> dict[tuple[int, int], Tensor]:
     """Return every module's maps of all samples, computed once: {(size, level): (N, h, w)}."""
-    maps: dict[tuple[int, int], list[Tensor]] = {}
+    parts = []
     for sample in samples:
         images = stack([load(sample.path)], detector.header_.sizes)
-        for size in detector.header_.sizes:
-            wanted = {module.level: module for module in detector.modules_ if module.size == size}
-            with torch.inference_mode():
-                for level, previous, feature in detector._teacher.features(images[size], wanted):
-                    module = wanted[level]
-                    found = module_score(module, feature, module.student(previous), score=score)
-                    maps.setdefault((size, level), []).append(found)
-    return {key: torch.cat(found) for key, found in maps.items()}
+        with torch.inference_mode():
+            parts.append(scoring.module_maps(detector._teacher, detector.modules_, images, score=score))
+    names = [(module.size, module.level) for module in detector.modules_]
+    return {name: torch.cat(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def figures(detector: Detector, maps: dict, samples: list, masks: list, *, sizes: list[int], score: str) -> dict:
