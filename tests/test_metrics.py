@@ -101,12 +101,15 @@ def test_equals_the_slow_version(kind, values, limit):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_equals_the_slow_version_on_random_masks(dtype):
+@pytest.mark.parametrize("values", [12, 100_000], ids="values={}".format)
+@pytest.mark.parametrize("step", [1, 5, 1 << 13], ids="step={}".format)
+def test_equals_the_slow_version_on_random_masks(dtype, values, step, monkeypatch):
+    monkeypatch.setattr("blemish.metrics.STEP", step)  # ties and regions lie on both sides of a step
     rng = np.random.default_rng(5)
     for _ in range(20):
         masks = [rng.random((7, 9)) < rng.choice([0.05, 0.3, 0.6]) for _ in range(3)]
         masks[0][3, 4] = True
-        maps = [(rng.integers(0, 12, mask.shape) + 4 * mask).astype(dtype) for mask in masks]
+        maps = [(rng.integers(0, values, mask.shape) + values // 3 * mask).astype(dtype) for mask in masks]
         assert_same(pixel_metrics(maps, masks), slow_metrics(maps, masks, 0.3))
 
 
@@ -162,7 +165,9 @@ def test_each_region_counts_alike_whatever_its_size():
     assert_same(pixel_metrics([scores], [mask]), {"aupro": 0.5, "pixel_auroc": 400 / 401, "regions": 2})
 
 
-def test_higher_threshold_among_equally_good():
+@pytest.mark.parametrize("step", [1, 2])
+def test_higher_threshold_among_equally_good(step, monkeypatch):
+    monkeypatch.setattr("blemish.metrics.STEP", step)
     # At 9: 2 * 1 / (2 + 1 + 0); at 1: 2 * 2 / (2 + 2 + 2).
     scores = np.array([[9, 5, 0, 5, 1]], np.float32)
     result = pixel_metrics([scores], [drawing("#...#")])
@@ -224,9 +229,13 @@ def test_counts_beyond_float32():
     good = [int(count) for count in np.bincount(values[~mask], minlength=200)]
     assert sum(good) > 2**24
     wins = sum(2 * defect[v] * sum(good[:v]) + defect[v] * good[v] for v in range(200))
+    pixel = int(values[4499, 0])
+    large = [count - (v == pixel) for v, count in enumerate(defect)]
+    overlaps = [(sum(large[v:]) / sum(large) + (pixel >= v)) / 2 for v in range(200)]
     true, false = [sum(defect[v:]) for v in range(200)], [sum(good[v:]) for v in range(200)]
     expected = {
         "pixel_auroc": wins / (2 * sum(defect) * sum(good)),
+        "aupro": slow_area([0.0, *(f / sum(good) for f in false[::-1])], [0.0, *overlaps[::-1]], 0.3),
         "pixel_ap": sum(defect[v] * true[v] / (true[v] + false[v]) for v in range(200)) / sum(defect),
         "pixel_f1_max": max(2 * true[v] / (sum(defect) + true[v] + false[v]) for v in range(200)),
         "regions": 2,
@@ -236,17 +245,20 @@ def test_counts_beyond_float32():
     assert_same(pixel_metrics([values.astype(np.float32)], [mask]), expected)
 
 
-def test_memory_is_one_copy_and_one_image():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [2, 128])
+def test_memory_is_one_copy_and_one_image(rows, dtype):
     rng = np.random.default_rng(1)
     mask = np.zeros((256, 256), np.bool_)
-    mask[100:102] = True
-    maps = [rng.random((256, 256), np.float32) for _ in range(64)]
+    mask[100 : 100 + rows] = True
+    maps = [rng.random((256, 256), dtype) for _ in range(64)]
     pixel_metrics(maps[:1], [mask])  # imports are not counted
     tracemalloc.start()
     pixel_metrics(maps, [mask] * 64)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 64 * maps[0].nbytes + 4 * 2**20
+    for_each_defect_pixel = {np.float32: 16, np.float64: 20}[dtype]
+    assert peak < 64 * (maps[0].nbytes + for_each_defect_pixel * mask.sum()) + 4 * 2**20
 
 
 @pytest.mark.parametrize(

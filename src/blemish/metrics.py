@@ -9,7 +9,7 @@ proportion on the way. So up to the rate L the pixel has added to the area under
 
 where the second term is 0 without a tie. Areas are weighted sums of g, and no curve is ever built:
 
-    pixel AUROC = mean of g(s, 1) over the defect pixels,
+    pixel AUROC = mean of g(s, 1) = 1 - (a + b) / 2 over the defect pixels,
     AUPRO       = mean over regions of the mean over the region's pixels of g(s, L) / L.
 
 A region is an 8-connected component of one mask; regions of all images are pooled. Average precision (the step-wise sum
@@ -19,7 +19,7 @@ recall as it is and lowers F1.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,10 @@ from numpy.typing import NDArray
 from blemish.errors import InputError, printable
 
 Scores: TypeAlias = NDArray[np.floating[Any]]
+Rates: TypeAlias = NDArray[np.float64]
 Metrics: TypeAlias = dict[str, float | int | dict[str, str] | None]
+
+STEP = 1 << 13  # so few sorted defect scores lie close together in `good`: a search stays in the processor's cache
 
 
 def pixel_metrics(
@@ -44,22 +47,21 @@ def pixel_metrics(
     names: what errors call the images, "map i" if not given.
     Returns pixel_auroc, aupro, pixel_ap, pixel_f1_max in [0, 1]; pixel_f1_threshold (a pixel counts as defective when
     its score >= it; the highest of equally good ones); the counts regions, pixels, defect_pixels; undefined: the
-    reason for each value that is None. Memory: one copy of the scores plus what one image needs.
+    reason for each value that is None. Memory: one copy of the scores, at most 20 bytes more for each defect pixel, and
+    what one image needs.
     Raises InputError for scores that are not finite, for shapes or numbers that differ, for other types.
     Source: Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021, for AUPRO.
     """
     if not 0 < fpr_limit <= 1:
         raise InputError(f"fpr_limit: {fpr_limit} is not allowed, it must be above 0 and at most 1")
     _check_maps(maps, masks, names)
-    defect, good = _pool(maps, masks)
-    counts: Metrics = {"pixels": defect.size + good.size, "defect_pixels": defect.size}
-    keys = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_f1_threshold")
+    defect, region, good, regions = _pool(maps, masks)
+    counts: Metrics = {"regions": regions, "pixels": defect.size + good.size, "defect_pixels": defect.size}
+    keys = ("aupro", "pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_f1_threshold")
     if not (defect.size and good.size):
         reason = "no defect-free pixel" if defect.size else "no defect pixel"
-        return _undefined(("aupro", *keys), reason) | {"regions": sum(_regions(mask)[1] for mask in masks)} | counts
-    aupro, regions = _region_overlap(maps, masks, good, fpr_limit)
-    detection = dict(zip(keys, _detection(defect, good), strict=True))
-    return {"aupro": aupro, **detection, "undefined": {}, "regions": regions, **counts}
+        return _undefined(keys, reason) | counts
+    return {**dict(zip(keys, _figures(defect, region, good, fpr_limit), strict=True)), "undefined": {}, **counts}
 
 
 def image_metrics(
@@ -90,7 +92,7 @@ def image_metrics(
     if not (defect.size and good.size):
         reason = "no good image" if defect.size else "no anomalous image"
         return _undefined(("image_auroc", "image_ap", "image_f1_max"), reason)
-    auroc, precision, f1, _ = _detection(defect, good)
+    _, auroc, precision, f1, _ = _figures(defect, np.zeros(defect.size, np.int32), good, 1.0)
     return {"image_auroc": auroc, "image_ap": precision, "image_f1_max": f1, "undefined": {}}
 
 
@@ -130,74 +132,74 @@ def _undefined(keys: Iterable[str], reason: str) -> Metrics:
     return {**dict.fromkeys(keys), "undefined": dict.fromkeys(keys, reason)}
 
 
-def _pool(maps: Sequence[Scores], masks: Sequence[NDArray[np.bool_]]) -> tuple[Scores, Scores]:
-    """Return the sorted scores of all defect pixels and of all defect-free pixels."""
+def _pool(maps: Sequence[Scores], masks: Sequence[NDArray[np.bool_]]) -> tuple[Scores, NDArray[np.int32], Scores, int]:
+    """Return the sorted scores of all defect pixels, their regions, those of all others, and how many regions are."""
     kind = np.result_type(np.float32, *(scores.dtype for scores in maps))
     defects = sum(int(np.count_nonzero(mask)) for mask in masks)
     # Filled image by image and sorted in place: a concatenation would hold every score twice.
-    defect = np.empty(defects, kind)
+    defect, region = np.empty(defects, kind), np.empty(defects, np.int32)
     good = np.empty(sum(mask.size for mask in masks) - defects, kind)
-    defect_end = good_end = 0
+    defect_end = good_end = regions = 0
     for scores, mask in zip(maps, masks, strict=True):
-        found, rest = scores[mask], scores[~mask]
-        defect[defect_end : defect_end + found.size] = found
+        found = scores[mask]
+        rest = scores[~mask] if found.size else scores.ravel()
         good[good_end : good_end + rest.size] = rest
-        defect_end += found.size
         good_end += rest.size
-    defect.sort()
+        if found.size:
+            labels, count = _regions(mask)
+            defect[defect_end : defect_end + found.size] = found
+            region[defect_end : defect_end + found.size] = labels[mask] + (regions - 1)
+            defect_end += found.size
+            regions += count
     good.sort()
-    return defect, good
+    order = np.argsort(defect)
+    defect = defect[order]  # one at a time: each lets go of its unsorted self
+    region = region[order]
+    return defect, region, good, regions
 
 
-def _detection(defect: Scores, good: Scores) -> tuple[float, float, float, float]:
-    """Return AUROC, average precision, the highest F1 and its threshold, from sorted scores, neither empty."""
-    area = precision = best = threshold = 0.0
-    step = 1 << 20  # bounds the temporary arrays when a large part of all pixels is defective
-    for start in range(0, defect.size, step):
-        scores = defect[start : start + step]
-        true = defect.size - np.searchsorted(defect, scores)
-        false = good.size - np.searchsorted(good, scores)
-        area += float(_areas(scores, good, 1.0).sum())
+def _figures(
+    defect: Scores, region: NDArray[np.int32], good: Scores, limit: float
+) -> tuple[float, float, float, float, float]:
+    """Return AUPRO, AUROC, average precision, the highest F1 and its threshold, from sorted scores, neither empty.
+
+    region: the number, from 0, of each defect score's region.
+    """
+    precision = best = threshold = 0.0
+    lost = 0  # pairs of a defect and a good score that are in the wrong order, twice; ties once
+    sizes = np.bincount(region)
+    overlaps = np.zeros(sizes.size)
+    for start in range(0, defect.size, STEP):
+        scores = defect[start : start + STEP]
+        true = defect.size - _rank(scores, defect, "left")
+        false, above = good.size - _rank(scores, good, "left"), good.size - _rank(scores, good, "right")
+        np.add.at(overlaps, region[start : start + STEP], _areas(above / good.size, false / good.size, limit))
+        lost += int((above + false).sum())
         precision += float((true / (true + false)).sum())
         f1 = 2 * true / (defect.size + true + false)
         last = f1.size - 1 - int(np.argmax(f1[::-1]))
         if f1[last] >= best:
             best, threshold = float(f1[last]), float(scores[last])
-    return area / defect.size, precision / defect.size, best, threshold
+    auroc = 1 - lost / (2 * defect.size * good.size)
+    return float((overlaps / sizes).mean()), auroc, precision / defect.size, best, threshold
 
 
-def _region_overlap(
-    maps: Sequence[Scores], masks: Sequence[NDArray[np.bool_]], good: Scores, limit: float
-) -> tuple[float, int]:
-    """Return AUPRO and the number of regions, of which there must be one at least."""
-    total, regions = 0.0, 0
-    for scores, mask in zip(maps, masks, strict=True):
-        labels, count = _regions(mask)
-        if count:
-            found = scores[mask]
-            order = np.argsort(found)  # sorted keys walk through `good` once instead of jumping about in it
-            region = labels[mask][order] - 1
-            areas = np.bincount(region, weights=_areas(found[order], good, limit))
-            total += float((areas / np.bincount(region)).sum())
-            regions += count
-    return total / regions, regions
+def _rank(scores: Scores, pool: Scores, side: Literal["left", "right"]) -> NDArray[np.int64]:
+    """Return how many of `pool` are below each score (left), or not above it (right); both are sorted."""
+    first, last = int(np.searchsorted(pool, scores[0])), int(np.searchsorted(pool, scores[-1], side="right"))
+    return first + np.searchsorted(pool[first:last], scores, side=side)
 
 
 def _regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Return the region number, from 1, of every pixel (0: no defect) and the number of 8-connected regions."""
-    if not mask.any():
-        return np.zeros(mask.shape, np.int32), 0
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     return labels, int(count)
 
 
-def _areas(scores: Scores, good: Scores, limit: float) -> NDArray[np.float64]:
-    """Return g(s, limit) / limit of the module's docstring for each score, given the sorted defect-free scores."""
-    before = (good.size - np.searchsorted(good, scores, side="right")) / good.size
-    after = (good.size - np.searchsorted(good, scores, side="left")) / good.size
+def _areas(before: Rates, after: Rates, limit: float) -> Rates:
+    """Return g(s, limit) / limit of the module's docstring, given the rates a and b of each score."""
     tie = after - before
     covered = np.clip(limit - before, 0, tie)
-    result: NDArray[np.float64] = (np.maximum(limit - after, 0) + covered**2 / np.where(tie > 0, 2 * tie, 1)) / limit
-    return result
+    return (np.maximum(limit - after, 0) + covered**2 / np.where(tie > 0, 2 * tie, 1)) / limit
