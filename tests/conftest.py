@@ -44,6 +44,14 @@ def model(detector, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def bundle(detector, brick, tmp_path_factory):
+    """That detector exported for onnxruntime, float32; tests that change it copy it first."""
+    path = tmp_path_factory.mktemp("bundle") / "brick"
+    detector.export(path, to="onnx", good=brick / "train" / "good")
+    return path
+
+
 @pytest.fixture
 def short(monkeypatch):
     """The fast recipe with so few steps that a module takes less than a second."""

@@ -85,9 +85,11 @@ def digest(path):
 def test_help_and_version_import_nothing_heavy():
     code = (
         "import sys\nfrom blemish.cli import main\n"
-        "codes = [main([*a, '--help']) for a in ([], ['fit'], ['predict'], ['evaluate'], ['teacher'], ['demo'])]\n"
+        "names = 'fit', 'predict', 'evaluate', 'weigh', 'inspect', 'teacher', 'demo', 'export', 'benchmark', 'tables'\n"
+        "codes = [main(['--help']), *(main([name, '--help']) for name in names)]\n"
         "codes.append(main(['--version']))\n"
-        "heavy = {'numpy', 'torch', 'torchvision', 'timm', 'scipy', 'skimage', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'torch', 'torchvision', 'timm', 'scipy', 'skimage', 'matplotlib', 'onnx', 'onnxruntime',\n"
+        "         'openvino'} & set(sys.modules)\n"
         "sys.exit(f'{codes} {heavy}' if heavy or any(codes) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -98,7 +100,7 @@ def test_help_and_version_import_nothing_heavy():
 def test_help_names_every_command(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for command in ("fit", "predict", "evaluate", "teacher", "inspect", "demo", "--version"):
+    for command in ("fit", "predict", "evaluate", "weigh", "export", "teacher", "inspect", "demo", "--version"):
         assert f"  {command} " in out
 
 
@@ -520,7 +522,8 @@ def test_wrong_usage_ends_with_2(capsys, parts, model, tmp_path, arguments, mess
         ("evaluate MODEL DATA --json MODEL", "exists; pass --overwrite to replace it"),
         ("evaluate MODEL DATA --json NONE/e.json", "none does not exist"),
         ("inspect NONE", "no such file"),
-        ("inspect DATA", "not a file"),
+        ("weigh DATA DATA --out NEW", "not a file"),
+        ("export DATA --to onnx --out NEW", "not a file"),
         ("teacher fetch vgg", "teacher vgg is not known"),
         ("demo --out DATA", "is not empty and not from an earlier demo"),
         ("demo --out MODEL", "is not a folder"),

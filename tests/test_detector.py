@@ -19,8 +19,8 @@ from blemish.datasets import test_samples as samples_of
 from blemish.errors import InputError, ModelFileError
 from blemish.images import read_image, read_mask, resize_map
 from blemish.metrics import pixel_metrics
-from blemish.overlays import regions
-from blemish.scoring import image_score
+from blemish.regions import regions
+from blemish.scale import image_score
 
 
 class Stop(Exception):
@@ -329,7 +329,7 @@ def test_a_kept_module_of_another_size_is_refused(short, good_arrays, tmp_path):
 def test_features_in_a_temporary_file_train_the_same_model_and_leave_nothing(short, good_arrays, tmp_path, monkeypatch):
     options = {"sizes": (64,), "levels": (2, 3)}
     in_memory = modules_of(Detector(**options).fit(good_arrays))
-    monkeypatch.setattr("blemish.fitting.RAM_FOR_FEATURES", 1 << 10)
+    monkeypatch.setattr("blemish.features.RAM_FOR_FEATURES", 1 << 10)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     on_disk = modules_of(Detector(**options).fit(good_arrays))
     assert all(torch.equal(in_memory[key], on_disk[key]) for key in in_memory)

@@ -294,6 +294,16 @@ def test_a_weighed_model_shows_what_its_modules_do_without_labels(part):
     assert result["model"]["weighing"] == weighing.model_dump()
 
 
+def test_a_weighed_bundle_has_no_other_weights_to_show(part):
+    """A Stub is like a bundle in this: it has no `reference_pairs`."""
+    weighing = WeighingPart(objective="paper", labelled=5, defective=2, modules=9, seconds=0.5)
+    result = evaluate(Stub(weighing=weighing), part, resolution=SIDE)
+    plain = evaluate(Stub(), part, resolution=SIDE)
+    assert result["without_labels"] is None
+    assert (result["overall"], result["types"]) == (plain["overall"], plain["types"])
+    assert result["model"] == plain["model"] | {"weighing": weighing.model_dump()}
+
+
 def test_types_of_several_categories_are_kept_apart(part, tmp_path):
     (part.rename(tmp_path / "one"), (tmp_path / "two" / "train" / "good").mkdir(parents=True))
     for name in ("test", "ground_truth"):

@@ -8,11 +8,9 @@ from blemish.errors import InputError, StorageError
 from blemish.overlays import (
     HEAT,
     VERDICTS,
-    Region,
     colour_bar,
     contact_sheet,
     overlay,
-    regions,
     save_png,
     side_by_side,
 )
@@ -27,52 +25,6 @@ def scores(*spots: tuple[slice, slice, float], shape: tuple[int, int] = (40, 60)
     for rows, columns, score in spots:
         score_map[rows, columns] = score
     return score_map
-
-
-def flooded(score_map: np.ndarray, threshold: float, least_area: int) -> list[Region]:
-    """The regions found the slow way: spread from every pixel to its eight neighbours."""
-    left = {(int(y), int(x)) for y, x in np.argwhere(score_map > threshold)}
-    found = []
-    while left:
-        todo = [left.pop()]
-        pixels = []
-        while todo:
-            y, x = todo.pop()
-            pixels.append((y, x))
-            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
-            left -= near
-            todo += near
-        ys, xs = [y for y, _ in pixels], [x for _, x in pixels]
-        box = (min(xs), min(ys), max(xs) - min(xs) + 1, max(ys) - min(ys) + 1)
-        if len(pixels) >= least_area:
-            found.append(Region(len(pixels), box, max(float(score_map[pixel]) for pixel in pixels)))
-    return sorted(found, key=lambda region: -region.peak)
-
-
-def test_regions_by_hand() -> None:
-    score_map = scores(
-        (slice(2, 4), slice(3, 8), 0.5),  # 10 px
-        (slice(4, 6), slice(8, 10), 0.75),  # touches the first by a corner: the same region
-        (slice(38, 40), slice(56, 60), 0.625),  # in the corner of the map
-        (slice(20, 21), slice(20, 23), 0.875),  # 3 px: too small
-        (slice(30, 34), slice(30, 34), 0.25),  # at the threshold, not above
-    )
-    large, corner = Region(14, (3, 2, 7, 4), 0.75), Region(8, (56, 38, 4, 2), 0.625)
-    assert regions(score_map, 0.25) == [large, corner]
-    assert regions(score_map, 0.25, least_area=3) == [Region(3, (20, 20, 3, 1), 0.875), large, corner]
-    assert regions(score_map, 0.875, least_area=1) == []
-
-
-def test_equal_peaks_come_largest_first() -> None:
-    score_map = scores((slice(0, 2), slice(0, 2), 0.5), (slice(10, 13), slice(10, 13), 0.5))
-    assert [region.area for region in regions(score_map, 0.1)] == [9, 4]
-
-
-@pytest.mark.parametrize("least_area", [1, 4])
-def test_regions_against_a_slow_search(least_area: int) -> None:
-    for seed in range(5):
-        score_map = np.random.default_rng(seed).random((40, 30)).astype(np.float32)
-        assert regions(score_map, 0.7, least_area=least_area) == flooded(score_map, 0.7, least_area)
 
 
 def test_nothing_is_drawn_up_to_half_the_threshold() -> None:
@@ -99,6 +51,22 @@ def test_the_same_score_has_the_same_colour_whatever_else_is_in_the_image() -> N
     assert (other[7:13, 7:13] == one[10, 10]).all()
     part = overlay(grey(100, (15, 15)), loud[:15, :15], threshold=0.1)
     assert (part[:12, :12] == other[:12, :12]).all()
+
+
+@pytest.mark.parametrize("top", [None, 0.9, 3.0])
+def test_colours_against_the_formula(top: float | None) -> None:
+    """Any grey under any score, with more pixels than are coloured at a time: at most rounded the other way."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (300, 700, 1), dtype=np.uint8).repeat(3, axis=2)
+    score_map = random.random((300, 700)).astype(np.float32) * 0.45
+    score_map[::2, ::2] *= 8  # single pixels above the threshold, which are not outlined
+    high = 0.9 if top is None else top
+    position = np.clip((score_map.astype(float) - 0.225) / (high - 0.225), 0, 1)
+    heat = np.stack([np.interp(position, [0, 0.25, 0.5, 0.75, 1], HEAT[:, channel]) for channel in range(3)], axis=-1)
+    opacity, ground = 0.72 * np.minimum(4 * position, 1)[..., None], 0.88 * image
+    expected = ground + opacity * (heat - ground)
+    drawn = overlay(image, score_map, threshold=0.45, top=top)
+    assert np.abs(drawn - expected).max() < 1.01
 
 
 def test_only_the_ratio_to_the_threshold_matters() -> None:
@@ -150,6 +118,24 @@ def test_the_outline_grows_with_the_image() -> None:
     assert (drawn == 0).all(axis=2)[500].sum() == 4
 
 
+@pytest.mark.parametrize(("shape", "step"), [((40, 60), 1), ((900, 810), 2), ((1300, 1210), 3), ((2100, 2010), 5)])
+def test_outlines_against_distances(shape: tuple[int, int], step: int) -> None:
+    """White up to `step` px from a region, black up to twice that, also diagonally, and cut off at the borders."""
+    height, width = shape
+    spots = [(slice(0, 4), slice(width - 3, width)), (slice(20, 26), slice(19, 20)), (slice(27, 33), slice(24, 27))]
+    drawn = overlay(grey(100, shape), scores(*((*spot, 0.15) for spot in spots), shape=shape), threshold=0.1)
+    y, x = np.ogrid[:height, :width]
+    away = np.full(shape, height + width)
+    for rows, columns in spots:
+        below, right = (
+            np.maximum(rows.start - y, y - rows.stop + 1),
+            np.maximum(columns.start - x, x - columns.stop + 1),
+        )
+        away = np.minimum(away, np.maximum(np.maximum(below, right), 0))
+    np.testing.assert_array_equal((drawn == 255).all(axis=2), (away > 0) & (away <= step))
+    np.testing.assert_array_equal((drawn == 0).all(axis=2), (away > step) & (away <= 2 * step))
+
+
 @pytest.mark.parametrize("verdict", list(VERDICTS))
 def test_the_verdict_is_written_in_a_corner_and_nowhere_else(verdict: str) -> None:
     plain = overlay(grey(100, (200, 200)), scores(shape=(200, 200)), threshold=0.1)
@@ -157,6 +143,8 @@ def test_the_verdict_is_written_in_a_corner_and_nowhere_else(verdict: str) -> No
     rows, columns = np.nonzero((drawn != plain).any(axis=2))
     assert rows.max() < 40
     assert columns.max() < 80
+    frame = drawn[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert all((edge == 255).all() for edge in (frame[0], frame[-1], frame[:, 0], frame[:, -1]))
     assert (drawn == VERDICTS[verdict]).all(axis=2).sum() > 100
     label = drawn[6:40, 6:80].astype(int)
     assert (label.min(axis=2) > 200).sum() > 15  # the letters
@@ -184,15 +172,6 @@ def test_overlay_refuses(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         overlay(arguments.pop("image"), arguments.pop("score_map"), **arguments)
     assert "\n" not in str(caught.value)
-
-
-def test_regions_refuses() -> None:
-    with pytest.raises(InputError, match=r"score map: shape \(1, 4, 4\)"):
-        regions(np.zeros((1, 4, 4), np.float32), 0.1)
-    with pytest.raises(InputError, match="not finite"):
-        regions(np.full((4, 4), np.nan, np.float32), 0.1)
-    with pytest.raises(InputError, match="threshold: 0"):
-        regions(np.zeros((4, 4), np.float32), 0.0)
 
 
 @pytest.mark.parametrize(("top", "share"), [(0.2, 0.5), (0.4, 0.25)])

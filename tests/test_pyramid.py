@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from blemish.errors import InputError
-from blemish.pyramid import all_sources, good_sources, sources
+from blemish.header import DataPart
+from blemish.pyramid import all_sources, content_hashes, good_sources, held_out_sources, identify, load, sources
+from tiny import tiny_detector
 from trees import names, paint, plant, refused
 
 ARRAY = np.zeros((32, 40), np.uint8)
@@ -58,3 +60,27 @@ def test_elsewhere_a_manifest_is_a_file_like_any_other(manifest):
     for find in (sources, all_sources, good_sources):
         with pytest.raises(InputError, match=r"^images: int is not allowed, expected paths and numpy arrays$"):
             find([3])
+
+
+def test_the_images_that_set_a_threshold_are_found_by_their_content(tmp_path):
+    paths = [paint(tmp_path / f"{value}.png", value=value) for value in (10, 20, 30)]
+    good = [*paths, ARRAY, ARRAY + 50]
+    known = identify(good)
+    header = tiny_detector(["64/2"], sizes=[64])[0].header_
+    held_out = [known[index] for index in (0, 2, 4)]
+    header = header.model_copy(update={"data": DataPart(train=[known[1], known[3]], held_out=held_out)})
+    hashes = content_hashes(good)
+    assert hashes == [one.sha256 for one in known]
+    renamed = paths[0].rename(tmp_path / "renamed.png")
+    found = held_out_sources(header, [good[4], paths[1], paths[2], renamed, ARRAY])
+    expected = {hashes[0]: renamed, hashes[2]: paths[2], hashes[4]: good[4]}
+    assert content_hashes(found) == sorted(expected)
+    for source, key in zip(found, sorted(expected), strict=True):
+        np.testing.assert_array_equal(load(source), load(expected[key]))
+    for given, count in (([], 3), ([renamed, paths[1], ARRAY], 2), ([renamed, paths[2]], 1)):
+        with pytest.raises(InputError) as caught:
+            held_out_sources(header, given)
+        assert str(caught.value) == (
+            f"good: {count} of the 3 good images that set the threshold are not among those given; "
+            "give the images that the model was fitted on (--good FOLDER)"
+        )

@@ -10,7 +10,8 @@ from blemish import pyramid, reference
 from blemish.errors import InputError
 from blemish.images import resize
 from blemish.pyramid import stack
-from blemish.scoring import BATCH, score_maps, set_weights, squash
+from blemish.scale import squash
+from blemish.scoring import BATCH, score_maps, set_weights
 from tiny import tiny_detector
 
 NAMES = ["64/3", "128/2", "128/3"]

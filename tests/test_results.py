@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ from blemish import results
 from blemish.detector import Prediction
 from blemish.errors import InputError, StorageError
 from blemish.folders import RESULTS_MARK
-from blemish.overlays import Region, overlay
+from blemish.overlays import overlay, save_png
+from blemish.pyramid import load
+from blemish.regions import Region
 from blemish.results import check_inputs, check_outside, name_images, prepare_folder, summarise, write
 
 SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)
@@ -259,14 +262,129 @@ def test_a_bad_image_does_not_stop_the_others(parts, tmp_path):
     assert len((out / "results.jsonl").read_text().splitlines()) == 4
 
 
-def test_results_are_written_one_by_one(parts, tmp_path):
-    out, detector = tmp_path / "out", Stub()
-    prepare_folder(out, overwrite=False)
-    stream = write(detector, name_images([parts]), out)
-    next(stream)
-    assert detector.calls == 1
-    assert len((out / "results.jsonl").read_text().splitlines()) == 1
+@pytest.fixture
+def row(tmp_path):
+    """Twelve images, dull and bright by turns, and a folder for their results."""
+    images = [
+        (paint(tmp_path / "row" / f"{index:02}.png", 90 + 110 * (index % 2)), f"{index:02}") for index in range(12)
+    ]
+    prepare_folder(tmp_path / "out", overwrite=False)
+    before = set(threading.enumerate())
+    yield images, tmp_path / "out"
+    assert set(threading.enumerate()) == before
+    assert not list(tmp_path.rglob("*.blemish-tmp"))
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def whole(out):
+    """The names of the overlays, all of which can be read."""
+    found = sorted((out / "overlays").glob("*.png"))
+    for file in found:
+        with Image.open(file) as image:
+            image.load()
+    return [f"overlays/{file.name}" for file in found]
+
+
+def test_results_are_written_one_by_one(row, monkeypatch):
+    """A record is yielded once its files are there, and little is done ahead of it."""
+    images, out = row
+    detector, loaded = Stub(), []
+    monkeypatch.setattr(results, "load", lambda path: loaded.append(path) or load(path))
+    records = []
+    for record in write(detector, images, out):
+        records.append(record)
+        assert lines(out) == records
+        assert record["overlay"] == whole(out)[len(records) - 1]
+        assert detector.calls <= len(records) + 4  # two scored, two drawn
+        assert len(loaded) <= len(records) + 3
+    assert [record["overlay"] for record in records] == [f"overlays/{name}.png" for _, name in images]
+    assert [record["verdict"] for record in records] == ["OK", "NG"] * 6
+    assert detector.calls == len(loaded) == 12
+
+
+def test_images_are_read_and_results_written_while_one_is_scored(row, monkeypatch):
+    """Were one step to wait for another, the three would never meet, and the barrier would break."""
+    images, out = row
+    met = threading.Barrier(3, timeout=10)
+
+    def meeting(function, first, last):
+        """Meet the other steps in each call from the first to the last, but in no other."""
+        calls = iter(range(12))
+        return lambda *given, **named: (met.wait() if first <= next(calls) <= last else 0, function(*given, **named))[1]
+
+    monkeypatch.setattr(results, "load", meeting(load, 2, 11))
+    monkeypatch.setattr(results, "draw", meeting(results.draw, 0, 9))
+    detector = SimpleNamespace(threshold_=0.5, predict=meeting(Stub().predict, 1, 10))
+    assert len(list(write(detector, images, out))) == 12
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3])
+def test_as_many_images_are_scored_at_the_same_time_as_there_are_streams(row, streams):
+    images, out = row
+    images, now, most, lock = images[:6], 0, 0, threading.Lock()
+    together = threading.Barrier(streams, timeout=5)
+
+    def predict(given):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        together.wait()
+        with lock:
+            now -= 1
+        return Stub().predict(given)
+
+    list(write(SimpleNamespace(threshold_=0.5, streams=streams, predict=predict), images, out))
+    assert most == streams
+
+
+def test_a_file_that_cannot_be_written_stops_everything(row, monkeypatch):
+    images, out = row
+    detector, saved = Stub(), []
+
+    def full(path, array):
+        saved.append(path.stem)
+        if path.stem == "04":
+            raise StorageError(f"disk full: {path}")
+        save_png(path, array)
+
+    monkeypatch.setattr(results, "save_png", full)
+    records = []
+    with pytest.raises(StorageError, match=r"^disk full: .*04\.png$"):
+        records.extend(write(detector, images, out))
+    assert lines(out) == records
+    assert [record["overlay"] for record in records] == [f"overlays/0{index}.png" for index in range(4)]
+    assert detector.calls <= 8
+    assert saved[:5] == ["00", "01", "02", "03", "04"]
+    assert set(saved[5:]) <= {"05"}
+
+
+def test_an_interrupt_keeps_what_was_done(row):
+    images, out = row
+    stub = Stub()
+
+    def predict(given):
+        if stub.calls == 5:
+            raise KeyboardInterrupt
+        return stub.predict(given)
+
+    records = []
+    with pytest.raises(KeyboardInterrupt):
+        records.extend(write(SimpleNamespace(threshold_=0.5, predict=predict), images, out))
+    assert len(records) == 4
+    assert lines(out) == records
+    assert whole(out)[:4] == [record["overlay"] for record in records]
+
+
+def test_who_stops_early_leaves_no_thread(row):
+    images, out = row
+    stream = write(Stub(), images, out)
+    first = next(stream)
     stream.close()
+    assert lines(out) == [first]
 
 
 def test_a_line_is_ascii_and_strict_json(tmp_path):

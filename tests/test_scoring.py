@@ -8,13 +8,11 @@ from blemish.calibration import FALSE_ALARM_RATE, calibrate, fit_statistics, thr
 from blemish.imitation import module_map, resample, residual, scaled_residual
 from blemish.scoring import (
     Module,
-    image_score,
     label_free_weights,
     module_maps,
     module_score,
     score_maps,
     set_weights,
-    squash,
     whiten,
     whitened_map,
 )
@@ -114,6 +112,21 @@ def test_statistics_are_those_of_a_slow_version(teacher, images):
     logs = np.log((white**2 / variance).mean(axis=3) + 1e-6)
     assert module.centre.item() == pytest.approx(logs.mean(), abs=1e-4)
     assert module.spread.item() == pytest.approx(logs.std(ddof=1), rel=1e-3)
+
+
+@pytest.mark.parametrize(("room", "runs"), [(4 * 3 * 40 * 8 * 8, 1), (4 * 3 * 40 * 8 * 8 - 1, 3)])
+def test_statistics_run_the_student_once_where_residuals_fit_in_memory(teacher, images, monkeypatch, room, runs):
+    """3 images of 40 x 8 x 8 values; the result is the same to the bit."""
+    ((_, inputs, targets),) = teacher.features(images[64], [3])
+    modules = [Module(student_stage(LITE0, 3, seed=1), size=64, level=3, channels=40, weight=1.0) for _ in range(2)]
+    fit_statistics(modules[0], inputs, targets)
+    calls = []
+    modules[1].student.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr("blemish.calibration.RAM_FOR_RESIDUALS", room)
+    fit_statistics(modules[1], inputs, targets)
+    assert len(calls) == runs
+    for (name, one), other in zip(modules[0].named_buffers(), modules[1].buffers(), strict=True):
+        assert torch.equal(one, other), name
 
 
 def test_whitened_scores_of_the_images_of_the_statistics_are_standardised(teacher, images):
@@ -224,52 +237,6 @@ def test_module_map_ignores_the_statistics():
     module = made_module(64, 3, weight=1.0, channels=40)
     teacher, student = torch.rand(1, 40, 8, 8), torch.rand(1, 40, 8, 8)
     assert torch.equal(module_score(module, teacher, student, score="paper"), module_map(teacher, student))
-
-
-def test_squashed_values_keep_their_order_far_above_good():
-    values = np.array([-30.0, -1.0, 1.0, 2.0, 3.0, 30.0, 31.0, 300.0, 301.0], np.float32)
-    found = squash(values, good=1.0, limit=3.0)
-    assert (np.diff(found) > 0).all()
-    assert found[2] == pytest.approx(1 / (1 + np.exp(4)))
-    assert found[3] == pytest.approx(1 / (1 + np.exp(2)))
-    assert found[4] == 0.5
-    assert found[5] == pytest.approx(0.5 + 0.5 * 13.5 / 14)
-    assert 0 < found[0] < found[-1] < 1
-
-
-@pytest.mark.parametrize(("good", "limit"), [(-0.1234, 3.3), (0.1, 1.0), (-8.7, -2.1), (0.5, 41.7), (2.0, 2.0)])
-def test_squashing_reverses_no_order(good, limit):
-    """Runs of neighbouring float32 values, around the threshold, above and below it."""
-    span = max(limit - good, 1e-3)
-    for place in (-19.0, -1.0, -0.1, -1e-6, 0.1, 0.5, 1.0, 30.0, 1e4, 1e7):
-        start = np.float32(limit + place * span)
-        bits = start.view(np.int32) + np.arange(20_000, dtype=np.int32) * (1 if start > 0 else -1)
-        values = bits.view(np.float32)
-        assert values[1] == np.nextafter(start, np.float32(np.inf))
-        assert (np.diff(values) > 0).all()
-        found = squash(values, good=good, limit=limit)
-        assert found.dtype == np.float32
-        assert (np.diff(found) >= 0).all()
-        assert ((found > 0) & (found <= 1)).all()
-
-
-def test_squashing_puts_the_threshold_at_a_half_whatever_it_is():
-    random = np.random.default_rng(0)
-    for good, span in zip(random.normal(0, 5, 200), random.exponential(3, 200) + 0.01, strict=True):
-        limit = float(np.float32(good + span))
-        assert squash(np.float32([limit]), good=good, limit=limit)[0] == 0.5
-
-
-def test_squashing_is_smooth_at_the_threshold():
-    found = squash(np.array([2.998, 3.0, 3.002], np.float32), good=1.0, limit=3.0)
-    assert found[2] - found[1] == pytest.approx(found[1] - found[0], rel=0.01)
-    assert found[2] - found[1] == pytest.approx(0.001, rel=0.01)
-
-
-def test_image_score_is_the_maximum():
-    score_map = np.zeros((8, 8), np.float32)
-    score_map[3, 5] = 0.625
-    assert image_score(score_map) == 0.625
 
 
 def test_the_threshold_of_a_model_lies_above_its_good_pixels_even_if_nothing_varies():

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from blemish import training
 from blemish.errors import InputError
 from blemish.imitation import imitation_loss
 from blemish.teacher import student_stage
@@ -22,6 +23,7 @@ from blemish.training import (
 )
 
 PAPER, FAST = RECIPES["paper"], RECIPES["fast"]
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def features(*, images=20, channels=(64, 64), side=8, stride=1, seed=0):
@@ -90,6 +92,79 @@ def test_training_lowers_the_loss_and_freezes_the_student():
     assert losses[-1] < losses[0]
     assert not student.training
     assert not any(parameter.requires_grad for parameter in student.parameters())
+
+
+def imitable():
+    """Features f^1 and f^2 that a level 2 stage of Lite0 relates, so that a loss can fall; channels_last."""
+    inputs, _ = features(images=12, channels=(16, 24), side=24, stride=2)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        return inputs, student_stage("tf_efficientnet_lite0", 2, seed=0).eval()(inputs)
+
+
+def losses_of(inputs, targets, *, device="cpu", memory_format=torch.channels_last):
+    """The losses that 40 steps on crops report, and the student."""
+    losses, recipe = [], dataclasses.replace(FAST, steps=40, crop=8)
+    student = student_stage("tf_efficientnet_lite0", 2, seed=1).to(device).to(memory_format=memory_format)
+    train_module(
+        student, inputs, targets, recipe=recipe, seed=0, report=lambda step, steps, loss, rate: losses.append(loss)
+    )
+    return losses, student
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_every_device_and_bfloat16_learn_what_float32_on_a_cpu_does(monkeypatch, device, autocast):
+    """On a CPU a GPU's path is taken as well: features kept in bfloat16, the student under autocast."""
+    inputs, targets = imitable()
+    expected, _ = losses_of(inputs, targets)
+    monkeypatch.setattr(training, "autocasts", lambda recipe, device: autocast)
+    seen, normalise = set(), training.imitation_loss
+
+    def watched(target, feature, *, valid):
+        seen.add((feature.device.type, feature.dtype, target.device.type))
+        return normalise(target, feature, valid=valid)
+
+    monkeypatch.setattr(training, "imitation_loss", watched)
+    kind = torch.bfloat16 if autocast else torch.float32
+    losses, student = losses_of(inputs.to(kind), targets.to(kind), device=device)
+    assert seen == {(device, kind, device)}
+    assert {parameter.dtype for parameter in student.parameters()} == {torch.float32}
+    assert losses == pytest.approx(expected, rel=0.05 if autocast else 1e-3)
+    assert (losses != expected) == (autocast or device != "cpu")
+    assert losses[-1] < losses[0]
+
+
+def test_features_kept_in_float16_train_nearly_the_same_student():
+    inputs, targets = imitable()
+    losses, student = losses_of(inputs.half(), targets.half())
+    expected, other = losses_of(inputs, targets)
+    assert losses == pytest.approx(expected, rel=1e-2)
+    assert losses != expected
+    with torch.no_grad():
+        apart = imitation_loss(other(inputs), student(inputs))
+        assert 0 < apart < 0.1 * imitation_loss(targets, other(inputs))
+
+
+def test_the_layout_of_features_changes_rounding_only():
+    inputs, targets = imitable()
+    losses, _ = losses_of(inputs.contiguous(), targets.contiguous())
+    assert losses == pytest.approx(losses_of(inputs, targets)[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("crop", [8, None])
+def test_batches_of_channels_last_features_are_channels_last(crop):
+    """And hold what batches of plain features do: a batch is one copy of what it shows."""
+    inputs, targets = features(images=5, channels=(3, 4), side=24, stride=2)
+    last = [one.contiguous(memory_format=torch.channels_last) for one in (inputs, targets)]
+    found, expected = (
+        pick(*pair, torch.tensor([4, 0, 2]), crop=crop, margin=2, random=torch.Generator().manual_seed(0))
+        for pair in (last, (inputs, targets))
+    )
+    assert found[0].shape == (3, 3, *(2 * [24 if crop else 48]))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in found[:2])
 
 
 def test_same_seed_same_weights():
@@ -164,6 +239,20 @@ def test_weight_decay_changes_what_is_learnt():
     student.weight.grad = torch.zeros_like(student.weight)
     optimiser.step()
     assert student.weight.item() == pytest.approx(before * (1 - FAST.learning_rate * 0.5))
+
+
+def test_adamws_first_steps_are_by_hand():
+    """Three steps of one weight with gradients 0.3, -0.1, 0.2 and the betas 0.9 and 0.999 of its authors."""
+    student = torch.nn.Linear(1, 1, bias=False)
+    weight, mean, square = student.weight.item(), 0.0, 0.0
+    optimiser = make_optimiser(FAST, student)
+    for step, gradient in enumerate((0.3, -0.1, 0.2), start=1):
+        student.weight.grad = torch.full_like(student.weight, gradient)
+        optimiser.step()
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        weight *= 1 - FAST.learning_rate * FAST.weight_decay
+        weight -= FAST.learning_rate * (mean / (1 - 0.9**step)) / (math.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        assert student.weight.item() == pytest.approx(weight, rel=1e-5)
 
 
 def test_an_epoch_sees_every_image_once():

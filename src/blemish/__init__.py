@@ -6,16 +6,21 @@ __version__ = "0.1.0"
 __all__ = ["BlemishError", "Detector", "Prediction", "__version__"]
 
 if TYPE_CHECKING:
-    from blemish.detector import Detector, Prediction
+    from blemish.detector import Detector
     from blemish.errors import BlemishError
+    from blemish.prediction import Prediction
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: `blemish --help` must not wait for numpy and Pillow.
-    if name in ("Detector", "Prediction"):
-        from blemish import detector
+    if name == "Detector":
+        from blemish.detector import Detector
 
-        return getattr(detector, name)
+        return Detector
+    if name == "Prediction":
+        from blemish.prediction import Prediction
+
+        return Prediction
     if name == "BlemishError":
         from blemish.errors import BlemishError
 

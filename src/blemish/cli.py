@@ -11,11 +11,11 @@ from typing import Annotated, cast
 
 import typer
 
-from blemish import teacher_commands
+from blemish import model_commands, teacher_commands
 from blemish.benchmark import commands
 from blemish.errors import BlemishError, InputError, printable
 from blemish.memory import keep_freed_memory
-from blemish.options import Device, Good, Model, Overwrite, Weights, whole_numbers
+from blemish.options import Device, Good, Overwrite, Scorer, Weights, whole_numbers
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BlemishError as error:
         print(str(error) if error.exit_code == 130 else f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        return _not_installed(error)
     except MemoryError:
         return _out_of_memory()
     except RuntimeError as error:  # what torch raises on a CPU; its CUDA error is a RuntimeError too
@@ -51,6 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("interrupted", file=sys.stderr)
         return cast(int, end.code)
     return 0
+
+
+def _not_installed(error: ModuleNotFoundError) -> int:
+    """Name what is missing: who installed blemish for bundles only has no torch."""
+    if error.name is None or error.name.startswith("blemish"):
+        raise error
+    print(f"error: {error.name} is not installed; this needs pip install 'blemish[train]'", file=sys.stderr)
+    return InputError.exit_code
 
 
 def _out_of_memory() -> int:
@@ -89,6 +99,9 @@ def fit(
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
     device: Device = "auto",
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
+    cache_gb: Annotated[
+        float, typer.Option(metavar="GB", help="The most memory and temporary files for features of the teacher.")
+    ] = 8.0,
     overwrite: Overwrite = False,
 ) -> None:
     """Learn from images of good parts.
@@ -110,14 +123,14 @@ def fit(
     )
     console = progress.error_console()
     seconds = progress.fit_to_file(
-        detector, data, out=out, console=console, embed_teacher=embed_teacher, overwrite=overwrite
+        detector, data, out=out, console=console, embed_teacher=embed_teacher, overwrite=overwrite, cache_gb=cache_gb
     )
     summaries.print_fit(out, detector.header_, seconds=seconds)
 
 
 @app.command()
 def predict(
-    model: Model,
+    model: Scorer,
     *,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, and folders of images.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder for the results.")],
@@ -126,30 +139,34 @@ def predict(
     save_maps: Annotated[
         bool, typer.Option("--save-maps", help="Write DIR/maps/NAME.npy too: float32, the image's height and width.")
     ] = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test/--no-self-test", help="Score a bundle's golden images first.")
+    ] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Score images and draw overlays.
 
+    MODEL is a model file, or a bundle that blemish export has written: a bundle needs no torch, and is faster.
     Writes DIR/results.jsonl, one line per image, and DIR/overlays/NAME.png. An image that cannot be used does not stop
     the others; the exit code is then 2.
     """
     from blemish import progress, results, summaries
-    from blemish.detector import Detector
+    from blemish.predictor import load_predictor
 
     images = results.name_images(paths)
     results.check_inputs(out, paths)
-    detector = Detector.load(model, weights=weights, device=device)
+    predictor = load_predictor(model, weights=weights, device=device, images=len(images), self_test=self_test)
     results.prepare_folder(out, overwrite=overwrite)
-    records = results.write(detector, images, out, save_maps=save_maps)
+    records = results.write(predictor, images, out, save_maps=save_maps)
     summary = results.summarise(progress.follow(records, total=len(images), console=progress.error_console()))
-    summaries.print_predictions(summary, threshold=detector.threshold_, out=out)
+    summaries.print_predictions(summary, threshold=predictor.threshold_, out=out)
     if summary.failed:
         raise typer.Exit(InputError.exit_code)
 
 
 @app.command()
 def evaluate(
-    model: Model,
+    model: Scorer,
     *,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A data set, or a folder of many (docs/datasets.md).")],
     json_file: Annotated[
@@ -164,7 +181,7 @@ def evaluate(
         typer.Option(metavar="refuse|skip|include", help="Images that the model has met before, or copies of them."),
     ] = "refuse",
     record: Annotated[
-        bool, typer.Option("--record/--no-record", help="Note in the model file which images it was tested on.")
+        bool, typer.Option("--record/--no-record", help="Note in a model file which images it was tested on.")
     ] = True,
     weights: Weights = None,
     device: Device = "auto",
@@ -175,14 +192,15 @@ def evaluate(
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
     from blemish import evaluation, modelfile, progress, summaries
-    from blemish.detector import Detector
     from blemish.files import check_writable
+    from blemish.predictor import load_predictor
+    from blemish.runtime.bundle import is_bundle
 
     if resolution not in ("256", "original"):
         raise InputError(f"resolution: {printable(resolution)} is not allowed, expected 256 or original")
     if json_file is not None:
         check_writable(json_file, overwrite=overwrite)
-    detector = Detector.load(model, weights=weights, device=device)
+    detector = load_predictor(model, weights=weights, device=device, images=1 << 20)
     console = progress.error_console()
     chosen = evaluation.choose(detector, data, used=used)
     with progress.counting(console, "test images") as report:
@@ -192,75 +210,29 @@ def evaluate(
     for line in summaries.warnings(result):
         console.out(f"warning: {line}")
     summaries.print_evaluation(result)
-    if record:
+    if record and not is_bundle(model):
         try:
             modelfile.record_tested(model, detector.header_, chosen.images)
         except BlemishError as error:
             console.out(f"warning: the test images are not noted in the model file: {error}")
 
 
-@app.command()
-def weigh(
-    model: Model,
-    *,
-    labelled: Annotated[Path, typer.Argument(metavar="LABELLED", help="A data set whose test images are labelled.")],
-    out: Annotated[Path, typer.Option(metavar="MODEL2.safetensors", help="The model file to write.")],
-    good: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The good images of the fit; default: those of LABELLED.")
-    ] = None,
-    keep: Annotated[int | None, typer.Option(metavar="K", help="Keep the K best modules.")] = None,
-    budget_ms: Annotated[
-        float | None, typer.Option("--budget-ms", metavar="T", help="Keep what scores an image in T ms here.")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw accuracy and time of all sets of modules.")
-    ] = None,
-    objective: Annotated[str, typer.Option(metavar="logistic|aupro|paper", help="How to search.")] = "logistic",
-    share: Annotated[
-        float | None, typer.Option(metavar="S", help="Weigh with a share of each type of defect only, such as 0.1.")
-    ] = None,
-    weights: Weights = None,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-) -> None:
-    """Weigh the modules by labelled defects, and drop those that add little.
-
-    Evaluate the new model on other images than these: blemish evaluate --used skip leaves them out.
-    """
-    from blemish import progress, summaries
-    from blemish.detector import Detector
-    from blemish.files import check_writable
-    from blemish.latency import plot_front
-
-    for file in (out, plot):
-        if file is not None:
-            check_writable(file, overwrite=overwrite)
-    if plot is not None and (budget_ms is None or plot == out):
-        raise InputError("plot: needs --budget-ms, and a file of its own; it shows what each time can buy")
-    detector = Detector.load(model, weights=weights, device=device)
-    with progress.counting(progress.error_console(), "labelled images") as report:
-        detector.weigh(
-            labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective, share=share,
-            report=report,
-        )  # fmt: skip
-    found = detector.weighed_
-    detector.save(out, embed_teacher=detector.header_.teacher.embedded)
-    if plot is not None:
-        plot_front(plot, found.points, chosen=found.chosen)
-    if budget_ms is not None:
-        summaries.print_front(found.points, chosen=found.chosen)
-    summaries.print_weighed(out, detector.header_, found)
-    if found.search.collapsed:
-        progress.error_console().out(f"warning: the search collapsed: {found.search.reason}")
+app.command()(model_commands.weigh)
+app.command()(model_commands.export)
 
 
 @app.command()
 def inspect(
-    model: Model, *, as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False
+    model: Scorer, *, as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False
 ) -> None:
-    """Show what a model file holds."""
+    """Show what a model file or a bundle holds."""
     from blemish import modelfile, summaries
+    from blemish.runtime.bundle import is_bundle, read_bundle
 
+    if is_bundle(model):
+        bundle = read_bundle(model)
+        summaries.print_json(bundle.model_dump()) if as_json else summaries.print_bundle(model, bundle)
+        return
     header, tensors = modelfile.load(model)
     if as_json:
         summaries.print_json(summaries.model_facts(model, header, tensors))

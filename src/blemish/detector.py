@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from inspect import signature
@@ -19,30 +19,15 @@ from blemish.datasets import split_good
 from blemish.errors import InputError, printable
 from blemish.files import make_folder
 from blemish.header import DataPart, Header, ModulePart, TeacherPart
-from blemish.images import resize_map
-from blemish.overlays import Region, regions
+from blemish.prediction import Prediction, judge
 from blemish.pyramid import Images, Source, all_sources, good_sources, read_known, sources
 
 if TYPE_CHECKING:
+    from blemish.export import Exported
     from blemish.fitting import Report
     from blemish.scoring import Module
     from blemish.teacher import Teacher
     from blemish.weighed import Weighed
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a detector says of one image.
-
-    Score and verdict are of the whole image; score_map, (H, W) float32 in [0, 1], and the regions above the threshold
-    are at the image's own resolution. Path is None for an image given as an array.
-    """
-
-    path: Path | None
-    score: float
-    verdict: Literal["OK", "NG"]
-    regions: list[Region]
-    score_map: NDArray[np.float32]
 
 
 class Detector:
@@ -103,25 +88,29 @@ class Detector:
         held_out: Images | None = None,
         workspace: str | os.PathLike[str] | None = None,
         report: "Report | None" = None,
+        cache_gb: float = 8.0,
     ) -> Self:
         """Learn from images of good parts: arrays, paths of images, folders, or CSV manifests (docs/datasets.md).
 
         held_out: good images that set the threshold and train nothing; by default those that a category keeps apart,
         else a share of the images, chosen by content. workspace: a folder that keeps finished modules, so that the same
         call continues an interrupted fit and ends with the same model; the caller removes it. report: called with a
-        `Progress` as training goes on. Raises InputError for an argument or an image that cannot be used, StorageError
-        if the workspace cannot be written.
+        `Progress` as training goes on. cache_gb: the most that features may take, in memory and temporary files; where
+        float32 needs more they are kept in float16, which `Progress` and header then say. Raises InputError for an
+        argument or an image that cannot be used, StorageError if workspace or temporary files cannot be written.
         """
         import torch
 
         from blemish.assembly import preprocessing
         from blemish.calibration import calibrate
+        from blemish.features import check_cache, half_sizes
         from blemish.fitting import fit_modules
         from blemish.scoring import score_pyramid, set_weights
         from blemish.teacher import pick_device
         from blemish.training import find_recipe
         from blemish.weights import load_teacher
 
+        check_cache(cache_gb)
         sizes, levels, seed = checked(self)
         recipe, device = find_recipe(self.recipe), pick_device(self.device)
         teacher = load_teacher(self.teacher, self.weights).to(device).to(memory_format=torch.channels_last)
@@ -134,10 +123,11 @@ class Detector:
         data = DataPart(train=ranked[0], held_out=ranked[1])
         good = {size: batch[held] for size, batch in pyramid.items()}
         pyramid = {size: pyramid.pop(size)[train] for size in sizes}  # never two copies of all sizes
-        order = [known[index].sha256 for index in train]
-        folder = self.run_folder_ = self._run_folder(Path(workspace), order, teacher) if workspace is not None else None
+        half = half_sizes(teacher, sizes, levels, recipe=recipe, images=len(train), cache_gb=cache_gb)
+        run = [*(known[index].sha256 for index in train), str(half)]
+        folder = self.run_folder_ = self._run_folder(Path(workspace), run, teacher) if workspace is not None else None
         modules = fit_modules(
-            teacher, pyramid, levels=levels, recipe=recipe, seed=seed, workspace=folder, report=report
+            teacher, pyramid, levels=levels, recipe=recipe, seed=seed, half=half, workspace=folder, report=report
         )
         set_weights(modules, score=self.score)
         reference_size = sorted(sizes)[len(sizes) // 2]
@@ -150,7 +140,7 @@ class Detector:
             sizes=sorted(sizes),
             reference_size=reference_size,
             modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
-            recipe=asdict(recipe),
+            recipe=asdict(recipe) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
             seed=seed,
             score=self.score,
             calibration=calibrate(maps, score=self.score),
@@ -169,16 +159,10 @@ class Detector:
 
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image; raises InputError as `score_maps` does."""
-        from blemish.scoring import image_score
-
-        predictions = []
-        for source, image, reference in self.reference_maps(images):
-            score = image_score(reference)
-            score_map = resize_map(reference, *image.shape[:2])
-            verdict: Literal["OK", "NG"] = "NG" if score > self.threshold_ else "OK"
-            path = source if isinstance(source, Path) else None
-            predictions.append(Prediction(path, score, verdict, regions(score_map, self.threshold_), score_map))
-        return predictions
+        return [
+            judge(source, image, reference, threshold=self.threshold_)
+            for source, image, reference in self.reference_maps(images)
+        ]
 
     def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (path or array, image, score map at the reference size R) for each image, in bounded memory.
@@ -248,6 +232,25 @@ class Detector:
         tensors = {key: tensor.detach().cpu().contiguous().numpy() for key, tensor in state.items()}
         modelfile.save(path, self.header_.model_copy(update={"teacher": teacher}), tensors)
 
+    def export(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        to: str,
+        precision: str = "float32",
+        good: Images = (),
+        labelled: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+    ) -> "Exported":
+        """Write a bundle, which `blemish.runtime` scores with; good: the images of the fit. See `export.export`."""
+        from blemish.export import export
+
+        self._check_fitted()
+        return export(
+            self, Path(out), to=to, precision=precision, good=all_sources(good),
+            labelled=Path(labelled) if labelled is not None else None, overwrite=overwrite,
+        )  # fmt: skip
+
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None, device: str = "auto"
@@ -276,8 +279,8 @@ class Detector:
     def _run_folder(self, workspace: Path, order: list[str], teacher: "Teacher") -> Path:
         """Return the workspace's folder of this very run: one that differs in anything has another.
 
-        order: the sha256 of the images that train, in the order in which batches are drawn from them: files that were
-        renamed meanwhile give other batches, and so another model.
+        order: the sha256 of the images that train, in the order in which batches are drawn from them (files that were
+        renamed meanwhile give other batches, and so another model), and what else only the fit knows.
         """
         import torch
 

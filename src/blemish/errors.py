@@ -20,6 +20,12 @@ class ModelFileError(BlemishError):
     exit_code = 3
 
 
+class ExportError(BlemishError):
+    """A model that does not score the same once it is exported; exit code 3."""
+
+    exit_code = 3
+
+
 class StorageError(BlemishError):
     """A file that cannot be written: disk full, read-only, not permitted; exit code 4."""
 

@@ -20,8 +20,8 @@ from blemish.pyramid import identify
 from blemish.results import text
 
 if TYPE_CHECKING:
-    from blemish.detector import Detector
     from blemish.header import Header, ImagePart
+    from blemish.predictor import Predictor
 
 RESOLUTIONS = range(32, 4097)
 RULES = ("refuse", "skip", "include")
@@ -61,7 +61,7 @@ class Scored:
 
 
 def evaluate(
-    detector: "Detector",
+    detector: "Predictor",
     data: Path,
     *,
     resolution: int | None = 256,
@@ -87,7 +87,7 @@ def evaluate(
     return measure(detector, choose(detector, data, used=used), resolution=resolution, report=report)
 
 
-def choose(detector: "Detector", data: Path, *, used: str = "refuse") -> Chosen:
+def choose(detector: "Predictor", data: Path, *, used: str = "refuse") -> Chosen:
     """Return the test images of a category, or of all categories of a root, that a detector can be judged by.
 
     used: what becomes of images that it was trained, held out or weighed on, and of near copies of them. "refuse"
@@ -121,7 +121,7 @@ def choose(detector: "Detector", data: Path, *, used: str = "refuse") -> Chosen:
 
 
 def measure(
-    detector: "Detector", chosen: Chosen, *, resolution: int | None = 256, report: Report | None = None
+    detector: "Predictor", chosen: Chosen, *, resolution: int | None = 256, report: Report | None = None
 ) -> dict[str, Any]:
     """Return what `evaluate` does for test images that `choose` has chosen."""
     _check(resolution)
@@ -154,8 +154,8 @@ def save(path: Path, result: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
 
 
-def _score(detector: "Detector", chosen: Chosen, resolution: int | None, report: Report | None) -> Iterator[Scored]:
-    from blemish.scoring import image_score
+def _score(detector: "Predictor", chosen: Chosen, resolution: int | None, report: Report | None) -> Iterator[Scored]:
+    from blemish.scale import image_score
 
     samples = chosen.samples
     several = len({sample.category for sample in samples}) > 1
@@ -182,12 +182,13 @@ def _score(detector: "Detector", chosen: Chosen, resolution: int | None, report:
 
 
 def _maps(
-    detector: "Detector", samples: Sequence[Sample]
+    detector: "Predictor", samples: Sequence[Sample]
 ) -> Iterator[tuple[NDArray[np.uint8], list[NDArray[np.float32]]]]:
     """Yield image and reference map of each sample; of a weighed model the map by the bare weights too."""
     paths = [sample.path for sample in samples]
-    if detector.header_.weighing:
-        yield from ((image, maps) for _, image, maps in detector.reference_pairs(paths))
+    pairs = getattr(detector, "reference_pairs", None)  # a bundle has only the weights that it was exported with
+    if detector.header_.weighing and pairs:
+        yield from ((image, maps) for _, image, maps in pairs(paths))
     else:
         yield from ((image, [reference]) for _, image, reference in detector.reference_maps(paths))
 

@@ -3,6 +3,8 @@
 import errno
 import os
 import secrets
+import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -11,6 +13,7 @@ from pathlib import Path
 from blemish.errors import InputError, StorageError, printable
 
 _SUFFIX = ".blemish-tmp"
+_UMASK = threading.Lock()  # two threads at it could leave the strict value
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -111,6 +114,60 @@ def make_folder(folder: Path) -> None:
         raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error
 
 
+def check_folder(target: Path, *, overwrite: bool, mark: str) -> None:
+    """Refuse, before any work is done for it, an output folder that `new_folder` would not replace; see there."""
+    name = printable(target)
+    if target.name in ("", ".."):
+        raise InputError(f"{name}: cannot be replaced; give a folder by its own name")
+    if "\0" in target.name or len(os.fsencode(target.name)) > 255:
+        raise InputError(f"{name}: a folder name has at most 255 bytes and no NUL")
+    if os.path.lexists(target):
+        if target.is_symlink() or not target.is_dir():
+            raise InputError(f"{name}: is not a folder")
+        try:
+            found = set(os.listdir(target))
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        if found and mark not in found:
+            raise InputError(f"{name}: is not empty and holds no {mark}; choose another folder")
+        if found and not overwrite:
+            raise InputError(f"{name}: exists; pass --overwrite to replace it")
+
+
+@contextmanager
+def new_folder(target: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `target` in the end; if anything is raised, nothing is left of it.
+
+    What is at `target` already is replaced with overwrite only, and only if it is a folder that holds the file `mark`,
+    or an empty one. Raises InputError for another, StorageError if a folder cannot be made.
+    """
+    check_folder(target, overwrite=overwrite, mark=mark)
+    made, old = (target.with_name(f"{_prefix(target)}{part}{_SUFFIX}") for part in ("new", "old"))
+    _restore(old, target)  # of an earlier run that was killed: now there is something to check
+    check_folder(target, overwrite=overwrite, mark=mark)
+    make_folder(target.parent)
+    shutil.rmtree(made, ignore_errors=True)
+    make_folder(made)
+    try:
+        yield made
+        if os.path.lexists(target):
+            os.replace(target, old)
+        os.replace(made, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _storage_error(error, target, 0) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        _restore(old, target)
+
+
+def _restore(old: Path, target: Path) -> None:
+    """Put an old folder back in its place, unless another has taken it: then it is removed."""
+    if old.is_dir() and not os.path.lexists(target):
+        os.replace(old, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _prefix(target: Path) -> str:
     # A hash, as a target whose own name has the full 255 bytes leaves no room for a longer one.
     return f".{sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
@@ -130,9 +187,10 @@ def _write_new(path: Path, data: bytes | bytearray) -> None:
 
 def _umask() -> int:
     # It can only be read by setting it; a strict value keeps files that other threads create meanwhile private.
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
+    with _UMASK:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return umask
 
 
 def _sync_folder(folder: Path) -> None:

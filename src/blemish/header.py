@@ -14,11 +14,13 @@ Side = Annotated[int, Field(ge=64, le=1024, multiple_of=32)]
 Setting = bool | int | float | str | None | list[bool | int | float | str | None]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a header: unknown fields, other types and numbers that are not finite are refused; nothing changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class TeacherPart(_Part):
+class TeacherPart(Part):
     """Which teacher the modules imitate; sha256 is that of its weights, embedded says whether the file holds them."""
 
     name: str
@@ -26,7 +28,7 @@ class TeacherPart(_Part):
     embedded: bool
 
 
-class PreprocessingPart(_Part):
+class PreprocessingPart(Part):
     """What becomes of an image before the teacher: RGB resized to the square, then (value / 255 - mean) / std."""
 
     resize: Literal["pillow bilinear"] = "pillow bilinear"
@@ -34,7 +36,7 @@ class PreprocessingPart(_Part):
     std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
 
 
-class ModulePart(_Part):
+class ModulePart(Part):
     """One kept module and its share of the combined score map."""
 
     size: Side
@@ -42,7 +44,7 @@ class ModulePart(_Part):
     weight: float = Field(ge=0)
 
 
-class CalibrationPart(_Part):
+class CalibrationPart(Part):
     """The threshold taken from held_out good images, and the share of good images it may call defective.
 
     good and limit are the median of good pixels and the threshold before whitened scores are squashed.
@@ -64,7 +66,7 @@ class CalibrationPart(_Part):
         return rate
 
 
-class WeighingPart(_Part):
+class WeighingPart(Part):
     """How labelled images set the weights of the modules; `modules` were there before any was dropped."""
 
     objective: str
@@ -81,14 +83,14 @@ class WeighingPart(_Part):
         return defective
 
 
-class ImagePart(_Part):
+class ImagePart(Part):
     """What tells an image again: the sha256 of its content, and the thumbnail that near copies share."""
 
     sha256: Sha256
     thumbnail: Thumbnail
 
 
-class DataPart(_Part):
+class DataPart(Part):
     """Every image that the model has met.
 
     The good ones of the fit, `train` and `held_out` (of training; they set the threshold); the labelled ones that
@@ -101,7 +103,7 @@ class DataPart(_Part):
     tested: list[ImagePart] = []
 
 
-class Header(_Part):
+class Header(Part):
     """Everything about a model but its tensors; each field is checked on creation (pydantic's ValidationError)."""
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)

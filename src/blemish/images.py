@@ -11,7 +11,6 @@ import io
 import re
 import stat
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from blemish.errors import InputError, printable
+from blemish.quiet import QUIET
 
 MIN_SIDE = 32
 MAX_ASPECT = 20
@@ -176,8 +176,7 @@ def _content(source: Path | bytes, *, name: str, max_megapixels: float) -> bytes
 def _decoding(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises on damaged bytes into one line, and keep its warnings quiet."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd metadata; what matters is checked here
+        with QUIET:  # what matters is checked here
             yield
     except InputError:
         raise

@@ -11,6 +11,9 @@ Good = Annotated[
     Path, typer.Argument(metavar="DATA", help="A folder of good images, or a category: see docs/datasets.md.")
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that blemish fit has written.")]
+Scorer = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model file of blemish fit, or a bundle of blemish export.")
+]
 Weights = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The teacher's weights, .safetensors or .pth; default: what is on this machine."),

@@ -1,51 +1,29 @@
 """What a user sees: heat over the image on a fixed colour scale, outlined regions, panels of pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from blemish.errors import InputError, printable
+from blemish.regions import Flags, Region, Scores, regions_and_pixels
 
 Pixels = NDArray[np.uint8]
-Scores = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 TOP = 2.0  # the colour scale ends at this multiple of the threshold unless told otherwise
-LEAST_AREA = 4  # px; smaller spots above the threshold are neither reported nor outlined
+BLOCK = 1 << 16  # px that are coloured at a time: what is made on the way is wider than the picture
+STEPS = 1024  # of the colour scale: the colours of neighbours differ by at most one level
 
 # Light yellow to dark red: lightness falls all the way, so the order can be read without telling red from green.
 HEAT = np.array([[255, 235, 120], [254, 190, 50], [244, 115, 25], [214, 38, 20], [165, 0, 10]], dtype=np.float64)
 # Blue and vermilion are told apart by anyone, and the word is written on them as well.
 VERDICTS = {"OK": (0, 114, 178), "NG": (213, 60, 0)}
 PAPER, INK, GAP, STRIP = 255, 40, 4, 18
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A connected part of a score map above the threshold.
-
-    Area in px, box as (x, y, width, height) in px from the upper left corner, peak is its highest score.
-    """
-
-    area: int
-    box: tuple[int, int, int, int]
-    peak: float
-
-
-def regions(score_map: Scores, threshold: float, *, least_area: int = LEAST_AREA) -> list[Region]:
-    """Return the 8-connected regions whose scores are above (not at) the threshold, highest peak first.
-
-    Score map: float (H, W), finite; regions of fewer than `least_area` px are left out; equal peaks come largest
-    first. Raises InputError for another shape, a score that is not finite, or a threshold that is not positive.
-    """
-    _check_scale(threshold, None)
-    _, found = _labelled(score_map, threshold, least_area)
-    return sorted(found.values(), key=lambda region: (-region.peak, -region.area, region.box))
 
 
 def overlay(
@@ -65,12 +43,13 @@ def overlay(
         raise InputError(f"score map: shape {score_map.shape}, allowed is that of its image, {image.shape[:2]}")
     if verdict is not None and verdict not in VERDICTS:
         raise InputError(f"verdict: {printable(verdict)!r} is unknown, allowed are {', '.join(VERDICTS)}")
-    labels, found = _labelled(score_map, threshold, LEAST_AREA)
-    grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float64)
-    picture = _outlined(_heated(grey, score_map, threshold, top), np.isin(labels, list(found)))
+    found, inside = regions_and_pixels(score_map, threshold)
+    picture = _heated(np.asarray(Image.fromarray(image).convert("L")), score_map, threshold, top)
+    if found:
+        _outline(picture, found, inside)
     if verdict is not None:
         _stamp(picture, verdict)
-    return np.asarray(picture)
+    return picture
 
 
 def colour_bar(*, threshold: float, top: float, width: int) -> Pixels:
@@ -86,7 +65,8 @@ def colour_bar(*, threshold: float, top: float, width: int) -> Pixels:
     length = width - 2 * margin
     scores = np.broadcast_to(np.linspace(0, top, length, dtype=np.float32), (lower - upper, length))
     sheet = Image.new("RGB", (width, 58), (PAPER,) * 3)
-    sheet.paste(_heated(np.full(scores.shape, 128.0), scores, threshold, top), (margin, upper))
+    ground = np.full(scores.shape, 128, dtype=np.uint8)
+    sheet.paste(Image.fromarray(_heated(ground, scores, threshold, top)), (margin, upper))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
     mark = margin + round(threshold / top * (length - 1))
     draw.line((mark, upper - 4, mark, lower + 3), fill=(0, 0, 0), width=2)
@@ -140,7 +120,8 @@ def save_png(path: Path, array: Pixels | Mask) -> None:
     from blemish.files import write_atomically
 
     data = BytesIO()
-    Image.fromarray(_as_pixels(array)).save(data, "PNG")
+    # More than three times as fast as Pillow's level 6, and overlays are 8 to 15 % larger.
+    Image.fromarray(_as_pixels(array)).save(data, "PNG", compress_level=1)
     write_atomically(path, data.getvalue())
 
 
@@ -151,54 +132,77 @@ def _check_scale(threshold: float, top: float | None) -> float:
     return top
 
 
-def _labelled(score_map: Scores, threshold: float, least_area: int) -> tuple[NDArray[np.int32], dict[int, Region]]:
-    from scipy import ndimage
-
-    if score_map.ndim != 2:
-        raise InputError(f"score map: shape {score_map.shape}, allowed is (H, W)")
-    if not np.isfinite(score_map).all():
-        raise InputError(f"score map: {np.count_nonzero(~np.isfinite(score_map))} scores are not finite")
-    labels, count = ndimage.label(score_map > threshold, structure=np.ones((3, 3)))
-    areas = np.bincount(labels.ravel(), minlength=count + 1)
-    peaks = ndimage.maximum(score_map, labels, range(count + 1))
-    found = {}
-    for label, (y, x) in enumerate(ndimage.find_objects(labels), start=1):
-        if areas[label] >= least_area:
-            box = x.start, y.start, x.stop - x.start, y.stop - y.start
-            found[label] = Region(area=int(areas[label]), box=box, peak=float(peaks[label]))
-    return labels, found
-
-
-def _heated(grey: NDArray[np.float64], score_map: Scores, threshold: float, top: float) -> Image.Image:
-    position = np.clip((score_map.astype(np.float64) - threshold / 2) / (top - threshold / 2), 0, 1)
-    stops = np.linspace(0, 1, len(HEAT))
-    heat = np.stack([np.interp(position, stops, HEAT[:, channel]) for channel in range(3)], axis=-1)
-    opacity = 0.72 * np.clip(position / 0.25, 0, 1)[..., None]
+@cache
+def _colours() -> NDArray[np.uint32]:
+    """Return the pixel, R G B 0 in memory, of every step of the colour scale on every grey: (STEPS + 1, 256)."""
+    position = np.linspace(0, 1, STEPS + 1)[:, None]
+    opacity = 0.72 * np.clip(position / 0.25, 0, 1)
     # Pure white would swallow the yellow.
-    ground = 0.88 * grey[..., None]
-    return Image.fromarray(np.rint(ground + opacity * (heat - ground)).astype(np.uint8))
+    ground = 0.88 * np.arange(256)
+    table = np.zeros((STEPS + 1, 256, 4), dtype=np.uint8)
+    for channel in range(3):
+        heat = np.interp(position, np.linspace(0, 1, len(HEAT)), HEAT[:, channel])
+        table[..., channel] = np.rint(ground + opacity * (heat - ground))
+    return table.view(np.uint32)[..., 0]
 
 
-def _outlined(picture: Image.Image, found: Mask) -> Image.Image:
+def _heated(grey: Pixels, score_map: Scores, threshold: float, top: float) -> Pixels:
+    """Return the colours of scores on a grey image (H, W): uint8 (H, W, 3)."""
+    low, table = threshold / 2, _colours().ravel()
+    picture = np.empty((*grey.shape, 3), dtype=np.uint8)
+    rows = max(1, BLOCK // grey.shape[1])
+    for start in range(0, len(grey), rows):
+        part = slice(start, start + rows)
+        position = np.clip(score_map[part], low, top)
+        position -= low
+        position *= STEPS / (top - low)
+        position += 0.5
+        step = position.astype(np.intp)
+        step *= 256
+        step += grey[part]
+        picture[part] = table[step].view(np.uint8).reshape(*step.shape, 4)[..., :3]
+    return picture
+
+
+def _outline(picture: Pixels, found: Sequence[Region], inside: Flags) -> None:
     """Draw a white line around the regions with a black one around that: one of the two shows on any ground."""
-    step = max(1, round(min(found.shape) / 400))
-    core = Image.fromarray(_as_pixels(found))
-    white = core.filter(ImageFilter.MaxFilter(2 * step + 1))
-    black = white.filter(ImageFilter.MaxFilter(2 * step + 1))
-    pixels = np.array(picture)
-    pixels[(np.asarray(black) > 0) & ~found] = 0
-    pixels[(np.asarray(white) > 0) & ~found] = 255
-    return Image.fromarray(pixels)
+    step = max(1, round(min(inside.shape) / 400))
+    left, upper = (max(0, min(region.box[axis] for region in found) - 2 * step) for axis in (0, 1))
+    right, lower = (max(region.box[axis] + region.box[axis + 2] for region in found) + 2 * step for axis in (0, 1))
+    part = slice(upper, lower), slice(left, right)
+    white = _grown(inside[part], step)
+    black = _grown(white, step)
+    black &= ~white
+    white &= ~inside[part]
+    picture[part][black] = 0
+    picture[part][white] = 255
 
 
-def _stamp(picture: Image.Image, verdict: str) -> None:
-    draw = ImageDraw.Draw(picture)
-    size = max(11, min(picture.size) // 16)
+def _grown(flags: Flags, step: int) -> Flags:
+    """Return where a flag is at most `step` px away, also diagonally."""
+    for _ in range(2):
+        reach = 0
+        while reach < step:
+            shift = min(2 * reach + 1, step - reach)  # what is reached from both sides leaves no gap
+            grown = np.copy(flags)
+            grown[shift:] |= flags[:-shift]
+            grown[:-shift] |= flags[shift:]
+            flags, reach = grown, reach + shift
+        flags = flags.T
+    return flags
+
+
+def _stamp(picture: Pixels, verdict: str) -> None:
+    size = max(11, min(picture.shape[:2]) // 16)
     font = ImageFont.load_default(size=size)
     pad = size // 3
-    left, upper, right, lower = draw.textbbox((2 * pad, 2 * pad), verdict, font=font)
+    left, upper, right, lower = (round(end) + 2 * pad for end in font.getbbox(verdict))
+    corner = slice(lower + pad + 1), slice(right + pad + 1)
+    label = Image.fromarray(picture[corner])
+    draw = ImageDraw.Draw(label)
     draw.rectangle((left - pad, upper - pad, right + pad, lower + pad), fill=VERDICTS[verdict], outline=(255, 255, 255))
     draw.text((2 * pad, 2 * pad), verdict, fill=(255, 255, 255), font=font)
+    picture[corner] = np.asarray(label)
 
 
 def _tile(picture: Pixels | Mask, caption: str, height: int) -> Pixels:

@@ -45,6 +45,7 @@ def fit_to_file(
     console: Console,
     embed_teacher: bool = False,
     overwrite: bool = False,
+    cache_gb: float = 8.0,
 ) -> float:
     """Fit a detector on the good images of `data`, save it to a model file, and return the seconds that took.
 
@@ -73,7 +74,7 @@ def fit_to_file(
             check_writable(out, overwrite=overwrite)  # again: another fit may have written it by now
             clean_stale(out)
             with _training(console) as show:
-                detector.fit(images, held_out=apart, workspace=workspace, report=report)
+                detector.fit(images, held_out=apart, workspace=workspace, report=report, cache_gb=cache_gb)
             if last is None:
                 console.out("continuing: all modules were trained before")
             _save(detector, out, console=console, embed_teacher=embed_teacher)
@@ -198,7 +199,8 @@ def _title(progress: "Progress") -> str:
 
 def _state(progress: "Progress") -> str:
     done = "trained" if progress.step == progress.steps else f"step {progress.step} of {progress.steps}"
-    return f"{done}, loss {progress.loss:.4g}, {progress.images_per_second:.0f} images/s"
+    kept = ", features in float16" if progress.half else ""
+    return f"{done}, loss {progress.loss:.4g}, {progress.images_per_second:.0f} images/s{kept}"
 
 
 def _place(last: "Progress | None", workspace: Path) -> str:

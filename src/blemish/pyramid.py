@@ -19,7 +19,7 @@ from blemish.datasets import (
     read_samples,
 )
 from blemish.errors import InputError
-from blemish.header import ImagePart
+from blemish.header import Header, ImagePart
 from blemish.images import as_image, read_image, resize
 
 if TYPE_CHECKING:
@@ -93,6 +93,21 @@ def identify(given: Sequence[Source]) -> list[ImagePart]:
     """Return what tells each image again; raises InputError as `load` does."""
     hashes = content_hashes(given)
     return [ImagePart(sha256=text, thumbnail=thumbnail(load(one))) for text, one in zip(hashes, given, strict=True)]
+
+
+def held_out_sources(header: Header, good: Sequence[Source]) -> list[Source]:
+    """Return the images that set a model's threshold, found by their content among those given.
+
+    Raises InputError if some are not among them.
+    """
+    wanted = {image.sha256 for image in header.data.held_out}
+    found = dict(zip(content_hashes(good), good, strict=True))
+    if missing := wanted - found.keys():
+        raise InputError(
+            f"good: {len(missing)} of the {len(wanted)} good images that set the threshold are not among those given; "
+            "give the images that the model was fitted on (--good FOLDER)"
+        )
+    return [found[sha256] for sha256 in sorted(wanted)]
 
 
 def stack(images: Sequence[NDArray[np.uint8]], sizes: Iterable[int]) -> "Pyramid":

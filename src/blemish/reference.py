@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from blemish.imitation import combine
 from blemish.pyramid import Source, load, stack
-from blemish.scoring import BATCH, Module, module_maps, squash
+from blemish.scale import on_scale
+from blemish.scoring import BATCH, Module, module_maps
 from blemish.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ def reference_maps(
             pyramid = {size: part.to(teacher.mean.device) for size, part in stack(images, sizes).items()}
             parts = module_maps(teacher, modules, pyramid, score=header.score)
             maps = [combine(parts, weights, size=header.reference_size).cpu().numpy() for weights in weightings]
-        if header.score == "whitened":
-            maps = [squash(one, good=header.calibration.good, limit=header.calibration.limit) for one in maps]
+        maps = [on_scale(one, header) for one in maps]
         for index, (source, image) in enumerate(zip(batch, images, strict=True)):
             yield source, image, [one[index] for one in maps]

@@ -1,15 +1,16 @@
 """What `predict` leaves behind: results.jsonl with one line per image, overlays and score maps named after the images.
 
-Everything is written image by image, so memory does not grow with their number and a run that is stopped has kept what
-it had done.
+While one image is scored, the next is read and the results of the last are drawn and written. Memory does not grow with
+the number of images, and a run that is stopped has kept what it had done.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.ahead import ahead
 from blemish.datasets import find_images, is_category
 from blemish.errors import InputError, StorageError, printable
 from blemish.files import write_atomically
@@ -25,7 +27,8 @@ from blemish.overlays import TOP, overlay, save_png
 from blemish.pyramid import load
 
 if TYPE_CHECKING:
-    from blemish.detector import Detector, Prediction
+    from blemish.prediction import Prediction
+    from blemish.predictor import Predictor
 
 LINES, OVERLAYS, MAPS = "results.jsonl", "overlays", "maps"
 SUFFIXES = {OVERLAYS: ".png", MAPS: ".npy"}
@@ -43,6 +46,16 @@ class Summary:
     ng: int = 0
     failed: int = 0
     worst: list[Record] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An image on its way: the pixels or why there are none, then what the predictor says of it."""
+
+    path: Path
+    name: str
+    image: NDArray[np.uint8] | InputError
+    prediction: "Prediction | None" = None
 
 
 def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -108,28 +121,55 @@ def prepare_folder(out: Path, *, overwrite: bool) -> None:
 
 
 def write(
-    detector: "Detector", images: Iterable[tuple[Path, str]], out: Path, *, save_maps: bool = False
+    predictor: "Predictor", images: Iterable[tuple[Path, str]], out: Path, *, save_maps: bool = False
 ) -> Iterator[Record]:
-    """Score images one by one, write their results below `out`, and yield each record once it is written.
+    """Score images one by one, write their results below `out`, and yield each record, in order, once it is written.
 
     images: as `name_images` returns them; out: as `prepare_folder` leaves it. An image that cannot be used gives the
-    record {"path", "error"}. Raises StorageError if a file cannot be written.
+    record {"path", "error"}. Raises StorageError if a file cannot be written. Once the iterator has ended, raised or
+    been closed, no thread of it is left.
     """
-    with _storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines:
-        for path, name in images:
-            try:
-                image = load(path)
-            except InputError as error:
-                record = failure(path, error)
-            else:
-                (prediction,) = detector.predict([image])
-                record = success(path, prediction, threshold=detector.threshold_, name=name)
-                save_png(_place(out, record["overlay"]), draw(image, prediction, threshold=detector.threshold_))
-                if save_maps:
-                    write_atomically(_place(out, f"{MAPS}/{name}.npy"), _npy(prediction.score_map))
+    score = partial(_score, predictor=predictor)
+    store = partial(_store, out=out, threshold=predictor.threshold_, save_maps=save_maps)
+    workers = getattr(predictor, "streams", 1)  # a detector scores one image at a time, with all threads
+    with (
+        _storing(out / LINES),
+        (out / LINES).open("w", encoding="utf-8") as lines,
+        closing(ahead(_read, images, workers=workers)) as read,
+        closing(ahead(score, read, workers=workers)) as scored,
+        closing(ahead(store, scored, workers=workers)) as records,
+    ):
+        for record in records:
             lines.write(json.dumps(record, allow_nan=False) + "\n")
             lines.flush()
             yield record
+
+
+def _read(given: tuple[Path, str]) -> _Job:
+    path, name = given
+    try:
+        return _Job(path, name, load(path))
+    except InputError as error:
+        return _Job(path, name, error)
+
+
+def _score(job: _Job, predictor: "Predictor") -> _Job:
+    if isinstance(job.image, InputError):
+        return job
+    (prediction,) = predictor.predict([job.image])
+    return replace(job, prediction=prediction)
+
+
+def _store(job: _Job, *, out: Path, threshold: float, save_maps: bool) -> Record:
+    """Write the files of an image, and return its record."""
+    if isinstance(job.image, InputError):
+        return failure(job.path, job.image)
+    assert job.prediction is not None
+    record = success(job.path, job.prediction, threshold=threshold, name=job.name)
+    save_png(_place(out, record["overlay"]), draw(job.image, job.prediction, threshold=threshold))
+    if save_maps:
+        write_atomically(_place(out, f"{MAPS}/{job.name}.npy"), _npy(job.prediction.score_map))
+    return record
 
 
 def success(path: Path, prediction: "Prediction", *, threshold: float, name: str) -> Record:

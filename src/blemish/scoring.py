@@ -11,7 +11,6 @@ from blemish.imitation import combine, module_map, scaled_residual
 from blemish.teacher import Teacher
 
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
-LEAST_SPAN = 1e-3  # from good pixels to the threshold: maps that never vary have none
 BATCH = 8
 
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
@@ -23,7 +22,7 @@ class Module(nn.Module):
     mean (C,) and whitener (C, C) turn the scaled residuals of good images into noise of zero mean and unit covariance;
     variance (C, h, w) is what then remains at each position. centre and spread (scalars) are the mean and deviation
     of the logarithm of their `whitened_map`. These good images are those that trained the module. On unseen good images
-    the values are larger, the more so the deeper the level and the fewer the images; `squash` hides the offset.
+    the values are larger, the more so the deeper the level and the fewer the images; `scale.squash` hides the offset.
     """
 
     mean: Tensor
@@ -132,25 +131,3 @@ def score_pyramid(
             batch = {side: part[start : start + BATCH].to(teacher.mean.device) for side, part in images.items()}
             maps.append(score_maps(teacher, modules, batch, size=size, score=score).cpu().numpy())
     return np.concatenate(maps)
-
-
-def squash(values: NDArray[np.float32], *, good: float, limit: float) -> NDArray[np.float32]:
-    """Return whitened scores in (0, 1], on a scale where 0.5 is the threshold of every model; it reverses no order.
-
-    good: the median of held-out good pixels, which comes to lie at 0.018; limit: the threshold, on the scale of
-    `values`. Below it the curve is a sigmoid; above, x / (1/2 + x) goes on with the same slope, since a sigmoid is
-    exactly 1 in float32 before long, and what is all 1 has no order. Values that lie close together may become equal.
-    """
-    x = (values.astype(np.float64) - limit) / max(limit - good, LEAST_SPAN)  # in float32 neighbours would change places
-    below, above = np.clip(x, -20, 0), np.maximum(x, 0)  # what lies 20 spans below the threshold may tie
-    score = 1 / (1 + np.exp(-4 * below)) + (0.5 - 0.25 / (0.5 + above))
-    return np.asarray(score, dtype=np.float32)
-
-
-def image_score(score_map: NDArray[np.float32]) -> float:
-    """Return the score of an image from its score map at the reference size: the maximum.
-
-    It is as robust as the map: whitened maps are high only where several modules agree, so one noisy module does
-    not make the maximum, as it does with the paper's mean of raw distances.
-    """
-    return float(score_map.max())

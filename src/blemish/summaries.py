@@ -15,10 +15,12 @@ from blemish.errors import printable
 from blemish.progress import duration
 
 if TYPE_CHECKING:
+    from blemish.export import Exported
     from blemish.header import CalibrationPart, Header
     from blemish.latency import Point
     from blemish.modelfile import Tensors
     from blemish.results import Summary
+    from blemish.runtime.bundle import Bundle
     from blemish.weighed import Weighed
 
 FIGURES = {
@@ -235,14 +237,45 @@ def print_model(path: Path, header: "Header", tensors: "Tensors") -> None:
     output_console().print(table)
 
 
+def print_bundle(folder: Path, bundle: "Bundle") -> None:
+    """Print what a bundle says of itself."""
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    modules = [f"{module.size}/{module.level}" for module in bundle.model.modules]
+    print_facts(
+        [
+            ("bundle", f"{printable(folder)} ({_megabytes(size)}), for {bundle.target}, {bundle.precision}"),
+            ("exported", f"{bundle.exported} by blemish {bundle.blemish}"),
+            ("model", f"{bundle.model.created}, {_many(len(modules), 'module')}: {', '.join(modules)}"),
+            ("threshold", f"{bundle.model.calibration.threshold:.4f}"),
+            ("promise", promise(bundle.model.calibration)),
+            ("self-test", f"{_many(len(bundle.golden), 'golden image')}, scores within {bundle.tolerance:g}"),
+        ]
+    )
+
+
+def print_exported(folder: Path, found: "Exported") -> None:
+    """Print what an export has made, and how far it is from the model."""
+    print_bundle(folder, found.bundle)
+    apart = f"scores {found.score_difference:.1e} at most, maps {found.mean_difference:.1e} on average"
+    facts = [("difference", f"on the golden images: {apart}")]
+    if lost := found.lost:
+        flipped = f"{_many(lost.verdicts, 'verdict')} of {lost.images} changed"
+        facts.append(("labelled", f"AUPRO {lost.exported_aupro:.4f}, the model's {lost.aupro:.4f}; {flipped}"))
+    print_facts(facts)
+
+
 def _labels(weighing: dict[str, Any]) -> str:
     images = f"{_many(weighing['labelled'], 'labelled image')}, {weighing['defective']} defective"
     return f"{images} (objective {printable(weighing['objective'])}, {_many(weighing['modules'], 'module')} at first)"
 
 
 def size_of(path: Path) -> str:
-    """Return the size of a file in MB."""
-    return f"{path.stat().st_size / 1e6:.1f} MB"
+    """Return the size of a file in megabytes."""
+    return _megabytes(path.stat().st_size)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def _parameters(tensors: "Tensors", module: str) -> int:

@@ -77,8 +77,9 @@ def train_module(
     """Train a student, where it is, to map the teacher's feature f^{l-1} to f^l, and return it frozen.
 
     inputs: (N, C', h', w') features f^{l-1} of N good images; targets: (N, C, h, w) features f^l, with h' a multiple
-    of h. warm: the student has learnt on a smaller size already. Raises InputError, naming the step, if the loss is
-    not finite. Source: equations (1) and (3); no gradient crosses modules.
+    of h; both float32, or what they were kept in; channels_last saves copies. warm: the student has learnt on a
+    smaller size already. Raises InputError, naming the step, if the loss is not finite. Source: equations (1) and (3);
+    no gradient crosses modules.
     """
     random = torch.Generator().manual_seed(seed)
     device = next(student.parameters()).device.type
@@ -97,6 +98,8 @@ def train_module(
         if device == "cuda":
             x, y = x.pin_memory(), y.pin_memory()
         x = x.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        if x.dtype == torch.float16:  # how features are kept, not how students compute
+            x = x.float()
         with torch.autocast(device, torch.bfloat16, enabled=autocasts(recipe, device)):
             feature = student(x)
         loss = imitation_loss(y.to(device, non_blocking=True), feature, valid=valid.to(device))
@@ -148,7 +151,7 @@ def make_optimiser(recipe: Recipe, student: nn.Module) -> torch.optim.Optimizer:
     parameters, rate, decay = student.parameters(), recipe.learning_rate, recipe.weight_decay
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum or 0.0, weight_decay=decay)
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, *, warm: bool) -> float:
@@ -195,9 +198,14 @@ def pick(
     inside = from_start & from_end
     x, y = [], []
     for index, (top, left) in zip(indices.tolist(), corners.tolist(), strict=True):
-        y.append(targets[index, :, top : top + window, left : left + window])
-        x.append(inputs[index, :, top * stride : (top + window) * stride, left * stride : (left + window) * stride])
-    return torch.stack(x), torch.stack(y), (inside[:, 0, :, None] & inside[:, 1, None, :]).float()
+        y.append(_cut(targets, index, top, left, window))
+        x.append(_cut(inputs, index, top * stride, left * stride, window * stride))
+    # Of windows that are channels_last cat makes a batch that is, so each is copied once; stack would not.
+    return torch.cat(x), torch.cat(y), (inside[:, 0, :, None] & inside[:, 1, None, :]).float()
+
+
+def _cut(features: Tensor, index: int, top: int, left: int, side: int) -> Tensor:
+    return features[index : index + 1, :, top : top + side, left : left + side]
 
 
 def crop_margin(student: nn.Module, inputs: Tensor, targets: Tensor) -> int:

@@ -17,7 +17,7 @@ from blemish.errors import InputError, printable
 from blemish.header import Header, ImagePart, ModulePart, WeighingPart
 from blemish.images import resize_mask
 from blemish.latency import Costs, Point, measure, pareto
-from blemish.pyramid import Source, content_hashes, identify, load, read_pyramid, stack
+from blemish.pyramid import Source, held_out_sources, identify, load, read_pyramid, stack
 from blemish.samples import draw_share
 from blemish.scoring import BATCH, Module, label_free_weights, module_maps, score_pyramid
 from blemish.weighed import Figures, Weighed, figures, module_lines, search_some, spread, unseen_figures
@@ -48,7 +48,7 @@ def weigh(
     before = detector.modules_
     _check(objective, keep=keep, budget_ms=budget_ms, modules=len(before))
     samples, images = _labelled_images(detector.header_, data, share=share)
-    held_out = _held_out(detector.header_, good)
+    held_out = held_out_sources(detector.header_, good)
     score = "paper" if objective == "paper" else "whitened"
     labelled = label(detector, samples, score=score, report=report)
     bare = label_free_weights(before, score=score)
@@ -153,18 +153,6 @@ def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
         hashes = fingerprints([sample.path for sample in some])
         chosen += [some[index] for index in draw_share(hashes, share=share, salt="weigh")]
     return chosen
-
-
-def _held_out(header: Header, good: Sequence[Source]) -> list[Source]:
-    """Return the images that set the threshold, found by their content among those given."""
-    wanted = {image.sha256 for image in header.data.held_out}
-    found = dict(zip(content_hashes(good), good, strict=True))
-    if missing := wanted - found.keys():
-        raise InputError(
-            f"good: {len(missing)} of the {len(wanted)} good images that set the threshold are not among those given; "
-            "give the images that the model was fitted on (--good FOLDER)"
-        )
-    return [found[sha256] for sha256 in sorted(wanted)]
 
 
 def _check(objective: str, *, keep: int | None, budget_ms: float | None, modules: int) -> None:

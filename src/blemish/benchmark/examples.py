@@ -14,7 +14,7 @@ from blemish.benchmark.store import maps_name, read_maps
 from blemish.errors import InputError, printable
 from blemish.images import read_image, resize
 from blemish.imitation import combine
-from blemish.scoring import squash
+from blemish.scale import squash
 
 
 def examples(data: Sequence[Path], out: Path, *, only: Sequence[str], score: Score = "paper") -> list[Example]:

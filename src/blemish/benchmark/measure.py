@@ -16,7 +16,8 @@ from blemish.datasets import Sample, read_truth
 from blemish.images import resize_mask
 from blemish.imitation import combine
 from blemish.metrics import image_metrics, pixel_metrics
-from blemish.scoring import Module, image_score, label_free_weights
+from blemish.scale import image_score
+from blemish.scoring import Module, label_free_weights
 from blemish.teacher import architecture
 from blemish.weighed import search_some
 

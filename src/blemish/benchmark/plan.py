@@ -14,7 +14,7 @@ from blemish.benchmark.runs import DONE, read_all, weights_sha256
 from blemish.benchmark.speed import Speed, shapes
 from blemish.benchmark.store import Store
 from blemish.errors import InputError
-from blemish.fitting import RAM_FOR_FEATURES
+from blemish.features import RAM_FOR_FEATURES
 from blemish.teacher import pick_device, student_stage
 
 FLOAT = 4  # bytes

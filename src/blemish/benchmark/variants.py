@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from blemish.calibration import fit_statistics
 from blemish.errors import InputError
-from blemish.fitting import cached_features, module_seed
+from blemish.features import cached_features
+from blemish.fitting import module_seed
 from blemish.imitation import imitation_loss, module_map
 from blemish.scoring import BATCH, Module, Pyramid
 from blemish.teacher import Teacher, student_stage

@@ -1,0 +1,119 @@
+"""The bundle: a folder with a graph, all that is known of its model, and golden images with their expected scores."""
+
+import json
+import os
+import stat
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from blemish.errors import InputError, ModelFileError, printable
+from blemish.header import Header, Part, Sha256, UtcTime
+from blemish.runtime.contents import fault_of
+
+BUNDLE_VERSION = 1
+FILE = "bundle.json"
+LARGEST = 1 << 31  # bytes of one file
+
+Target = Literal["onnx", "openvino"]
+Precision = Literal["float32", "bfloat16", "int8"]
+GRAPHS: dict[Target, tuple[str, ...]] = {"onnx": ("graph.onnx",), "openvino": ("graph.xml", "graph.bin")}
+Name = Annotated[str, StringConstraints(pattern=r"^golden/[0-9]{1,3}\.(png|jpg|bmp|tif)$")]
+
+
+class GoldenPart(Part):
+    """A golden image, and the score and mean of its score map that the graph gave when it was exported."""
+
+    file: Name
+    sha256: Sha256
+    score: float = Field(ge=0)
+    mean: float = Field(ge=0)
+
+
+class Bundle(Part):
+    """What `bundle.json` holds; each field is checked on creation (pydantic's ValidationError).
+
+    tolerance: how far a score may be from a golden image's on another machine. model: the header of the model file;
+    only its calibration may differ, where another precision needed one of its own.
+    """
+
+    bundle_version: int = Field(default=BUNDLE_VERSION, ge=BUNDLE_VERSION, le=BUNDLE_VERSION)
+    blemish: str
+    exported: UtcTime
+    target: Target
+    precision: Precision
+    graph: dict[str, Sha256]
+    golden: list[GoldenPart] = Field(min_length=1)
+    tolerance: float = Field(gt=0, lt=1)
+    libraries: dict[str, str]
+    model: Header
+
+
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a folder, as a bundle is; a model file is none."""
+    return os.path.isdir(path)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read `bundle.json` and check every file that it names.
+
+    Raises InputError if there is no such folder or a file cannot be read, ModelFileError if the folder is no bundle,
+    was made by a newer version, or is damaged: JSON, a field, a missing file, or a checksum.
+    """
+    text = read_file(folder, FILE)
+    try:
+        fields = json.loads(text.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise refused(folder, f"{FILE} is damaged: {error}") from error
+    if not isinstance(fields, dict):
+        raise refused(folder, f"{FILE} is damaged: not a JSON object")
+    if isinstance(version := fields.get("bundle_version"), int) and version > BUNDLE_VERSION:
+        raise refused(folder, f"made by newer version {fields.get('blemish')}; export the model again, or update")
+    try:
+        bundle = Bundle.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))[:80]
+        raise refused(folder, f"{FILE}: field {field}: {first['msg'].removeprefix('Value error, ')}") from error
+    if set(bundle.graph) != set(GRAPHS[bundle.target]):
+        raise refused(folder, f"{FILE}: field graph: expected {' and '.join(GRAPHS[bundle.target])}")
+    for name, digest in [*bundle.graph.items(), *((one.file, one.sha256) for one in bundle.golden)]:
+        data = read_file(folder, name)
+        if sha256(data).hexdigest() != digest:
+            raise refused(folder, f"{name} is damaged: checksum mismatch")
+        if name in bundle.graph and (fault := fault_of(name, data)):
+            raise refused(folder, f"{name}: {fault}")
+    return bundle
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """Return the bytes of a file of a bundle; a link in its place is refused. Raises as `read_bundle` does."""
+    path = folder / name
+    try:
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise refused(folder, f"{name} is not a plain file")
+        if found.st_size > LARGEST:
+            raise refused(folder, f"{name} has {found.st_size} bytes, at most {LARGEST} are allowed")
+        return path.read_bytes()
+    except FileNotFoundError:
+        if not folder.exists():
+            raise InputError(f"{printable(folder)}: no such folder") from None
+        what = "not a bundle: it has no" if name == FILE else "is damaged: it lacks"
+        raise refused(folder, f"{what} {name}; expected a folder that blemish export has written") from None
+    except (OSError, ValueError) as error:  # ValueError: a path that holds a NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{printable(path)}: cannot be read: {reason.lower()}") from error
+
+
+def refused(folder: Path, reason: str) -> ModelFileError:
+    """Return the error that a bundle cannot be used."""
+    return ModelFileError(f"{printable(folder)}: {printable(reason[:300])}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(fields := dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return fields

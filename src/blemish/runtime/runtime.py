@@ -1,0 +1,115 @@
+"""Scores images with a bundle, as a `Detector` does with a model file, on a CPU and without torch."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.ahead import ahead
+from blemish.errors import InputError
+from blemish.header import Header
+from blemish.images import resize
+from blemish.prediction import Prediction, judge
+from blemish.pyramid import Images, Source, load, sources
+from blemish.runtime.bundle import Bundle, read_bundle, refused
+from blemish.runtime.engines import Engine, available_threads, open_engine
+from blemish.scale import image_score, on_scale
+
+Scored = tuple[Source, NDArray[np.uint8], NDArray[np.float32]]
+
+
+class Runtime:
+    """A bundle, ready to score; made by `Runtime.load`. Any number of threads may use it at the same time.
+
+    bundle: what the bundle says of itself; header_: what its model does; streams: images scored at the same time.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, *, streams: int = 1, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.header_: Header = bundle.model
+        self.streams = streams
+        self._engine = engine
+        self._sizes = sorted({module.size for module in bundle.model.modules})
+        # Of a large image, resizing takes as long as the network: the sizes at the same time, where threads are free.
+        self._map = ThreadPoolExecutor(len(self._sizes)).map if threads > streams else map
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], *, threads: int | None = None, streams: int = 1, self_test: bool = True
+    ) -> Self:
+        """Read a bundle and score its golden images.
+
+        threads: at most so many are used, by default one for each core that this process may use. streams: so many
+        images are scored at the same time, each with its share of the threads: 1 for the shortest wait for one image,
+        as many as threads for the most images a second. self_test: without it, a machine that computes something else
+        is not noticed. Raises InputError for arguments, a folder that is not there or a library that is missing;
+        ModelFileError for a bundle that is damaged, made by a newer version, or that scores a golden image wrongly.
+        """
+        threads = threads if threads is not None else available_threads()
+        for name, value in (("threads", threads), ("streams", streams)):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
+                raise InputError(f"{name}: {value} is not allowed, expected a whole number from 1 to 1024")
+        bundle = read_bundle(Path(folder))
+        engine = open_engine(Path(folder), bundle.target, bundle.precision, threads=threads, streams=streams)
+        runtime = cls(bundle, engine, streams=streams, threads=threads)
+        if self_test:
+            runtime.self_test(Path(folder))
+        return runtime
+
+    @property
+    def threshold_(self) -> float:
+        """The image score above which the verdict is NG."""
+        return self.header_.calibration.threshold
+
+    def predict(self, images: Images) -> list[Prediction]:
+        """Return score, verdict, regions and score map of each image: arrays, paths of images, or folders.
+
+        Raises InputError for an image that cannot be used.
+        """
+        given = sources(images)
+        if len(given) == 1:
+            return [self._judge(given[0])]
+        return list(ahead(self._judge, given, workers=self.streams))
+
+    def score_maps(self, images: Images) -> list[NDArray[np.float32]]:
+        """Return the score map of each image at its own resolution: (H, W) float32 in [0, 1], higher = more anomalous.
+
+        Raises InputError for an image that cannot be used.
+        """
+        return [prediction.score_map for prediction in self.predict(images)]
+
+    def reference_maps(self, images: Images) -> Iterator[Scored]:
+        """Yield (path or array, image, score map at the reference size R) for each image, in bounded memory.
+
+        As `Detector.reference_maps` does, with decoding, resizing and scoring of `streams` images at the same time.
+        """
+        yield from ahead(self._score, sources(images), workers=self.streams)
+
+    def raw_map(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale of the threshold."""
+        resized = self._map(partial(resize, image), self._sizes)
+        return self._engine.run(dict(zip(self._sizes, resized, strict=True)))
+
+    def self_test(self, folder: Path) -> None:
+        """Score the golden images in the bundle's folder; raises ModelFileError for the first that scores otherwise."""
+        for golden in self.bundle.golden:
+            _, _, found = self._score(folder / golden.file)
+            score, mean = image_score(found), float(found.mean())
+            if not max(abs(score - golden.score), abs(mean - golden.mean)) <= self.bundle.tolerance:  # NaN as well
+                raise refused(
+                    folder,
+                    f"self-test failed: {golden.file} scores {score:.4f} (mean {mean:.4f}) on this machine, expected "
+                    f"{golden.score:.4f} ({golden.mean:.4f}) within {self.bundle.tolerance:g}",
+                )
+
+    def _score(self, source: Source) -> Scored:
+        image = load(source)
+        return source, image, on_scale(self.raw_map(image), self.header_)
+
+    def _judge(self, source: Source) -> Prediction:
+        return judge(*self._score(source), threshold=self.threshold_)
