@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_read_is_named(folder, monkeypatch):
 def test_what_is_no_folder_of_a_bundle(tmp_path, bundle):
     assert refused(tmp_path / "nothing", InputError) == "no such folder"
     assert refused(tmp_path).startswith(f"not a bundle: it has no {FILE};")
-    assert refused(bundle / FILE, InputError) == f"/{FILE}: cannot be read: not a directory"
+    assert refused(bundle / FILE, InputError) == "a file; expected a bundle, the folder of blemish export"
     strange = tmp_path / "a\nb\u202e"
     strange.mkdir()
     with pytest.raises(Exception, match=re.escape(f"{tmp_path}/a\\nb\\u202e: not a bundle: ")):
@@ -319,3 +319,12 @@ def test_the_command_line_says_one_line_and_leaves_with_3(folder, tmp_path, caps
         assert shown.err.startswith(f"error: {folder}: ")
         assert shown.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("limit", [1.001, 2.0])
+def test_whatever_is_edited_by_hand_is_noticed(bundle, tmp_path, limit):
+    folder = copied(bundle, tmp_path)
+    found = fields(folder)
+    found["model"]["calibration"]["limit"] *= limit
+    (folder / FILE).write_text(json.dumps(found))
+    assert refusal(lambda: read_bundle(folder), folder) == "bundle.json is damaged: checksum mismatch"

@@ -76,9 +76,26 @@ def test_what_is_no_protocol_buffer_raises(message):
         list(fields(message))
 
 
-@pytest.mark.parametrize("operation", ["If", "Loop", "TensorIterator", "ReadValue", "Assign"])
-def test_an_openvino_graph_that_could_run_on_is_refused(operation):
-    layer = '<layer id="1" name="x" type="%s" version="opset8"/>'
-    assert fault_of("graph.xml", (layer % operation).encode()) == f"operation {operation} is not allowed"
-    assert fault_of("graph.xml", (layer % "Convolution").encode()) == ""
-    assert fault_of("graph.bin", (layer % operation).encode()) == ""
+@pytest.mark.parametrize("operation", ["If", "Loop", "TensorIterator", "ReadValue", "Assign", "MyOperation", ""])
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_other_operations_of_an_openvino_graph_are_refused(operation, quote):
+    net = "<net><layers><layer id='0' type='Convolution'/><layer type = %s%s%s /></layers></net>"
+    assert fault_of("graph.xml", (net % (quote, operation, quote)).encode()) == f"operation {operation} is not allowed"
+    assert fault_of("graph.xml", (net % (quote, "Add", quote)).encode()) == ""
+    assert fault_of("graph.bin", (net % (quote, operation, quote)).encode()) == ""
+
+
+def test_an_operation_inside_the_body_of_another_and_one_spelt_with_entities_are_seen():
+    inner = b"<net><layer type='Add'><body><layers><layer type='Loop'/></layers></body></layer></net>"
+    assert fault_of("graph.xml", inner) == "operation Loop is not allowed"
+    assert fault_of("graph.xml", b"<net><layer type='L&#111;op'/></net>") == "operation Loop is not allowed"
+    assert fault_of("graph.xml", b"<!DOCTYPE net [<!ENTITY a 'b'>]><net/>") == "not an OpenVINO graph"
+    assert fault_of("graph.xml", b"<net><layer>") == "no element found: line 1, column 12"
+
+
+def test_sparse_values_are_refused():
+    values = helper.make_tensor("s", TensorProto.FLOAT, [1], [1.0])
+    indices = helper.make_tensor("i", TensorProto.INT64, [1], [3])
+    sparse = helper.make_sparse_tensor(values, indices, [60000, 60000])
+    data = helper.make_model(helper.make_graph([], "g", [], [], sparse_initializer=[sparse])).SerializeToString()
+    assert fault_of("graph.onnx", data) == "sparse values are not allowed"

@@ -26,7 +26,7 @@ def converted(bundle, folder, *, precision):
     openvino.save_model(openvino.Core().read_model(folder / "graph.onnx"), folder / "graph.xml", compress_to_fp16=False)
     (folder / "graph.onnx").unlink()
     graph = dict.fromkeys(("graph.xml", "graph.bin"), "0" * 64)
-    edit(folder, lambda found: found.update(target="openvino", precision=precision, graph=graph, tolerance=0.05))
+    edit(folder, lambda found: found.update(target="openvino", precision=precision, graph=graph, tolerance=0.06))
     seal(folder)
     return folder
 
@@ -64,7 +64,7 @@ def test_both_engines_give_the_same_maps(bundle, float32, bfloat16, detector):
         assert expected.dtype == found.dtype == near.dtype == np.float32
         expected, found, near = (on_scale(each, detector.header_) for each in (expected, found, near))
         assert np.abs(found - expected).max() < 1e-4
-        assert near.max() == pytest.approx(expected.max(), abs=0.05)
+        assert near.max() == pytest.approx(expected.max(), abs=0.06)
         assert np.abs(near - expected).mean() < 0.02
         assert expected.std() > 0.01
 
@@ -231,7 +231,8 @@ def test_a_graph_that_openvino_refuses_is_named(float32, tmp_path, name, damage)
     folder = copied(float32, tmp_path)
     UNUSABLE[damage][0](folder / name)
     seal(folder)
-    assert refusal(lambda: Runtime.load(folder), folder).startswith("graph.xml is not usable: ")
+    text = refusal(lambda: Runtime.load(folder), folder)
+    assert text.startswith("graph.xml is not usable: " if name == "graph.bin" else "graph.xml: ")
 
 
 def test_threads_are_those_that_the_process_may_use(monkeypatch):

@@ -25,7 +25,7 @@ from blemish.graph import Graph, write_onnx
 from blemish.header import DataPart, Header, WeighingPart
 from blemish.images import read_image, read_mask, resize_mask
 from blemish.metrics import pixel_metrics
-from blemish.pyramid import read_known
+from blemish.pyramid import held_out_sources, read_known
 from blemish.runtime import Runtime
 from blemish.runtime import runtime as running
 from blemish.runtime.bundle import read_bundle
@@ -159,8 +159,9 @@ def test_a_bundle_has_golden_images_of_both_kinds(detector, bundle, brick):
     with Image.open(BytesIO(paths[1].read_bytes())) as picture:
         assert picture.format == "JPEG"
     assert read_image(paths[1]).shape == (190, 250, 3)
-    photographs = held_out_files(detector, brick)[:3]
-    assert [path.read_bytes() for path in paths[2:]] == [one.read_bytes() for one in photographs]
+    trained = [image.sha256 for image in detector.header_.data.train[:2]]
+    assert fingerprints(paths[2:4]) == trained
+    assert (read_image(paths[4]) != read_image(paths[2])).any(axis=2).mean() > 0.03  # the first, with blots
     for golden, (_, _, expected) in zip(found.golden, detector.reference_maps(paths), strict=True):
         assert golden.score == pytest.approx(float(expected.max()), abs=1e-5)
         assert golden.mean == pytest.approx(float(expected.mean()), abs=1e-5)
@@ -311,7 +312,8 @@ def test_a_verdict_that_changes_is_not_exported(tiny, good_arrays, tmp_path, mon
 
 def test_a_score_at_the_threshold_has_no_verdict_to_keep(tiny, good_arrays, tmp_path, monkeypatch, graphs):
     """The held-out image that sets the threshold is at it: a graph that gives a bit more or less is not refused."""
-    kept = []
+    kept, held_out = [], held_out_sources(tiny.header_, good_arrays)
+    monkeypatch.setattr(export, "golden_files", lambda header, good: golden_files(header, held_out))
     for index, factor in enumerate((1 - 1e-5, 1 + 1e-5)):
         with monkeypatch.context() as patch:
             patch.setattr(export, "write_onnx", scaled_graphs(graphs, factor))
@@ -364,6 +366,21 @@ def masks_of(brick, side):
     ]
 
 
+def test_too_many_changed_verdicts_are_not_exported(detector, brick, tmp_path, monkeypatch, graphs):
+    """AUPRO is what it was, as all maps are larger by one factor; what is called NG is not."""
+    widely(monkeypatch)
+    monkeypatch.setattr(export, "ROUNDING", 9.0)  # golden images may change as they like
+    monkeypatch.setattr(export, "write_onnx", scaled_graphs(graphs, 4.0))
+    with pytest.raises(ExportError) as caught:
+        detector.export(tmp_path / "b", to="onnx", labelled=brick)
+    text = str(caught.value)
+    changed = int(
+        re.fullmatch(rf"not exported: (\d+) of 18 verdicts on {re.escape(str(brick))} change; 2 may", text)[1]
+    )
+    assert 2 < changed <= 18
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_is_lost_on_labelled_images_is_told(detector, bundle, brick, tmp_path, monkeypatch, graphs):
     """By a graph whose maps are larger, just so that one more good image is above the threshold."""
     files, masks = masks_of(brick, 128)
@@ -380,7 +397,11 @@ def test_what_is_lost_on_labelled_images_is_told(detector, bundle, brick, tmp_pa
     after = [reference for _, _, reference in Runtime.load(tmp_path / "b").reference_maps(files)]
     expected = [pixel_metrics(maps, masks)["aupro"] for maps in (before, after)]
     assert 0.5 < expected[0] < 1
-    assert found.lost == Lost(images=18, verdicts=flipped, aupro=expected[0], exported_aupro=expected[1])
+    largest = max(abs(float(one.max()) - float(other.max())) for one, other in zip(before, after, strict=True))
+    assert largest > 1e-4
+    assert found.lost == Lost(
+        images=18, verdicts=flipped, largest=largest, aupro=expected[0], exported_aupro=expected[1]
+    )
     for predictor, value in ((detector, found.lost.aupro), (Runtime.load(tmp_path / "b"), found.lost.exported_aupro)):
         assert evaluate(predictor, brick, resolution=128)["overall"]["aupro"] == pytest.approx(value, abs=1e-6)
 

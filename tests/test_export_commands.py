@@ -13,6 +13,7 @@ from blemish import export
 from blemish.cli import main
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import read_bundle
+from bundles import edit
 
 
 def run(capsys, *arguments):
@@ -65,7 +66,7 @@ def test_export_says_what_it_has_made(capsys, model, bundle, brick, tmp_path, mo
     assert lines["model"] == f"{found.model.created}, 4 modules: 64/2, 64/3, 128/2, 128/3"
     assert lines["threshold"] == "0.5000"
     assert lines["promise"].startswith("6 held-out good images: at most 1 in 7 good parts (14 %) is expected")
-    assert lines["self-test"] == "5 golden images, scores within 0.001"
+    assert lines["self-test"] == "5 golden images, on each start, within 0.001"
     assert lines["labelled"].endswith("; 0 verdicts of 18 changed")
     aupro = lines["labelled"].split()[1].rstrip(",")
     assert lines["labelled"].startswith(f"AUPRO {aupro}, the model's {aupro}; ")
@@ -80,16 +81,16 @@ def test_export_hands_its_options_on(capsys, model, bundle, brick, tmp_path, mon
 
     def fake(detector, out, **options):
         given.update(options, out=out)
-        return export.Exported(read_bundle(bundle), 0.00123, 4.5e-5, export.Lost(9, 1, 0.91234, 0.90123))
+        return export.Exported(read_bundle(bundle), 0.00123, 4.5e-5, export.Lost(9, 1, 0.0321, 0.91234, 0.90123))
 
     monkeypatch.setattr("blemish.detector.Detector.export", fake)
-    monkeypatch.setattr("blemish.summaries.print_bundle", lambda folder, found: None)
+    monkeypatch.setattr("blemish.bundle_summaries.print_bundle", lambda folder, found: None)
     options = ["--to", "openvino", "--out", tmp_path / "b", "--good", brick, *([option] if option else [])]
     code, printed, _ = run(capsys, "export", model, *options, "--labelled", brick, "--overwrite")
     assert code == 0
     assert printed.splitlines() == [
-        "difference  on the golden images: scores 1.2e-03 at most, maps 4.5e-05 on average",
-        "labelled    AUPRO 0.9012, the model's 0.9123; 1 verdict of 9 changed",
+        "difference  from torch on the golden images: scores 1.2e-03 at most, maps 4.5e-05 on average",
+        "labelled    AUPRO 0.9012, the model's 0.9123; scores 3.2e-02 apart at most; 1 verdict of 9 changed",
     ]
     assert given == {
         "to": "openvino",
@@ -203,9 +204,7 @@ def test_predict_gives_the_same_with_a_bundle(capsys, model, bundle, brick, tmp_
 
 def test_predict_tests_a_bundle_unless_told_not_to(capsys, bundle, brick, tmp_path):
     own = shutil.copytree(bundle, tmp_path / "own")
-    fields = json.loads((own / "bundle.json").read_text())
-    fields["golden"][1]["score"] += 0.01
-    (own / "bundle.json").write_text(json.dumps(fields))
+    edit(own, lambda fields: fields["golden"][1].update(score=fields["golden"][1]["score"] + 0.01))
     command = ["predict", own, brick / "test" / "good" / "000.png", "--out", tmp_path / "out"]
     code, printed, err = run(capsys, *command)
     assert (code, printed) == (3, "")
@@ -222,7 +221,7 @@ def test_inspect_shows_a_bundle(capsys, bundle):
     lines, found = facts(printed), read_bundle(bundle)
     assert list(lines) == ["bundle", "exported", "model", "threshold", "promise", "self-test"]
     assert lines["bundle"] == f"{bundle} ({size_of(bundle)}), for onnx, float32"
-    assert lines["self-test"] == "5 golden images, scores within 0.001"
+    assert lines["self-test"] == "5 golden images, on each start, within 0.001"
     code, printed, _ = run(capsys, "inspect", bundle, "--json")
     assert code == 0
     assert json.loads(printed, parse_constant=pytest.fail) == found.model_dump()

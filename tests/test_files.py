@@ -305,7 +305,7 @@ MARK = "mark.json"
 
 
 def make(target, content, *, overwrite=False, before_end=lambda made: None):
-    with new_folder(target, overwrite=overwrite, mark=MARK) as made:
+    with new_folder(target, overwrite=overwrite, mark=MARK, others=["inner"]) as made:
         assert os.listdir(made) == []
         (made / MARK).write_bytes(content)
         (made / "inner").mkdir()
@@ -438,6 +438,9 @@ def test_only_a_folder_of_its_own_kind_is_replaced(tmp_path, monkeypatch):
     foreign.mkdir()
     (foreign / "thesis.doc").write_bytes(OLD)
     link.symlink_to(mine)
+    shared = tmp_path / "shared"
+    make(shared, OLD)
+    (shared / "thesis.doc").write_bytes(OLD)
     (tmp_path / "dangling").symlink_to("nowhere")
     monkeypatch.chdir(tmp_path)
     for target, overwrite, text in [
@@ -447,6 +450,8 @@ def test_only_a_folder_of_its_own_kind_is_replaced(tmp_path, monkeypatch):
         (tmp_path / "dangling", True, f"{tmp_path}/dangling: is not a folder"),
         (foreign, True, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
         (foreign, False, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
+        (shared, True, f"{shared}: holds thesis.doc too; choose another folder"),
+        (shared, False, f"{shared}: holds thesis.doc too; choose another folder"),
         (Path("."), True, ".: cannot be replaced; give a folder by its own name"),
         (Path("mine/.."), True, "mine/..: cannot be replaced; give a folder by its own name"),
         (Path("/"), True, "/: cannot be replaced; give a folder by its own name"),
@@ -454,14 +459,14 @@ def test_only_a_folder_of_its_own_kind_is_replaced(tmp_path, monkeypatch):
         (tmp_path / ("ü" * 128), True, f"{tmp_path}/{'ü' * 128}: a folder name has at most 255 bytes and no NUL"),
     ]:
         with pytest.raises(InputError) as caught:
-            check_folder(target, overwrite=overwrite, mark=MARK)
+            check_folder(target, overwrite=overwrite, mark=MARK, others=["inner"])
         assert str(caught.value) == text
         with pytest.raises(InputError) as caught:
             make(target, NEW, overwrite=overwrite)
         assert str(caught.value) == text
     assert content(mine) == OLD
-    assert (foreign / "thesis.doc").read_bytes() == file.read_bytes() == OLD
-    assert sorted(os.listdir(tmp_path)) == ["dangling", "file", "foreign", "link", "mine"]
+    assert (foreign / "thesis.doc").read_bytes() == (shared / "thesis.doc").read_bytes() == file.read_bytes() == OLD
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "file", "foreign", "link", "mine", "shared"]
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
@@ -480,7 +485,7 @@ def test_check_folder_accepts_and_makes_nothing(tmp_path):
     (tmp_path / "empty").mkdir()
     check_folder(tmp_path / "empty", overwrite=False, mark=MARK)
     make(tmp_path / "mine", OLD)
-    check_folder(tmp_path / "mine", overwrite=True, mark=MARK)
+    check_folder(tmp_path / "mine", overwrite=True, mark=MARK, others=["inner", "more"])
     assert sorted(os.listdir(tmp_path)) == ["empty", "mine"]
 
 

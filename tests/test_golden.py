@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from blemish.copies import thumbnail
-from blemish.golden import HEIGHT, PHOTOGRAPHS, WIDTH, blotted, golden_files
+from blemish.golden import HEIGHT, LARGEST, PHOTOGRAPHS, WIDTH, blotted, golden_files
 from blemish.header import ImagePart
 from blemish.images import read_image
 from tiny import tiny_detector
@@ -71,19 +71,29 @@ def test_photographs_are_taken_as_they_are(tmp_path):
         saved.append(tmp_path / f"{kind}.png")  # whatever the name says
         Image.fromarray(SHADES).save(saved[-1], kind)
     files = golden_files(header_of(), saved)
-    assert len(files) == 2 + PHOTOGRAPHS == 5
-    assert [name for name, _ in files[2:]] == ["golden/2.jpg", "golden/3.bmp", "golden/4.tif"]
-    for (_, data), path in zip(files[2:], saved, strict=False):
+    assert len(files) == 2 + PHOTOGRAPHS + 1 == 5
+    assert [name for name, _ in files[2:]] == ["golden/2.jpg", "golden/3.bmp", "golden/4.png"]
+    for (_, data), path in zip(files[2:4], saved, strict=False):
         assert data == path.read_bytes()
-    for found, path in zip(decoded(files, tmp_path)[2:], saved, strict=False):
-        np.testing.assert_array_equal(found, read_image(path))
+    *_, first, second, spoilt = decoded(files, tmp_path)
+    np.testing.assert_array_equal(first, read_image(saved[0]))
+    np.testing.assert_array_equal(second, read_image(saved[1]))
+    np.testing.assert_array_equal(spoilt, blotted(first, seed=2))
+
+
+def test_a_large_photograph_is_made_small(tmp_path):
+    path = tmp_path / "large.jpg"
+    Image.fromarray(np.resize(SHADES, (700, 2 * LARGEST))).save(path)
+    files = golden_files(header_of(), [path])
+    assert [name for name, _ in files[2:]] == ["golden/2.png", "golden/3.png"]
+    assert [found.shape for found in decoded(files, tmp_path)[2:]] == [(350, LARGEST, 3)] * 2
 
 
 @pytest.mark.parametrize("channels", [(), (1,), (3,)])
 def test_an_array_becomes_a_png(tmp_path, channels):
     array = np.resize(SHADES, (64, 80, *channels))
     files = golden_files(header_of(), [array])
-    assert [name for name, _ in files] == ["golden/0.png", "golden/1.jpg", "golden/2.png"]
+    assert [name for name, _ in files] == ["golden/0.png", "golden/1.jpg", "golden/2.png", "golden/3.png"]
     found = decoded(files, tmp_path)[2]
     np.testing.assert_array_equal(found, np.broadcast_to(array.reshape(64, 80, -1), (64, 80, 3)))
 

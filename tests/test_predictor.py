@@ -8,7 +8,7 @@ import pytest
 from blemish import Detector
 from blemish.errors import InputError
 from blemish.predictor import load_predictor
-from blemish.runtime import Runtime, engines
+from blemish.runtime import Runtime, engines, runtime
 
 
 def refused(*arguments, **options):
@@ -34,6 +34,7 @@ def test_a_file_is_a_detector_and_a_folder_a_runtime(model, bundle, detector):
 )
 def test_as_many_images_at_the_same_time_as_there_are_threads_for(bundle, monkeypatch, threads, images, streams):
     monkeypatch.setattr(engines, "available_threads", lambda: threads)
+    monkeypatch.setattr(runtime, "available_threads", lambda: threads)
     assert load_predictor(bundle, images=images, self_test=False).streams == streams
 
 
@@ -43,11 +44,12 @@ def test_arguments_are_handed_on(model, bundle, monkeypatch):
     monkeypatch.setattr(Runtime, "load", lambda path, **options: asked.append((path, options)))
     load_predictor(model, weights=Path("w"), device="cuda", images=7, self_test=False)
     load_predictor(bundle, device="cpu", images=1, self_test=False)
+    monkeypatch.setattr(engines, "available_threads", lambda: 5)
     load_predictor(bundle)
     assert asked == [
         (model, {"weights": Path("w"), "device": "cuda"}),
         (bundle, {"streams": 1, "self_test": False}),
-        (bundle, {"streams": 1, "self_test": True}),
+        (bundle, {"streams": 5, "self_test": True}),
     ]
 
 

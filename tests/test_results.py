@@ -32,6 +32,7 @@ class Stub:
     """A detector that finds one spot in bright images."""
 
     threshold_ = 0.5
+    streams = 1
 
     def __init__(self):
         self.calls = 0
@@ -317,7 +318,7 @@ def test_images_are_read_and_results_written_while_one_is_scored(row, monkeypatc
 
     monkeypatch.setattr(results, "load", meeting(load, 2, 11))
     monkeypatch.setattr(results, "draw", meeting(results.draw, 0, 9))
-    detector = SimpleNamespace(threshold_=0.5, predict=meeting(Stub().predict, 1, 10))
+    detector = SimpleNamespace(threshold_=0.5, streams=1, predict=meeting(Stub().predict, 1, 10))
     assert len(list(write(detector, images, out))) == 12
 
 
@@ -373,7 +374,7 @@ def test_an_interrupt_keeps_what_was_done(row):
 
     records = []
     with pytest.raises(KeyboardInterrupt):
-        records.extend(write(SimpleNamespace(threshold_=0.5, predict=predict), images, out))
+        records.extend(write(SimpleNamespace(threshold_=0.5, streams=1, predict=predict), images, out))
     assert len(records) == 4
     assert lines(out) == records
     assert whole(out)[:4] == [record["overlay"] for record in records]
@@ -409,7 +410,7 @@ def test_a_place_for_pictures_that_is_taken_is_one_line(parts, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "overlays").write_text("a file")
-    with pytest.raises(StorageError, match="overlays: cannot be written: "):
+    with pytest.raises(StorageError, match="overlays: cannot be made: "):
         list(write(Stub(), name_images([parts]), out))
 
 
@@ -435,8 +436,24 @@ def test_a_summary_counts_and_keeps_the_highest_scores():
 def test_a_score_that_is_not_finite_never_gets_into_a_record(parts, tmp_path):
     broken = SimpleNamespace(
         threshold_=0.5,
+        streams=1,
         predict=lambda images: [Prediction(None, float("nan"), "OK", [], np.zeros(images[0].shape[:2], np.float32))],
     )
     prepare_folder(tmp_path / "out", overwrite=False)
     with pytest.raises(ValueError, match="not JSON compliant"):
         list(write(broken, name_images([parts]), tmp_path / "out"))
+
+
+def test_an_image_whose_map_is_not_finite_is_named_and_does_not_stop_the_others(parts, tmp_path):
+    def predict(images):
+        if images[0].max() > 128:
+            raise InputError("score map: 7 scores are not finite")
+        return Stub().predict(images)
+
+    prepare_folder(tmp_path / "out", overwrite=False)
+    for streams in (1, 2):
+        found = SimpleNamespace(threshold_=0.5, streams=streams, predict=predict)
+        dull, bright = write(found, name_images([parts]), tmp_path / "out")
+        assert dull["verdict"] == "OK"
+        path = f"{parts}/sub/bright.png"
+        assert bright == {"path": path, "error": f"{path}: score map: 7 scores are not finite"}

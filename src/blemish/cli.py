@@ -200,7 +200,7 @@ def evaluate(
         raise InputError(f"resolution: {printable(resolution)} is not allowed, expected 256 or original")
     if json_file is not None:
         check_writable(json_file, overwrite=overwrite)
-    detector = load_predictor(model, weights=weights, device=device, images=1 << 20)
+    detector = load_predictor(model, weights=weights, device=device)
     console = progress.error_console()
     chosen = evaluation.choose(detector, data, used=used)
     with progress.counting(console, "test images") as report:
@@ -226,12 +226,12 @@ def inspect(
     model: Scorer, *, as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False
 ) -> None:
     """Show what a model file or a bundle holds."""
-    from blemish import modelfile, summaries
+    from blemish import bundle_summaries, modelfile, summaries
     from blemish.runtime.bundle import is_bundle, read_bundle
 
     if is_bundle(model):
         bundle = read_bundle(model)
-        summaries.print_json(bundle.model_dump()) if as_json else summaries.print_bundle(model, bundle)
+        summaries.print_json(bundle.model_dump()) if as_json else bundle_summaries.print_bundle(model, bundle)
         return
     header, tensors = modelfile.load(model)
     if as_json:

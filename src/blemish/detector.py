@@ -45,6 +45,7 @@ class Detector:
     modules_: "list[Module]"
     header_: Header
     run_folder_: Path | None = None
+    streams = 1  # images scored at the same time, with all threads
     weighed_: "Weighed"
     _teacher: "Teacher"
 

@@ -1,7 +1,9 @@
 """From a fitted detector to a bundle that scores without torch; what does not score the same is never written."""
 
 import copy
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from blemish import __version__
 from blemish.calibration import calibrate
 from blemish.datasets import test_samples
-from blemish.errors import ExportError, InputError, printable
+from blemish.errors import ExportError, InputError, StorageError, printable
 from blemish.files import make_folder, new_folder, write_atomically
 from blemish.golden import blotted, golden_files
 from blemish.graph import Graph, write_onnx
@@ -24,7 +26,7 @@ from blemish.images import resize, resize_mask
 from blemish.metrics import pixel_metrics
 from blemish.pyramid import Source, content_hashes, held_out_sources, load
 from blemish.runtime import Runtime
-from blemish.runtime.bundle import FILE, GRAPHS, Bundle, GoldenPart, Precision, Target
+from blemish.runtime.bundle import CONTENTS, FILE, GRAPHS, Bundle, GoldenPart, Precision, Target, sealed
 from blemish.runtime.engines import available_threads, open_engine
 from blemish.samples import read_truth
 from blemish.scale import image_score, on_scale
@@ -40,15 +42,18 @@ ON_AVERAGE = {"float32": 1e-4, "bfloat16": 0.04, "int8": 0.08}
 ELSEWHERE = {"float32": 1e-3, "bfloat16": 0.03, "int8": 0.05}
 ROUNDING = 1e-3  # a score this near to the threshold has no verdict that could be kept
 RANGES = 60  # good images whose activations set the ranges of int8
-LOST = 0.005  # of AUPRO; with more an export is refused
+LOST = 0.003  # of AUPRO; with more an export is refused
+FLIPPED = 0.05  # of the verdicts, or FEW of them; with more an export is refused
+FEW = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What a bundle lost on labelled images: AUPRO before and after, and how many verdicts are no longer the same."""
+    """What a bundle lost on labelled images: AUPRO before and after, changed verdicts, largest change of a score."""
 
     images: int
     verdicts: int
+    largest: float
     aupro: float
     exported_aupro: float
 
@@ -77,10 +82,11 @@ def export(
 
     to: "onnx" or "openvino"; precision: "float32", and with OpenVINO "bfloat16" or "int8". good: the good images of the
     fit, which int8 needs: those that trained set its ranges, half of them with blots, as what good parts never show
-    must not be cut off; those held out set its threshold; the first are golden. labelled: a data set on which is
-    measured what the bundle has lost. Raises InputError for arguments or images that cannot be used, StorageError if
-    the folder cannot be written, ExportError if the bundle differs from the detector by more than SCORE or ON_AVERAGE
-    on a golden image, gives one another verdict, or loses more than LOST of AUPRO; nothing is left then.
+    must not be cut off; those held out set its threshold; the first that trained are golden. labelled: a data set on
+    which is measured what the bundle has lost. Raises InputError for arguments or images that cannot be used,
+    StorageError if the folder cannot be written, ExportError if the bundle differs from the detector by more than
+    SCORE or ON_AVERAGE on a golden image, gives one another verdict, or loses more than LOST of AUPRO or FLIPPED of
+    the verdicts on labelled ones; nothing is left then.
     """
     target, kind = _checked(to, precision, good)
     known = dict(zip(content_hashes(good), good, strict=True))
@@ -88,14 +94,14 @@ def export(
     train = [known[image.sha256] for image in detector.header_.data.train if image.sha256 in known]
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
-    with new_folder(out, overwrite=overwrite, mark=FILE) as folder:
+    with new_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS) as folder:
         _write_graph(folder, detector, target=target, precision=kind, good=train[:RANGES])
         header = detector.header_
         if kind != "float32" and held_out:
             maps = np.stack(list(_raw_maps(folder, header, held_out, target=target, precision=kind)))
             update = {"calibration": calibrate(maps, score=header.score)}
             header = Header.model_validate(header.model_copy(update=update).model_dump())
-        bundle = _write_bundle(folder, header, golden_files(header, held_out), target=target, precision=kind)
+        bundle = _write_bundle(folder, header, golden_files(header, train), target=target, precision=kind)
         runtime = Runtime.load(folder, self_test=False)
         score, mean = _differences(detector, runtime, [folder / golden.file for golden in bundle.golden])
         runtime.self_test(folder)
@@ -112,6 +118,11 @@ def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, P
         raise InputError(f"{precision}: onnxruntime is no faster with it (docs/performance.md); use --to openvino")
     if precision == "int8" and not good:
         raise InputError("int8: needs the good images of the fit, for its ranges and its threshold (--good FOLDER)")
+    if precision == "bfloat16":
+        import openvino
+
+        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise InputError("bfloat16: this processor has none, so what it loses cannot be measured here")
     return to, precision
 
 
@@ -121,19 +132,32 @@ def _write_graph(
     header = detector.header_
     teacher, modules = copy.deepcopy(detector._teacher).cpu(), copy.deepcopy(detector.modules_)
     graph = Graph(teacher, [one.cpu() for one in modules], reference_size=header.reference_size, score=header.score)
-    path = folder / GRAPHS["onnx"][0]
-    write_onnx(path, graph)
-    if precision == "int8":
-        from blemish.quantise import quantise
+    with tempfile.TemporaryDirectory(prefix="blemish-export-") as scratch, _writing(folder):
+        path = Path(scratch, GRAPHS["onnx"][0])
+        write_onnx(path, graph)
+        if precision == "int8":
+            from blemish.quantise import quantise
 
-        images = (blotted(load(one), seed=index) if index % 2 else load(one) for index, one in enumerate(good))
-        feeds = ({f"image{size}": one[None] for size, one in _resized(image, header).items()} for image in images)
-        path.write_bytes(quantise(path, feeds))
-    if target == "openvino":
-        import openvino
+            images = (blotted(load(one), seed=index) if index % 2 else load(one) for index, one in enumerate(good))
+            feeds = ({f"image{size}": one[None] for size, one in _resized(image, header).items()} for image in images)
+            path.write_bytes(quantise(path, feeds))
+        if target == "openvino":
+            import openvino
 
-        openvino.save_model(openvino.Core().read_model(path), folder / GRAPHS[target][0], compress_to_fp16=False)
-        path.unlink()
+            model = openvino.Core().read_model(path)
+            openvino.save_model(model, Path(scratch, GRAPHS[target][0]), compress_to_fp16=False)
+        for name in GRAPHS[target]:
+            write_atomically(folder / name, Path(scratch, name).read_bytes())
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what the libraries say of a full disk into one line; torch and OpenVINO have no error of its own for it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StorageError(f"{printable(folder)}: the graph cannot be written: {reason}") from error
 
 
 def _resized(image: NDArray[np.uint8], header: Header) -> dict[int, NDArray[np.uint8]]:
@@ -163,7 +187,7 @@ def _write_bundle(
         scaled = on_scale(found, header)
         score, mean = image_score(scaled), float(scaled.mean())
         golden.append(GoldenPart(file=name, sha256=sha256(data).hexdigest(), score=score, mean=mean))
-    bundle = Bundle(
+    bundle = sealed(
         blemish=__version__,
         exported=datetime.now(UTC).isoformat(timespec="seconds"),
         target=target,
@@ -209,10 +233,8 @@ def _lost(detector: "Detector", runtime: Runtime, data: Path) -> Lost:
     masks = [np.zeros((side, side), np.bool_) if one is None else resize_mask(one, side, side) for one in truths]
     before = [found for _, _, found in detector.reference_maps(paths)]
     after = [found for _, _, found in runtime.reference_maps(paths)]
-    flipped = [
-        (image_score(one) > detector.threshold_) != (image_score(other) > runtime.threshold_)
-        for one, other in zip(before, after, strict=True)
-    ]
+    scores = [(image_score(one), image_score(other)) for one, other in zip(before, after, strict=True)]
+    flipped = [(one > detector.threshold_) != (other > runtime.threshold_) for one, other in scores]
     aupro, exported = (pixel_metrics(maps, masks)["aupro"] for maps in (before, after))
     if not (isinstance(aupro, float) and isinstance(exported, float)):
         raise InputError(f"{printable(data)}: no defective or no defect-free pixel, so there is no AUPRO to compare")
@@ -220,4 +242,15 @@ def _lost(detector: "Detector", runtime: Runtime, data: Path) -> Lost:
         raise ExportError(
             f"not exported: AUPRO on {printable(data)} falls from {aupro:.4f} to {exported:.4f}; it may lose {LOST}"
         )
-    return Lost(images=len(samples), verdicts=sum(flipped), aupro=aupro, exported_aupro=exported)
+    if sum(flipped) > max(FEW, FLIPPED * len(samples)):
+        raise ExportError(
+            f"not exported: {sum(flipped)} of {len(samples)} verdicts on {printable(data)} change; "
+            f"{max(FEW, int(FLIPPED * len(samples)))} may"
+        )
+    return Lost(
+        images=len(samples),
+        verdicts=sum(flipped),
+        largest=max(abs(one - other) for one, other in scores),
+        aupro=aupro,
+        exported_aupro=exported,
+    )

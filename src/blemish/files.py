@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -109,12 +109,13 @@ def locked(lock: Path, *, busy: str) -> Iterator[None]:
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, if they are not there; raises StorageError if that cannot be done."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with _UMASK:
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error
 
 
-def check_folder(target: Path, *, overwrite: bool, mark: str) -> None:
+def check_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[str] = ()) -> None:
     """Refuse, before any work is done for it, an output folder that `new_folder` would not replace; see there."""
     name = printable(target)
     if target.name in ("", ".."):
@@ -130,21 +131,24 @@ def check_folder(target: Path, *, overwrite: bool, mark: str) -> None:
             raise InputError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
         if found and mark not in found:
             raise InputError(f"{name}: is not empty and holds no {mark}; choose another folder")
+        if strange := sorted(found - {mark, *others}):
+            raise InputError(f"{name}: holds {printable(strange[0])} too; choose another folder")
         if found and not overwrite:
             raise InputError(f"{name}: exists; pass --overwrite to replace it")
 
 
 @contextmanager
-def new_folder(target: Path, *, overwrite: bool, mark: str) -> Iterator[Path]:
+def new_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[str] = ()) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` in the end; if anything is raised, nothing is left of it.
 
-    What is at `target` already is replaced with overwrite only, and only if it is a folder that holds the file `mark`,
-    or an empty one. Raises InputError for another, StorageError if a folder cannot be made.
+    What is at `target` already is replaced with overwrite only, and only if it is an empty folder, or one that holds
+    the file `mark` and none but `others` beside it. Raises InputError for another, StorageError if a folder cannot be
+    made.
     """
-    check_folder(target, overwrite=overwrite, mark=mark)
+    check_folder(target, overwrite=overwrite, mark=mark, others=others)
     made, old = (target.with_name(f"{_prefix(target)}{part}{_SUFFIX}") for part in ("new", "old"))
     _restore(old, target)  # of an earlier run that was killed: now there is something to check
-    check_folder(target, overwrite=overwrite, mark=mark)
+    check_folder(target, overwrite=overwrite, mark=mark, others=others)
     make_folder(target.parent)
     shutil.rmtree(made, ignore_errors=True)
     make_folder(made)

@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw
 from blemish.copies import SIDE
 from blemish.header import Header
 from blemish.images import READERS, as_image
-from blemish.pyramid import Source
+from blemish.pyramid import Source, load
 
-PHOTOGRAPHS = 3  # given good images that become golden
+PHOTOGRAPHS = 2  # given good images that become golden
+LARGEST = 1024  # px; a larger photograph would make every start slow
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif"}
 BLOTS = 4
 WIDTH, HEIGHT = 250, 190  # of painted ones: not square, and no size of a network
@@ -23,14 +24,17 @@ def golden_files(header: Header, good: Sequence[Source]) -> list[tuple[str, byte
     """Return the golden images of a model, each as (file name, content): painted ones, then photographs.
 
     Two are painted over thumbnails of the model's own good images, one with a dark blot, so that every bundle has some:
-    a PNG and a JPEG. The photographs are the first of `good`, as they are.
+    a PNG and a JPEG. The photographs are the first of `good`, as they are unless they are large, and one more of the
+    first, with blots: a graph must keep the verdicts of good and of bad parts.
     """
     thumbnails = [image.thumbnail for image in header.data.held_out] or ["80" * SIDE**2]
     plain = _painted(thumbnails[0], seed=0)
-    blotted = _painted(thumbnails[-1], seed=1)
-    draw = ImageDraw.Draw(blotted)
+    spoilt = _painted(thumbnails[-1], seed=1)
+    draw = ImageDraw.Draw(spoilt)
     draw.ellipse((80, 60, 110, 85), fill=(20, 25, 30))
-    files = [_encoded(plain, "PNG"), _encoded(blotted, "JPEG"), *(_content(source) for source in good[:PHOTOGRAPHS])]
+    files = [_encoded(plain, "PNG"), _encoded(spoilt, "JPEG"), *(_content(source) for source in good[:PHOTOGRAPHS])]
+    for source in good[:1]:
+        files.append(_encoded(_small(blotted(load(source), seed=2)), "PNG"))
     return [(f"golden/{index}.{suffix}", data) for index, (suffix, data) in enumerate(files)]
 
 
@@ -59,10 +63,19 @@ def _encoded(picture: Image.Image, kind: str) -> tuple[str, bytes]:
     return SUFFIXES[kind], stream.getvalue()
 
 
+def _small(image: NDArray[np.uint8]) -> Image.Image:
+    """Return a picture whose sides are at most LARGEST."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((LARGEST, LARGEST))
+    return picture
+
+
 def _content(source: Source) -> tuple[str, bytes]:
     """Return the file of a source, under the suffix that its content has; an array becomes a PNG."""
     if not isinstance(source, Path):
-        return _encoded(Image.fromarray(as_image(source)), "PNG")
-    data = source.read_bytes()
+        return _encoded(_small(as_image(source)), "PNG")
+    data, image = source.read_bytes(), load(source)
+    if max(image.shape) > LARGEST:
+        return _encoded(_small(image), "PNG")
     reader = next(reader for magic, reader in READERS.items() if data.startswith(magic))
     return SUFFIXES[str(reader.format)], data

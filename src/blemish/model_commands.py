@@ -82,21 +82,25 @@ def export(
 ) -> None:
     """Export a model to a folder that scores without torch: a bundle.
 
-    blemish predict BUNDLE uses it, with no more than pip install 'blemish[runtime]' (or [openvino]). It is written only
+    blemish predict BUNDLE uses it, with no more than the extra runtime or openvino. It is written only
     if it scores golden images as the model does, decoding and resizing included.
     """
-    from blemish import progress, summaries
+    from blemish import progress
+    from blemish.bundle_summaries import print_exported
+    from blemish.datasets import test_samples
     from blemish.detector import Detector
     from blemish.files import check_folder
-    from blemish.runtime.bundle import FILE
+    from blemish.runtime.bundle import CONTENTS, FILE
 
     if bf16 and int8:
         raise InputError("bf16 and int8: give one of them")
-    check_folder(out, overwrite=overwrite, mark=FILE)
+    if labelled is not None:
+        test_samples(labelled)  # half a minute later it would be too late
+    check_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS)
     detector = Detector.load(model, weights=weights, device=device)
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"
     progress.error_console().out("exporting: half a minute or so")
     found = detector.export(
         out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite
     )  # fmt: skip
-    summaries.print_exported(out, found)
+    print_exported(out, found)

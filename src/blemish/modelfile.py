@@ -57,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Header, Tensors]:
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InputError(f"{printable(path)}: not a file; expected a model file")
+            raise InputError(f"{printable(path)}: not a file; expected a model file (a folder may be a bundle)")
         with open(path, "rb") as file:
             head = _read_head(file, path)
             text = _header_text(head[8:], path)  # a foreign file is refused before its gigabytes are read

@@ -16,13 +16,13 @@ Predictor = Union["Detector", "Runtime"]
 
 
 def load_predictor(
-    path: Path, *, weights: Path | None = None, device: str = "auto", images: int = 1, self_test: bool = True
+    path: Path, *, weights: Path | None = None, device: str = "auto", images: int | None = None, self_test: bool = True
 ) -> Predictor:
     """Return a `Detector` for a model file, a `Runtime` for a bundle.
 
-    images: how many are to be scored; a runtime scores as many at the same time as it has threads. Raises InputError
-    for weights or a GPU that a bundle cannot use, for a library that is not installed, and what `Detector.load` and
-    `Runtime.load` raise.
+    images: how many are to be scored, if that is known; a runtime scores as many at the same time as it has threads.
+    Raises InputError for weights or a GPU that a bundle cannot use, for a library that is not installed, and what
+    `Detector.load` and `Runtime.load` raise.
     """
     if not is_bundle(path):
         from blemish.detector import Detector
@@ -40,5 +40,5 @@ def load_predictor(
         raise InputError("weights: a bundle holds those of its teacher; leave the option away")
     if device not in ("auto", "cpu"):
         raise InputError(f"device: {device} is not allowed for a bundle, which runs on the CPU; use auto or cpu")
-    streams = max(1, min(available_threads(), images, MOST_STREAMS))
+    streams = max(1, min(available_threads(), MOST_STREAMS if images is None else images, MOST_STREAMS))
     return Runtime.load(path, streams=streams, self_test=self_test)

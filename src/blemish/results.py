@@ -7,8 +7,8 @@ the number of images, and a run that is stopped has kept what it had done.
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from io import BytesIO
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from blemish.ahead import ahead
 from blemish.datasets import find_images, is_category
 from blemish.errors import InputError, StorageError, printable
-from blemish.files import write_atomically
+from blemish.files import make_folder, write_atomically
 from blemish.folders import RESULTS_MARK
 from blemish.overlays import TOP, overlay, save_png
 from blemish.pyramid import load
@@ -131,14 +131,14 @@ def write(
     """
     score = partial(_score, predictor=predictor)
     store = partial(_store, out=out, threshold=predictor.threshold_, save_maps=save_maps)
-    workers = getattr(predictor, "streams", 1)  # a detector scores one image at a time, with all threads
-    with (
-        _storing(out / LINES),
-        (out / LINES).open("w", encoding="utf-8") as lines,
-        closing(ahead(_read, images, workers=workers)) as read,
-        closing(ahead(score, read, workers=workers)) as scored,
-        closing(ahead(store, scored, workers=workers)) as records,
-    ):
+    with _storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines, ExitStack() as stack:
+        if predictor.streams > 1:  # as many images at a time, each from its file to its overlay in one thread
+            whole = partial(_whole, predictor=predictor, store=store)
+            records = stack.enter_context(closing(ahead(whole, images, workers=predictor.streams)))
+        else:  # one image is read, one scored, with all threads, and one stored at a time
+            read = stack.enter_context(closing(ahead(_read, images)))
+            scored = stack.enter_context(closing(ahead(score, read)))
+            records = stack.enter_context(closing(ahead(store, scored)))
         for record in records:
             lines.write(json.dumps(record, allow_nan=False) + "\n")
             lines.flush()
@@ -156,8 +156,15 @@ def _read(given: tuple[Path, str]) -> _Job:
 def _score(job: _Job, predictor: "Predictor") -> _Job:
     if isinstance(job.image, InputError):
         return job
-    (prediction,) = predictor.predict([job.image])
+    try:
+        (prediction,) = predictor.predict([job.image])
+    except InputError as error:  # a map that is not finite
+        return replace(job, image=InputError(f"{printable(job.path)}: {error}"))
     return replace(job, prediction=prediction)
+
+
+def _whole(given: tuple[Path, str], *, predictor: "Predictor", store: Callable[[_Job], Record]) -> Record:
+    return store(_score(_read(given), predictor))
 
 
 def _store(job: _Job, *, out: Path, threshold: float, save_maps: bool) -> Record:
@@ -249,7 +256,7 @@ def _cut(part: str) -> str:
 def _place(out: Path, name: str) -> Path:
     """Return where an output belongs, with its folder made."""
     path = out / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     return path
 
 

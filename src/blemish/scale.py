@@ -26,8 +26,9 @@ def squash(values: NDArray[np.float32], *, good: float, limit: float) -> NDArray
     exactly 1 in float32 before long, and what is all 1 has no order. Values that lie close together may become equal.
     """
     x = (values.astype(np.float64) - limit) / max(limit - good, LEAST_SPAN)  # in float32 neighbours would change places
-    below, above = np.clip(x, -20, 0), np.maximum(x, 0)  # what lies 20 spans below the threshold may tie
-    score = 1 / (1 + np.exp(-4 * below)) + (0.5 - 0.25 / (0.5 + above))
+    score = 1 / (1 + np.exp(-4 * np.clip(x, -20, 0)))  # what lies 20 spans below the threshold may tie
+    high = x > 0
+    score[high] += 0.5 - 0.25 / (0.5 + x[high])
     return np.asarray(score, dtype=np.float32)
 
 

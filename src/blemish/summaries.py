@@ -15,12 +15,10 @@ from blemish.errors import printable
 from blemish.progress import duration
 
 if TYPE_CHECKING:
-    from blemish.export import Exported
     from blemish.header import CalibrationPart, Header
     from blemish.latency import Point
     from blemish.modelfile import Tensors
     from blemish.results import Summary
-    from blemish.runtime.bundle import Bundle
     from blemish.weighed import Weighed
 
 FIGURES = {
@@ -57,7 +55,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 def print_predictions(summary: "Summary", *, threshold: float, out: Path) -> None:
     """Print how many images are OK and NG, those with the highest scores, and where the results are."""
-    counts = f"{_many(summary.ok + summary.ng + summary.failed, 'image')}: {summary.ok} OK, {summary.ng} NG"
+    counts = f"{many(summary.ok + summary.ng + summary.failed, 'image')}: {summary.ok} OK, {summary.ng} NG"
     print(counts + (f", {summary.failed} could not be used" if summary.failed else ""))
     if summary.worst:
         table = _table("highest scores", "score", "verdict", "regions")
@@ -86,11 +84,11 @@ def print_evaluation(result: dict[str, Any]) -> None:
     """Print the figures of each type of defect and overall, and what the verdicts were worth."""
     at, threshold = result["resolution"], result["model"]["threshold"]
     place = "the images' own resolution" if at == "original" else f"{at}x{at}"
-    regions = _many(result["regions"], "defect region")
-    print(f"{_many(result['images'], 'test image')}, {result['good']} good; {regions} at {place}")
+    regions = many(result["regions"], "defect region")
+    print(f"{many(result['images'], 'test image')}, {result['good']} good; {regions} at {place}")
     if met := result["used"]["images"]:
         fate = "left out" if result["used"]["rule"] == "skip" else "kept, so figures are too good"
-        print(f"{_many(len(met), 'image')} that the model has met before {fate}: {result['used']['summary']}")
+        print(f"{many(len(met), 'image')} that the model has met before {fate}: {result['used']['summary']}")
     overall, bare = result["overall"], result["without_labels"]
     print_figures({**result["types"], "overall": overall, **({"without labels": bare["overall"]} if bare else {})})
     if bare:
@@ -98,7 +96,7 @@ def print_evaluation(result: dict[str, Any]) -> None:
             f"weights of the modules from {_labels(result['model']['weighing'])}; without labels: those that need none"
         )
     print(f"found: defective images with the verdict NG (score above {threshold:.4f})")
-    print(f"false alarms: {overall['false_alarms']} of {_many(overall['good'], 'good image')} with the verdict NG")
+    print(f"false alarms: {overall['false_alarms']} of {many(overall['good'], 'good image')} with the verdict NG")
     for reason in sorted(set(overall["undefined"].values())):
         print(f"-: undefined, {reason}")
 
@@ -119,11 +117,11 @@ def warnings(result: dict[str, Any]) -> list[str]:
     """Return one line for each thing that makes the figures of an evaluation less than they seem."""
     lines = []
     if empty := result["empty_masks"]:
-        text = f"{_many(len(empty), 'defective image')} marks nothing, such as {printable(empty[0])}"
+        text = f"{many(len(empty), 'defective image')} marks nothing, such as {printable(empty[0])}"
         lines.append(f"the mask of {text}: its pixels count as good")
     if lost := result["regions_lost"]:
         side = result["resolution"]
-        lines.append(f"{_many(lost, 'defect region')} left out: too small for {side}x{side}")
+        lines.append(f"{many(lost, 'defect region')} left out: too small for {side}x{side}")
     return lines
 
 
@@ -132,7 +130,7 @@ def print_weighed(out: Path, header: "Header", weighed: "Weighed") -> None:
     weighing = header.weighing
     assert weighing is not None, "a weighed model"
     good = weighing.labelled - weighing.defective
-    images = f"{_many(weighing.defective, 'defective image')} and {good} good"
+    images = f"{many(weighing.defective, 'defective image')} and {good} good"
     print(f"{images}; objective {weighed.objective}, {weighed.search.seconds:.1f} s")
     table = _table("module", "weight", "without labels", "AUPRO alone", "ms", "MB")
     for line in weighed.lines:
@@ -237,44 +235,18 @@ def print_model(path: Path, header: "Header", tensors: "Tensors") -> None:
     output_console().print(table)
 
 
-def print_bundle(folder: Path, bundle: "Bundle") -> None:
-    """Print what a bundle says of itself."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    modules = [f"{module.size}/{module.level}" for module in bundle.model.modules]
-    print_facts(
-        [
-            ("bundle", f"{printable(folder)} ({_megabytes(size)}), for {bundle.target}, {bundle.precision}"),
-            ("exported", f"{bundle.exported} by blemish {bundle.blemish}"),
-            ("model", f"{bundle.model.created}, {_many(len(modules), 'module')}: {', '.join(modules)}"),
-            ("threshold", f"{bundle.model.calibration.threshold:.4f}"),
-            ("promise", promise(bundle.model.calibration)),
-            ("self-test", f"{_many(len(bundle.golden), 'golden image')}, scores within {bundle.tolerance:g}"),
-        ]
-    )
-
-
-def print_exported(folder: Path, found: "Exported") -> None:
-    """Print what an export has made, and how far it is from the model."""
-    print_bundle(folder, found.bundle)
-    apart = f"scores {found.score_difference:.1e} at most, maps {found.mean_difference:.1e} on average"
-    facts = [("difference", f"on the golden images: {apart}")]
-    if lost := found.lost:
-        flipped = f"{_many(lost.verdicts, 'verdict')} of {lost.images} changed"
-        facts.append(("labelled", f"AUPRO {lost.exported_aupro:.4f}, the model's {lost.aupro:.4f}; {flipped}"))
-    print_facts(facts)
-
-
 def _labels(weighing: dict[str, Any]) -> str:
-    images = f"{_many(weighing['labelled'], 'labelled image')}, {weighing['defective']} defective"
-    return f"{images} (objective {printable(weighing['objective'])}, {_many(weighing['modules'], 'module')} at first)"
+    images = f"{many(weighing['labelled'], 'labelled image')}, {weighing['defective']} defective"
+    return f"{images} (objective {printable(weighing['objective'])}, {many(weighing['modules'], 'module')} at first)"
 
 
 def size_of(path: Path) -> str:
     """Return the size of a file in megabytes."""
-    return _megabytes(path.stat().st_size)
+    return megabytes(path.stat().st_size)
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
+    """Return bytes as megabytes."""
     return f"{size / 1e6:.1f} MB"
 
 
@@ -287,7 +259,8 @@ def _parameters(tensors: "Tensors", module: str) -> int:
     )
 
 
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

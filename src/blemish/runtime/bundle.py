@@ -15,6 +15,7 @@ from blemish.runtime.contents import fault_of
 
 BUNDLE_VERSION = 1
 FILE = "bundle.json"
+CONTENTS = ("golden", "graph.onnx", "graph.xml", "graph.bin")  # what is beside it
 LARGEST = 1 << 31  # bytes of one file
 
 Target = Literal["onnx", "openvino"]
@@ -36,7 +37,8 @@ class Bundle(Part):
     """What `bundle.json` holds; each field is checked on creation (pydantic's ValidationError).
 
     tolerance: how far a score may be from a golden image's on another machine. model: the header of the model file;
-    only its calibration may differ, where another precision needed one of its own.
+    only its calibration may differ, where another precision needed one of its own. sha256: of all of this, written
+    as JSON with zeros in its place.
     """
 
     bundle_version: int = Field(default=BUNDLE_VERSION, ge=BUNDLE_VERSION, le=BUNDLE_VERSION)
@@ -49,11 +51,23 @@ class Bundle(Part):
     tolerance: float = Field(gt=0, lt=1)
     libraries: dict[str, str]
     model: Header
+    sha256: Sha256
 
 
 def is_bundle(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a folder, as a bundle is; a model file is none."""
     return os.path.isdir(path)
+
+
+def sealed(**fields: Any) -> Bundle:
+    """Return a bundle of these fields with its checksum."""
+    bundle = Bundle(**fields, sha256="0" * 64)
+    return bundle.model_copy(update={"sha256": digest(bundle)})
+
+
+def digest(bundle: Bundle) -> str:
+    """Return the sha256 of all that a bundle says, but for its own checksum."""
+    return sha256(bundle.model_copy(update={"sha256": "0" * 64}).model_dump_json().encode()).hexdigest()
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -77,11 +91,13 @@ def read_bundle(folder: Path) -> Bundle:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))[:80]
         raise refused(folder, f"{FILE}: field {field}: {first['msg'].removeprefix('Value error, ')}") from error
+    if bundle.sha256 != digest(bundle):
+        raise refused(folder, f"{FILE} is damaged: checksum mismatch")
     if set(bundle.graph) != set(GRAPHS[bundle.target]):
         raise refused(folder, f"{FILE}: field graph: expected {' and '.join(GRAPHS[bundle.target])}")
-    for name, digest in [*bundle.graph.items(), *((one.file, one.sha256) for one in bundle.golden)]:
+    for name, expected in [*bundle.graph.items(), *((one.file, one.sha256) for one in bundle.golden)]:
         data = read_file(folder, name)
-        if sha256(data).hexdigest() != digest:
+        if sha256(data).hexdigest() != expected:
             raise refused(folder, f"{name} is damaged: checksum mismatch")
         if name in bundle.graph and (fault := fault_of(name, data)):
             raise refused(folder, f"{name}: {fault}")
@@ -98,6 +114,8 @@ def read_file(folder: Path, name: str) -> bytes:
         if found.st_size > LARGEST:
             raise refused(folder, f"{name} has {found.st_size} bytes, at most {LARGEST} are allowed")
         return path.read_bytes()
+    except NotADirectoryError:
+        raise InputError(f"{printable(folder)}: a file; expected a bundle, the folder of blemish export") from None
     except FileNotFoundError:
         if not folder.exists():
             raise InputError(f"{printable(folder)}: no such folder") from None

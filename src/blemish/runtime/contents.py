@@ -5,6 +5,7 @@ A graph from a stranger could loop for ever, call an operation of a library of i
 
 import re
 from collections.abc import Iterator
+from xml.etree import ElementTree
 
 # How a tensor of an ONNX file says that its values lie in another file: a field of tag 1, 8 bytes long. Tag and length
 # may be written with more bytes than they need.
@@ -19,32 +20,54 @@ OPERATIONS = frozenset(
         Sub Transpose Unsqueeze""",
     )
 )
-RUNS_ON = re.compile(rb'type="(If|Loop|TensorIterator|ReadValue|Assign|Call\w*)"')  # of OpenVINO's operations
-GRAPH, NODE, OPERATION, DOMAIN = 7, 1, 4, 7  # fields of ModelProto, GraphProto and NodeProto (onnx.proto)
+LAYERS = frozenset(
+    re.findall(
+        r"\w+",
+        """Add AvgPool BatchNormInference Broadcast Clamp Concat Const Convert Convolution Divide Einsum FakeQuantize
+        GroupConvolution Log MatMul MaxPool Maximum Minimum Multiply Negative Pad Parameter Power ReLU ReduceL2
+        ReduceMean ReduceSum Reshape Result ShapeOf Slice Sqrt Squeeze StridedSlice Subtract Transpose Unsqueeze
+        VariadicSplit""",
+    )
+)
+GRAPH, NODE, SPARSE, OPERATION, DOMAIN = 7, 1, 15, 4, 7  # fields of ModelProto, GraphProto and NodeProto (onnx.proto)
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5  # how a field of a protocol buffer is written
 
 
 def fault_of(name: str, data: bytes) -> str:
     """Return why the graph in a file is refused; empty if it may be run."""
-    if name.endswith(".xml") and (found := RUNS_ON.search(data)):
-        return f"operation {found[1].decode()} is not allowed"
     try:
+        if name.endswith(".xml"):
+            return _openvino_fault(data)
         return _onnx_fault(data) if name.endswith(".onnx") else ""
-    except ValueError as error:
+    except (ValueError, ElementTree.ParseError) as error:
         return str(error)
+
+
+def _openvino_fault(data: bytes) -> str:
+    if b"<!" in data:  # a document type could define what the parser does not show here
+        return "not an OpenVINO graph"
+    layers = [layer.get("type", "") for layer in ElementTree.fromstring(data).iter("layer")]
+    return _unknown(layers, LAYERS)
+
+
+def _unknown(operations: list[str], allowed: frozenset[str]) -> str:
+    if len(operations) > MOST_NODES:
+        return f"{len(operations)} operations, at most {MOST_NODES} are allowed"
+    strange = next((operation for operation in operations if operation not in allowed), None)
+    return "" if strange is None else f"operation {strange[:40]} is not allowed"
 
 
 def _onnx_fault(data: bytes) -> str:
     if EXTERNAL.search(data):
         return "external data refused; a graph must hold all of its values"
-    nodes = [dict(fields(node)) for graph in fields_of(data, GRAPH) for node in fields_of(graph, NODE)]
-    if len(nodes) > MOST_NODES:
-        return f"{len(nodes)} operations, at most {MOST_NODES} are allowed"
-    for node in nodes:
-        operation = bytes(node.get(OPERATION, b"")).decode("ascii", "replace")
-        if operation not in OPERATIONS or node.get(DOMAIN):
-            return f"operation {operation[:40]} is not allowed"
-    return ""
+    graphs = list(fields_of(data, GRAPH))
+    if any(True for graph in graphs for _ in fields_of(graph, SPARSE)):
+        return "sparse values are not allowed"
+    nodes = [dict(fields(node)) for graph in graphs for node in fields_of(graph, NODE)]
+    names = [bytes(node.get(OPERATION, b"")).decode("ascii", "replace") for node in nodes]
+    if foreign := next((name for name, node in zip(names, nodes, strict=True) if node.get(DOMAIN)), None):
+        return f"operation {foreign[:40]} is not allowed"
+    return _unknown(names, OPERATIONS)
 
 
 def fields_of(message: memoryview | bytes, wanted: int) -> Iterator[memoryview]:

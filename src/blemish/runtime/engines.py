@@ -4,6 +4,7 @@
 for one image, as many streams as threads give the most images a second, since no thread waits for another.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from blemish.errors import InputError, ModelFileError
 from blemish.runtime.bundle import GRAPHS, Precision, Target, refused
 
 Images = Mapping[int, NDArray[np.uint8]]  # size -> one image, (size, size, 3)
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}  # of an int8 graph: what stays in floating point
 
 
@@ -113,7 +115,10 @@ def _unusable(folder: Path, target: Target, error: Exception) -> ModelFileError:
 
 
 def available_threads() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use; a container's share of them counts, where Linux tells it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max"
+        return cores

@@ -36,7 +36,8 @@ class Runtime:
         self._engine = engine
         self._sizes = sorted({module.size for module in bundle.model.modules})
         # Of a large image, resizing takes as long as the network: the sizes at the same time, where threads are free.
-        self._map = ThreadPoolExecutor(len(self._sizes)).map if threads > streams else map
+        several = threads > streams and len(self._sizes) > 1
+        self._map = ThreadPoolExecutor(len(self._sizes)).map if several else map
 
     @classmethod
     def load(
@@ -46,14 +47,15 @@ class Runtime:
 
         threads: at most so many are used, by default one for each core that this process may use. streams: so many
         images are scored at the same time, each with its share of the threads: 1 for the shortest wait for one image,
-        as many as threads for the most images a second. self_test: without it, a machine that computes something else
-        is not noticed. Raises InputError for arguments, a folder that is not there or a library that is missing;
-        ModelFileError for a bundle that is damaged, made by a newer version, or that scores a golden image wrongly.
+        as many as threads, and no more, for the most images a second. self_test: without it, a machine that computes
+        something else is not noticed. Raises InputError for arguments, a folder that is not there or a library that is
+        missing; ModelFileError for a bundle that is damaged, made by a newer version, or scores a golden image wrongly.
         """
         threads = threads if threads is not None else available_threads()
         for name, value in (("threads", threads), ("streams", streams)):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
                 raise InputError(f"{name}: {value} is not allowed, expected a whole number from 1 to 1024")
+        streams = min(streams, threads)
         bundle = read_bundle(Path(folder))
         engine = open_engine(Path(folder), bundle.target, bundle.precision, threads=threads, streams=streams)
         runtime = cls(bundle, engine, streams=streams, threads=threads)
@@ -69,7 +71,8 @@ class Runtime:
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image: arrays, paths of images, or folders.
 
-        Raises InputError for an image that cannot be used.
+        An array is uint8, or uint16 that fills its 16 bits: (H, W), (H, W, 3) in the order RGB (OpenCV's is BGR: turn
+        it), or (H, W, 4) RGBA. Raises InputError for an image that cannot be used.
         """
         given = sources(images)
         if len(given) == 1:
