@@ -538,8 +538,8 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     for name, reason in [
         ("missing", "no such file"),
         ("missing/below", "no such file"),
-        (".", "not a file; expected a model file"),
-        ("pipe", "not a file; expected a model file"),
+        (".", "not a file; expected a model file (a folder may be a bundle)"),
+        ("pipe", "not a file; expected a model file (a folder may be a bundle)"),
         ("a\0b", "cannot be read: embedded null byte"),
         ("x" * 256, "cannot be read: file name too long"),
     ]:
