@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from blemish.ahead import ahead
+from meeting import Meeting
 
 
 @pytest.fixture(autouse=True)
@@ -56,20 +57,14 @@ def test_few_items_are_taken_ahead_of_what_is_used(workers):
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_as_many_are_computed_at_the_same_time_as_there_are_workers(workers):
     """All of them meet, and never one more."""
-    together, now, most, lock = threading.Barrier(workers, timeout=5), 0, 0, threading.Lock()
+    meeting = Meeting(workers)
 
     def meet(item):
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        together.wait()
-        with lock:
-            now -= 1
+        meeting.come()
         return item
 
     assert list(ahead(meet, range(4 * workers), workers=workers)) == list(range(4 * workers))
-    assert most == workers
+    assert meeting.most == workers
 
 
 def test_the_next_item_is_computed_while_the_last_is_used():

@@ -6,14 +6,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 
 from blemish import Detector, cli, features, progress
 from blemish.errors import InputError, StorageError
 from blemish.features import cached_features, check_cache, half_sizes
-from blemish.teacher import teacher_from_state
 from blemish.training import RECIPES
+from tiny import untrained_teacher
 
 FAST = RECIPES["fast"]
 IMAGES = 20  # more than one batch of features
@@ -21,9 +20,7 @@ IMAGES = 20  # more than one batch of features
 
 @pytest.fixture(scope="module")
 def teacher():
-    torch.manual_seed(0)
-    state = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
-    return teacher_from_state("tf_efficientnet_lite0", state).to(memory_format=torch.channels_last)
+    return untrained_teacher()
 
 
 @pytest.fixture(scope="module")

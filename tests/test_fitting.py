@@ -6,13 +6,12 @@ import weakref
 from collections import Counter
 
 import pytest
-import timm
 import torch
 
 from blemish import features, fitting
 from blemish.fitting import fit_modules
-from blemish.teacher import teacher_from_state
 from blemish.training import RECIPES
+from tiny import untrained_teacher
 
 SIZES, LEVELS = (64, 96), (2, 3, 4)
 RECIPE = dataclasses.replace(RECIPES["fast"], steps=2, warm_steps=2, crop=None)
@@ -20,9 +19,7 @@ RECIPE = dataclasses.replace(RECIPES["fast"], steps=2, warm_steps=2, crop=None)
 
 @pytest.fixture(scope="module")
 def teacher():
-    torch.manual_seed(0)
-    state = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
-    return teacher_from_state("tf_efficientnet_lite0", state).to(memory_format=torch.channels_last)
+    return untrained_teacher()
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from blemish.overlays import overlay, save_png
 from blemish.pyramid import load
 from blemish.regions import Region
 from blemish.results import check_inputs, check_outside, name_images, prepare_folder, summarise, write
+from meeting import Meeting
 
 SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)
 
@@ -325,21 +326,14 @@ def test_images_are_read_and_results_written_while_one_is_scored(row, monkeypatc
 @pytest.mark.parametrize("streams", [1, 2, 3])
 def test_as_many_images_are_scored_at_the_same_time_as_there_are_streams(row, streams):
     images, out = row
-    images, now, most, lock = images[:6], 0, 0, threading.Lock()
-    together = threading.Barrier(streams, timeout=5)
+    crowd = Meeting(streams)
 
     def predict(given):
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        together.wait()
-        with lock:
-            now -= 1
+        crowd.come()
         return Stub().predict(given)
 
-    list(write(SimpleNamespace(threshold_=0.5, streams=streams, predict=predict), images, out))
-    assert most == streams
+    list(write(SimpleNamespace(threshold_=0.5, streams=streams, predict=predict), images[:6], out))
+    assert crowd.most == streams
 
 
 def test_a_file_that_cannot_be_written_stops_everything(row, monkeypatch):

@@ -1,16 +1,24 @@
-"""A detector of a few small convolutions, which needs no training and counts what is computed."""
+"""Networks for tests that need no file: an untrained teacher, and a detector of a few small convolutions."""
 
 from collections import Counter
 
+import timm
 import torch
 from torch import nn
 
 from blemish import Detector
 from blemish.header import CalibrationPart, DataPart, Header, ModulePart, PreprocessingPart, TeacherPart
 from blemish.scoring import Module
-from blemish.teacher import Teacher
+from blemish.teacher import Teacher, teacher_from_state
 
 CHANNELS = (3, 4, 5, 6, 7, 8)  # of the image and of f^1 ... f^5
+
+
+def untrained_teacher():
+    """The default teacher with weights by chance, always the same: no file is needed."""
+    torch.manual_seed(0)
+    state = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    return teacher_from_state("tf_efficientnet_lite0", state).to(memory_format=torch.channels_last)
 
 
 class Stage(nn.Module):

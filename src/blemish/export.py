@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from blemish import __version__
 from blemish.calibration import calibrate
-from blemish.datasets import test_samples
+from blemish.datasets import Sample, test_samples
 from blemish.errors import ExportError, InputError, StorageError, printable
 from blemish.files import make_folder, new_folder, write_atomically
 from blemish.golden import blotted, golden_files
@@ -24,7 +24,7 @@ from blemish.graph import Graph, write_onnx
 from blemish.header import Header
 from blemish.images import resize, resize_mask
 from blemish.metrics import pixel_metrics
-from blemish.pyramid import Source, content_hashes, held_out_sources, load
+from blemish.pyramid import Source, fit_sources, load
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import CONTENTS, FILE, GRAPHS, Bundle, GoldenPart, Precision, Target, sealed
 from blemish.runtime.engines import available_threads, open_engine
@@ -89,9 +89,8 @@ def export(
     the verdicts on labelled ones; nothing is left then.
     """
     target, kind = _checked(to, precision, good)
-    known = dict(zip(content_hashes(good), good, strict=True))
-    held_out = held_out_sources(detector.header_, good) if good else []
-    train = [known[image.sha256] for image in detector.header_.data.train if image.sha256 in known]
+    samples = test_samples(labelled) if labelled is not None else []  # after the graph it would be late to refuse them
+    train, held_out = fit_sources(detector.header_, good) if good else ([], [])
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
     with new_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS) as folder:
@@ -105,7 +104,7 @@ def export(
         runtime = Runtime.load(folder, self_test=False)
         score, mean = _differences(detector, runtime, [folder / golden.file for golden in bundle.golden])
         runtime.self_test(folder)
-        lost = _lost(detector, runtime, labelled) if labelled is not None else None
+        lost = _lost(detector, runtime, samples, data=labelled) if labelled is not None else None
     return Exported(bundle, score_difference=score, mean_difference=mean, lost=lost)
 
 
@@ -225,9 +224,8 @@ def _differences(detector: "Detector", runtime: Runtime, images: Sequence[Path])
     return largest[0], largest[1]
 
 
-def _lost(detector: "Detector", runtime: Runtime, data: Path) -> Lost:
-    """Return what a bundle has lost on the test images of a data set; raises ExportError if that is too much."""
-    samples = test_samples(data)
+def _lost(detector: "Detector", runtime: Runtime, samples: Sequence[Sample], *, data: Path) -> Lost:
+    """Return what a bundle has lost on the labelled images of `data`; raises ExportError if that is too much."""
     paths, side = [sample.path for sample in samples], detector.header_.reference_size
     truths = [read_truth(sample) for sample in samples]
     masks = [np.zeros((side, side), np.bool_) if one is None else resize_mask(one, side, side) for one in truths]

@@ -87,15 +87,12 @@ def export(
     """
     from blemish import progress
     from blemish.bundle_summaries import print_exported
-    from blemish.datasets import test_samples
     from blemish.detector import Detector
     from blemish.files import check_folder
     from blemish.runtime.bundle import CONTENTS, FILE
 
     if bf16 and int8:
         raise InputError("bf16 and int8: give one of them")
-    if labelled is not None:
-        test_samples(labelled)  # half a minute later it would be too late
     check_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS)
     detector = Detector.load(model, weights=weights, device=device)
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"

@@ -95,19 +95,25 @@ def identify(given: Sequence[Source]) -> list[ImagePart]:
     return [ImagePart(sha256=text, thumbnail=thumbnail(load(one))) for text, one in zip(hashes, given, strict=True)]
 
 
-def held_out_sources(header: Header, good: Sequence[Source]) -> list[Source]:
-    """Return the images that set a model's threshold, found by their content among those given.
+def fit_sources(header: Header, good: Sequence[Source]) -> tuple[list[Source], list[Source]]:
+    """Return the images that trained a model, and those that set its threshold, found by content among those given.
 
-    Raises InputError if some are not among them.
+    Raises InputError if some that set the threshold are not among them; of those that trained some may be missing.
     """
-    wanted = {image.sha256 for image in header.data.held_out}
     found = dict(zip(content_hashes(good), good, strict=True))
+    wanted = {image.sha256 for image in header.data.held_out}
     if missing := wanted - found.keys():
         raise InputError(
             f"good: {len(missing)} of the {len(wanted)} good images that set the threshold are not among those given; "
             "give the images that the model was fitted on (--good FOLDER)"
         )
-    return [found[sha256] for sha256 in sorted(wanted)]
+    train = [found[image.sha256] for image in header.data.train if image.sha256 in found]
+    return train, [found[sha256] for sha256 in sorted(wanted)]
+
+
+def held_out_sources(header: Header, good: Sequence[Source]) -> list[Source]:
+    """Return the images that set a model's threshold, and raise InputError, as `fit_sources` does."""
+    return fit_sources(header, good)[1]
 
 
 def stack(images: Sequence[NDArray[np.uint8]], sizes: Iterable[int]) -> "Pyramid":
