@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from blemish.imitation import combine
 from blemish.pyramid import Source, load, stack
 from blemish.scale import on_scale
-from blemish.scoring import BATCH, Module, module_maps
+from blemish.scoring import Module, module_maps, one_by_one
 from blemish.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -33,13 +33,10 @@ def reference_maps(
     for an image that cannot be used.
     """
     sizes = sorted({module.size for module in modules})  # fewer than the header's, once modules have been dropped
-    for start in range(0, len(given), BATCH):
-        batch = given[start : start + BATCH]
-        images = [load(source) for source in batch]
+    for source in given:
+        image = load(source)
         with torch.inference_mode():
-            pyramid = {size: part.to(teacher.mean.device) for size, part in stack(images, sizes).items()}
+            (pyramid,) = one_by_one(teacher, stack([image], sizes))
             parts = module_maps(teacher, modules, pyramid, score=header.score)
-            maps = [combine(parts, weights, size=header.reference_size).cpu().numpy() for weights in weightings]
-        maps = [on_scale(one, header) for one in maps]
-        for index, (source, image) in enumerate(zip(batch, images, strict=True)):
-            yield source, image, [one[index] for one in maps]
+            maps = [combine(parts, weights, size=header.reference_size)[0].cpu().numpy() for weights in weightings]
+        yield source, image, [on_scale(one, header) for one in maps]

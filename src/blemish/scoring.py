@@ -1,6 +1,6 @@
 """From images to score maps: the pyramid, the modules with their statistics, the combination."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from blemish.imitation import combine, module_map, scaled_residual
 from blemish.teacher import Teacher
 
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
-BATCH = 8
 
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
 
@@ -121,13 +120,21 @@ def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, 
     return combine(maps, [module.weight for module in modules], size=size)
 
 
+def one_by_one(teacher: Teacher, images: Pyramid) -> Iterator[Pyramid]:
+    """Yield each image of a pyramid as a batch of its own, where the teacher is.
+
+    All that is scored goes through here or comes as one image: libraries compute a batch in other blocks than an image
+    alone, so its score would depend on its company in the last bits. A batch of eight saves little on a CPU
+    (docs/log.md).
+    """
+    for index in range(len(next(iter(images.values())))):
+        yield {size: part[index : index + 1].to(teacher.mean.device) for size, part in images.items()}
+
+
 def score_pyramid(
     teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str
 ) -> NDArray[np.float32]:
-    """Return what `score_maps` does for any number of images, a batch at a time: (N, size, size)."""
-    maps = []
+    """Return what `score_maps` does for any number of images, each scored alone: (N, size, size)."""
     with torch.inference_mode():
-        for start in range(0, len(next(iter(images.values()))), BATCH):
-            batch = {side: part[start : start + BATCH].to(teacher.mean.device) for side, part in images.items()}
-            maps.append(score_maps(teacher, modules, batch, size=size, score=score).cpu().numpy())
-    return np.concatenate(maps)
+        maps = [score_maps(teacher, modules, one, size=size, score=score) for one in one_by_one(teacher, images)]
+    return torch.cat(maps).cpu().numpy()

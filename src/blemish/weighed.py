@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from blemish.imitation import combine
 from blemish.latency import Costs, Point
 from blemish.metrics import pixel_metrics
-from blemish.scoring import BATCH
 from blemish.weighting import LabelledMaps, Search, search
 
 FOLDS = 4
@@ -136,8 +135,6 @@ def spread(weights: NDArray[np.float64], kept: Sequence[int], count: int) -> NDA
 
 def combined_maps(maps: Sequence[NDArray[np.float32]], weights: Weights, side: int) -> NDArray[np.float32]:
     """Return the combined maps of all images: (I, side, side)."""
-    parts = []
-    for start in range(0, len(maps[0]), BATCH):
-        batch = [torch.from_numpy(part[start : start + BATCH]) for part in maps]
-        parts.append(combine(batch, [float(weight) for weight in weights], size=side).numpy())
-    return np.concatenate(parts)
+    shares = [float(weight) for weight in weights]
+    images = zip(*(torch.from_numpy(part).split(1) for part in maps), strict=True)
+    return np.concatenate([combine(one, shares, size=side).numpy() for one in images])

@@ -19,7 +19,7 @@ from blemish.images import resize_mask
 from blemish.latency import Costs, Point, measure, pareto
 from blemish.pyramid import Source, held_out_sources, identify, load, read_pyramid, stack
 from blemish.samples import draw_share
-from blemish.scoring import BATCH, Module, label_free_weights, module_maps, score_pyramid
+from blemish.scoring import Module, label_free_weights, module_maps, one_by_one, score_pyramid
 from blemish.weighed import Figures, Weighed, figures, module_lines, search_some, spread, unseen_figures
 from blemish.weighting import OBJECTIVES, LabelledMaps, keep_best, search, unlikeness
 
@@ -106,21 +106,18 @@ def label(detector: "Detector", samples: Sequence[Sample], *, score: str, report
     """Return every module's maps of labelled images, each computed once, and their masks at the reference size."""
     side = detector.header_.reference_size
     sizes = sorted({module.size for module in detector.modules_})
-    place = detector._teacher.mean.device
     parts: list[list[NDArray[np.float32]]] = [[] for _ in detector.modules_]
     masks = np.zeros((len(samples), side, side), np.bool_)
-    for start in range(0, len(samples), BATCH):
-        batch = samples[start : start + BATCH]
-        pyramid = {size: x.to(place) for size, x in stack([load(one.path) for one in batch], sizes).items()}
+    for index, sample in enumerate(samples):
+        (pyramid,) = one_by_one(detector._teacher, stack([load(sample.path)], sizes))
         with torch.inference_mode():
             maps = module_maps(detector._teacher, detector.modules_, pyramid, score=score)
         for part, found in zip(parts, maps, strict=True):
             part.append(found.cpu().numpy())
-        for index, sample in enumerate(batch, start=start):
-            if (truth := read_truth(sample)) is not None:
-                masks[index] = resize_mask(truth, side, side)
+        if (truth := read_truth(sample)) is not None:
+            masks[index] = resize_mask(truth, side, side)
         if report:
-            report(start + len(batch), len(samples))
+            report(index + 1, len(samples))
     names = tuple(module.name for module in detector.modules_)
     labels = tuple(sample.label for sample in samples)
     return LabelledMaps(names, [np.concatenate(part) for part in parts], masks, labels)

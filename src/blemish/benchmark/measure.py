@@ -22,7 +22,6 @@ from blemish.teacher import architecture
 from blemish.weighed import search_some
 
 RESOLUTION = 256  # px, where maps and masks are compared
-CHUNK = 32  # images combined at a time
 
 Maps = Mapping[str, Tensor]  # SIZE/LEVEL -> (N, h, w), each at its own resolution
 Figures = dict[str, float | None]
@@ -92,12 +91,11 @@ def weights_without_labels(teacher: str, names: Sequence[str], score: Score) -> 
 
 def figures(maps: Maps, weights: Mapping[str, float], bench: Bench, indices: Sequence[int]) -> Figures:
     """Return the metrics of the weighted map on some of the test images; one that is not defined there is None."""
-    combined: list[NDArray[np.float32]] = []
-    for start in range(0, len(indices), CHUNK):
-        some = list(indices[start : start + CHUNK])
-        combined += list(
-            combine([maps[name][some] for name in weights], list(weights.values()), size=RESOLUTION).numpy()
-        )
+    shares = list(weights.values())
+    combined = [
+        combine([maps[name][index : index + 1] for name in weights], shares, size=RESOLUTION)[0].numpy()
+        for index in indices
+    ]
     samples = [bench.contents.samples[index] for index in indices]
     found = pixel_metrics(combined, [bench.masks[index] for index in indices], names=[str(s.path) for s in samples])
     found |= image_metrics([image_score(one) for one in combined], [sample.label != "good" for sample in samples])

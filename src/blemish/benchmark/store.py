@@ -33,7 +33,7 @@ from blemish.errors import InputError, printable
 from blemish.files import clean_stale, make_folder, write_atomically
 from blemish.fitting import Progress
 from blemish.pyramid import load, read_pyramid, stack
-from blemish.scoring import BATCH, Module, module_score, score_pyramid
+from blemish.scoring import Module, module_score, one_by_one, score_pyramid
 from blemish.teacher import Teacher, pick_device
 from blemish.training import find_recipe
 from blemish.weights import load_teacher
@@ -168,13 +168,12 @@ class Store:
     def _keep_maps(self, teacher: Teacher, modules: Sequence[Module]) -> None:
         paths = image_paths(self.unit.contents.samples)
         parts: dict[tuple[Score, str], list[Tensor]] = {}
-        for start in range(0, len(paths), BATCH):
-            images = stack([load(path) for path in paths[start : start + BATCH]], {module.size for module in modules})
-            for size, batch in images.items():
+        for path in paths:
+            (pyramid,) = one_by_one(teacher, stack([load(path)], {module.size for module in modules}))
+            for size, image in pyramid.items():
                 wanted = {module.level: module for module in modules if module.size == size}
-                given = batch.to(teacher.mean.device)
                 with torch.inference_mode():
-                    for level, previous, feature in teacher.features(given, wanted):
+                    for level, previous, feature in teacher.features(image, wanted):
                         module = wanted[level]
                         student = module.student(previous)
                         for score in self._scores():

@@ -15,7 +15,7 @@ from blemish.errors import InputError
 from blemish.features import cached_features
 from blemish.fitting import module_seed
 from blemish.imitation import imitation_loss, module_map
-from blemish.scoring import BATCH, Module, Pyramid
+from blemish.scoring import Module, Pyramid, one_by_one
 from blemish.teacher import Teacher, student_stage
 from blemish.training import (
     PROBE,
@@ -88,9 +88,9 @@ def chained_maps(
     """
     maps: dict[tuple[int, int], list[Tensor]] = {}
     with torch.inference_mode():
-        for size in sorted(chains):
-            for batch in images[size].split(BATCH):
-                given = batch.to(teacher.mean.device, memory_format=torch.channels_last)
+        for one in one_by_one(teacher, {size: images[size] for size in sorted(chains)}):
+            for size, image in one.items():
+                given = image.contiguous(memory_format=torch.channels_last)
                 for level, target, feature in chained_features(teacher, chains[size], given, levels):
                     maps.setdefault((size, level), []).append(module_map(target, feature).cpu())
     return {name: torch.cat(parts) for name, parts in maps.items()}

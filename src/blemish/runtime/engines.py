@@ -88,7 +88,7 @@ class OpenVinoEngine:
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": max(threads, streams),
+            "INFERENCE_NUM_THREADS": max(threads // streams, 1) * streams,  # as many for each stream
             "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same cores
         }
         compiled = core.compile_model(model, "CPU", settings)
