@@ -9,8 +9,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from blemish import Detector, training
-from blemish.textures import make_textures
+from blemish import Detector
+from blemish.demo.textures import make_textures
+from blemish.method import training
 
 SHORT = {"steps": 120, "warm_steps": 60}
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from blemish import Detector, datasets, evaluation
-from blemish.datasets import find_images
-from blemish.pyramid import held_out_sources, sources
+from blemish import Detector
+from blemish.data import datasets
+from blemish.data.folders import find_images
+from blemish.data.sources import held_out_sources, sources
+from blemish.evaluation import evaluate as evaluation
 from blemish.runtime import Runtime
-from blemish.scale import image_score
-from blemish.weighing import label
+from blemish.verdict.scale import image_score
+from blemish.weighing.labelled import label
 
 COMPANY = 1e-5  # how far one image and a folder may be apart where they get another number of threads (docs/method.md)
 
@@ -51,7 +53,7 @@ def test_the_map_of_an_image_alone_is_that_of_the_image_in_a_folder(detector, im
 
 def test_the_threshold_is_the_score_that_a_held_out_image_has_alone(short, brick, threads):
     again = Detector(sizes=(64, 128), levels=(2, 3)).fit(brick / "train" / "good", held_out=brick / "test" / "good")
-    held = held_out_sources(again.header_, sources(brick / "test" / "good"))
+    held = held_out_sources(again.header_.data, sources(brick / "test" / "good"))
     scores = [image_score(found) for one in held for found in reference(again, [one])]
     assert len(scores) == 6
     assert max(scores) == again.threshold_ == 0.5  # so few cannot support 1 %: the highest of them is the threshold
@@ -59,9 +61,9 @@ def test_the_threshold_is_the_score_that_a_held_out_image_has_alone(short, brick
 
 def test_the_maps_that_weigh_are_those_of_each_image_alone(detector, brick, threads):
     samples = [sample for sample in datasets.test_samples(brick) if sample.label != "good"]
-    together = label(detector, samples, score="whitened").maps
+    together = label(detector.model_, samples, score="whitened").maps
     for index in (0, 5, len(samples) - 1):
-        alone = label(detector, [samples[index]], score="whitened").maps
+        alone = label(detector.model_, [samples[index]], score="whitened").maps
         assert len(alone) == 4
         for part, own in zip(together, alone, strict=True):
             assert np.array_equal(part[index], own[0])

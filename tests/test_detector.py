@@ -12,15 +12,17 @@ from PIL import Image, ImageFilter
 from safetensors import safe_open
 
 import blemish
-from blemish import BlemishError, Detector, Prediction, modelfile
-from blemish.copies import thumbnail
-from blemish.datasets import fingerprints
-from blemish.datasets import test_samples as samples_of
+from blemish import BlemishError, Detector, Prediction
+from blemish.data.copies import thumbnail
+from blemish.data.datasets import test_samples as samples_of
+from blemish.data.samples import fingerprints
 from blemish.errors import InputError, ModelFileError
-from blemish.images import read_image, read_mask, resize_map
-from blemish.metrics import pixel_metrics
-from blemish.regions import regions
-from blemish.scale import image_score
+from blemish.evaluation.metrics import pixel_metrics
+from blemish.images.read import read_image, read_mask
+from blemish.images.resize import resize_map
+from blemish.model import file as modelfile
+from blemish.verdict.regions import regions
+from blemish.verdict.scale import image_score
 
 
 class Stop(Exception):
@@ -119,7 +121,7 @@ def test_loaded_in_a_new_process_it_gives_bit_equal_maps(detector, model, brick,
 def test_an_embedded_teacher_needs_no_weights(detector, brick, tmp_path, monkeypatch):
     path = tmp_path / "own.safetensors"
     detector.save(path, embed_teacher=True)
-    monkeypatch.setattr("blemish.weights.read_weights", lambda *_: pytest.fail("weights were looked for"))
+    monkeypatch.setattr("blemish.method.pretrained.read_weights", lambda *_: pytest.fail("weights were looked for"))
     loaded = Detector.load(path)
     assert loaded.header_.teacher.embedded
     image = next((brick / "test" / "hole").iterdir())
@@ -134,7 +136,7 @@ def test_loaded_and_saved_again_the_file_is_the_same(model, tmp_path):
 
 
 def test_another_teacher_than_the_models_is_refused(model, tmp_path):
-    from blemish.weights import read_weights
+    from blemish.method.pretrained import read_weights
 
     state = read_weights("tf_efficientnet_lite0")
     state["conv_stem.weight"] = state["conv_stem.weight"] + 1e-3
@@ -292,7 +294,7 @@ def test_images_in_another_order_do_not_continue_a_run(short, good_arrays, tmp_p
 def test_a_recipe_that_differs_does_not_continue_a_run(short, good_arrays, tmp_path, monkeypatch, change):
     import dataclasses
 
-    from blemish import training
+    from blemish.method import training
 
     Detector(sizes=(64,), levels=(2,)).fit(good_arrays, workspace=tmp_path)
     monkeypatch.setitem(training.RECIPES, "fast", dataclasses.replace(short, **change))
@@ -329,7 +331,7 @@ def test_a_kept_module_of_another_size_is_refused(short, good_arrays, tmp_path):
 def test_features_in_a_temporary_file_train_the_same_model_and_leave_nothing(short, good_arrays, tmp_path, monkeypatch):
     options = {"sizes": (64,), "levels": (2, 3)}
     in_memory = modules_of(Detector(**options).fit(good_arrays))
-    monkeypatch.setattr("blemish.features.RAM_FOR_FEATURES", 1 << 10)
+    monkeypatch.setattr("blemish.method.features.RAM_FOR_FEATURES", 1 << 10)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     on_disk = modules_of(Detector(**options).fit(good_arrays))
     assert all(torch.equal(in_memory[key], on_disk[key]) for key in in_memory)
@@ -339,7 +341,7 @@ def test_features_in_a_temporary_file_train_the_same_model_and_leave_nothing(sho
 def test_the_paper_recipe_and_score_fit_too(good_arrays, monkeypatch):
     import dataclasses
 
-    from blemish import training
+    from blemish.method import training
 
     monkeypatch.setitem(training.RECIPES, "paper", dataclasses.replace(training.RECIPES["paper"], epochs=2))
     detector = Detector(sizes=(64,), levels=(2,), recipe="paper", score="paper").fit(good_arrays)

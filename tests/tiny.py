@@ -1,5 +1,6 @@
 """Networks for tests that need no file: an untrained teacher, and a detector of a few small convolutions."""
 
+import dataclasses
 from collections import Counter
 
 import timm
@@ -7,9 +8,11 @@ import torch
 from torch import nn
 
 from blemish import Detector
-from blemish.header import CalibrationPart, DataPart, Header, ModulePart, PreprocessingPart, TeacherPart
-from blemish.scoring import Module
-from blemish.teacher import Teacher, teacher_from_state
+from blemish.data.records import DataPart
+from blemish.method.scoring import Module
+from blemish.method.teacher import Teacher, teacher_from_state
+from blemish.model.header import CalibrationPart, Header, ModulePart, PreprocessingPart, TeacherPart
+from blemish.model.model import Model
 
 CHANNELS = (3, 4, 5, 6, 7, 8)  # of the image and of f^1 ... f^5
 
@@ -40,22 +43,20 @@ def tiny_detector(names, *, sizes, reference_size=64, score="whitened", weights=
     calls = Counter()
     torch.manual_seed(0)
     stages = [Stage(f"T{level}", level, calls, delay) for level in range(1, 6)]
-    detector = Detector()
-    detector._teacher = Teacher("tf_efficientnet_lite0", stages, sha256="a" * 64)
-    detector.modules_ = []
+    modules = []
     for index, name in enumerate(names):
         size, level = map(int, name.split("/"))
         weight = weights[index] if weights else 1 / len(names)
         student = Stage(name, level, calls, delay)
-        detector.modules_.append(Module(student, size=size, level=level, channels=CHANNELS[level], weight=weight))
-    detector.header_ = Header(
+        modules.append(Module(student, size=size, level=level, channels=CHANNELS[level], weight=weight))
+    header = Header(
         blemish="0.1.0",
         created="2026-01-02T03:04:05+00:00",
         teacher=TeacherPart(name="tf_efficientnet_lite0", sha256="a" * 64, embedded=False),
         preprocessing=PreprocessingPart(mean=[0.5] * 3, std=[0.5] * 3),
         sizes=sizes,
         reference_size=reference_size,
-        modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in detector.modules_],
+        modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
         recipe={"name": "fast"},
         seed=3,
         score=score,
@@ -63,4 +64,11 @@ def tiny_detector(names, *, sizes, reference_size=64, score="whitened", weights=
         data=DataPart(train=[], held_out=[]),
         libraries={},
     )
+    detector = Detector()
+    detector.model_ = Model(Teacher("tf_efficientnet_lite0", stages, sha256="a" * 64), modules, header)
     return detector, calls
+
+
+def tell(detector, header):
+    """Let a detector say another thing of itself."""
+    detector.model_ = dataclasses.replace(detector.model_, header=header)

@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from blemish import Detector
-from blemish.benchmark.contents import draw_validation, left_to_test
-from blemish.benchmark.measure import figures, prepare
-from blemish.benchmark.rows import read_rows
-from blemish.benchmark.runs import read_all
-from blemish.benchmark.store import read_maps
-from blemish.latency import measure
-from blemish.scoring import label_free_weights
-from blemish.weighed import search_some
-from blemish.weighing import front
-from blemish.weighting import LabelledMaps, keep_best, search
+from blemish.experiments.grid.contents import draw_validation, left_to_test
+from blemish.experiments.grid.rows import read_rows
+from blemish.experiments.runs.measure import figures, prepare
+from blemish.experiments.runs.run import read_all
+from blemish.experiments.store.store import read_maps
+from blemish.method.scoring import label_free_weights
+from blemish.weighing.costs import measure
+from blemish.weighing.findings import search_some
+from blemish.weighing.front import front
+from blemish.weighing.labelled import LabelledMaps
+from blemish.weighing.search import keep_best, search
 
 OBJECTIVE = "logistic"
 
@@ -42,7 +43,7 @@ def main() -> None:
     gains = []
     for seed, store in sorted(stores.items()):
         detector = Detector.load(next(store.parent.glob("levels-*.safetensors")))
-        costs = measure(detector, repeats=50)
+        costs = measure(detector.model_, repeats=50)
         names = [module.name for module in detector.modules_]
         whole_time = costs.of(names)
         prior = label_free_weights(detector.modules_, score="whitened")

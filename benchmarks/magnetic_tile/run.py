@@ -19,13 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish import Detector, scoring, training
-from blemish.datasets import good_images, read_truth, test_samples
-from blemish.images import resize_mask
-from blemish.imitation import combine
-from blemish.metrics import image_metrics, pixel_metrics
-from blemish.pyramid import load, stack
-from blemish.scoring import set_weights
+from blemish import Detector
+from blemish.data.datasets import good_images, test_samples
+from blemish.data.samples import read_truth
+from blemish.data.sources import load
+from blemish.evaluation.metrics import image_metrics, pixel_metrics
+from blemish.images.resize import resize_mask
+from blemish.method import scoring, training
+from blemish.method.imitation import combine
+from blemish.method.pyramid import stack
+from blemish.method.scoring import set_weights
 
 KEYS = ("pixel_auroc", "aupro", "image_auroc", "pixel_ap")
 FAST = training.RECIPES["fast"]
@@ -38,7 +41,7 @@ def module_maps(detector: Detector, samples: list, score: str) -> dict[tuple[int
     for sample in samples:
         images = stack([load(sample.path)], detector.header_.sizes)
         with torch.inference_mode():
-            parts.append(scoring.module_maps(detector._teacher, detector.modules_, images, score=score))
+            parts.append(scoring.module_maps(detector.model_.teacher, detector.modules_, images, score=score))
     names = [(module.size, module.level) for module in detector.modules_]
     return {name: torch.cat(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
 

@@ -21,7 +21,7 @@ import numpy as np
 from one_sort import one_sort
 from PIL import Image
 
-from blemish.metrics import pixel_metrics
+from blemish.evaluation.metrics import pixel_metrics
 
 LIMIT = 0.3
 TOLERANCE = 1e-9

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.datasets import read_truth, test_samples
-from blemish.images import resize_mask
-from blemish.metrics import image_metrics, pixel_metrics
+from blemish.data.datasets import test_samples
+from blemish.data.samples import read_truth
+from blemish.evaluation.metrics import image_metrics, pixel_metrics
+from blemish.images.resize import resize_mask
 
 
 def main() -> None:

@@ -143,10 +143,10 @@ def held_bytes(network: nn.Module) -> int:
 
 def count_parts(detector: Any, *, repeats: int = 1) -> list[Part]:
     """Return every part of a fitted detector in the order in which one image passes them, as `latency.measure` does."""
-    from blemish.imitation import resample
-    from blemish.scoring import module_score
+    from blemish.method.imitation import resample
+    from blemish.method.scoring import module_score
 
-    teacher, header, parts = detector._teacher, detector.header_, []
+    teacher, header, parts = detector.model_.teacher, detector.header_, []
     modules = {(module.size, module.level): module for module in detector.modules_}
     random = torch.Generator().manual_seed(0)
     with torch.inference_mode():

@@ -30,7 +30,7 @@ NINE = [f"{size}/{level}" for size in (128, 256, 384) for level in (2, 3, 4)]
 def main() -> None:
     """Read the arguments, measure with one thread and with all, print tables, keep the figures."""
     from blemish import Detector
-    from blemish.memory import keep_freed_memory
+    from blemish.cli.memory import keep_freed_memory
 
     options = _options()
     keep_freed_memory()  # as every command of blemish does
@@ -102,7 +102,7 @@ def _cores() -> int:
 
 
 def _images(folder: Path | None) -> list[Image]:
-    from blemish.pyramid import load, sources
+    from blemish.data.sources import load, sources
 
     if folder:
         return [load(source) for source in sources(folder)[:BATCH]]
@@ -111,7 +111,7 @@ def _images(folder: Path | None) -> list[Image]:
 
 
 def _machine() -> dict[str, str]:
-    from blemish import __version__
+    from blemish.version import __version__
 
     name = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():

@@ -71,36 +71,37 @@ def untrained(
 ) -> Any:
     """Return a detector with random weights and modules named SIZE/LEVEL: as fast as a trained one."""
     from blemish import Detector
-    from blemish.assembly import preprocessing
-    from blemish.header import CalibrationPart, DataPart, Header, ModulePart, TeacherPart
-    from blemish.scoring import Module
-    from blemish.teacher import architecture, empty_teacher, student_stage
+    from blemish.data.records import DataPart
+    from blemish.method.networks import move_to, new_module
+    from blemish.method.teacher import architecture, empty_teacher
+    from blemish.model.assembly import preprocessing
+    from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart
+    from blemish.model.model import Model
 
     pairs = [tuple(map(int, one.split("/"))) for one in names]
-    detector, known = Detector(teacher=name), architecture(name)
-    detector._teacher = empty_teacher(name, max(level for _, level in pairs), sha256="0" * 64)
-    detector.modules_ = [
-        Module(student_stage(name, level, seed=0), size=size, level=level, channels=known.channels[level - 2],
-               weight=1 / len(pairs)) for size, level in pairs
-    ]  # fmt: skip
-    for network in (detector._teacher, *detector.modules_):
-        network.to(memory_format=torch.channels_last)
-    detector.header_ = Header(
+    known, share = architecture(name), 1 / len(pairs)
+    teacher = empty_teacher(name, max(level for _, level in pairs), sha256="0" * 64)
+    modules = [new_module(known, size=size, level=level, weight=share, seed=0) for size, level in pairs]
+    for network in (teacher, *modules):
+        move_to(network, "cpu")
+    header = Header(
         blemish="0", created="2026-01-01T00:00:00+00:00", sizes=sorted({size for size, _ in pairs}),
         teacher=TeacherPart(name=name, sha256="0" * 64, embedded=False), preprocessing=preprocessing(known),
         reference_size=reference_size, recipe={"name": "fast"}, seed=0, score=score, libraries={},
-        modules=[ModulePart(size=size, level=level, weight=1 / len(pairs)) for size, level in pairs],
+        modules=[ModulePart(size=size, level=level, weight=share) for size, level in pairs],
         calibration=CalibrationPart(held_out=9, threshold=0.5, false_alarm_rate=0.1, good=-14, limit=-8),
         data=DataPart(train=[], held_out=[]),
     )  # fmt: skip
+    detector = Detector(teacher=name)
+    detector.model_ = Model(teacher, modules, header)
     return detector
 
 
 def time_parts(detector: Any, image: Image, *, repeats: int) -> dict[str, float]:
     """Return the seconds of every part, named as in `count_parts`."""
-    from blemish.latency import measure
+    from blemish.weighing.costs import measure
 
-    costs = measure(detector, repeats=repeats, image=image)
+    costs = measure(detector.model_, repeats=repeats, image=image)
     stages = {f"{size}/T{level}": ms for size, times in costs.stages.items() for level, ms in enumerate(times, 1)}
     return {name: ms / 1000 for name, ms in (stages | costs.modules).items()}
 
@@ -147,7 +148,7 @@ def _sizes(parts: Sequence[Part]) -> list[int]:
 
 
 def _resize_seconds(images: Sequence[Image], sizes: Sequence[int], repeats: int) -> float:
-    from blemish.images import resize
+    from blemish.images.resize import resize
 
     return _single_seconds(lambda image: [resize(image[0], size) for size in sizes], images, repeats)
 
@@ -172,18 +173,18 @@ def _seconds(work: Callable[[list[Image]], Iterable[Any]], images: list[Image]) 
 
 def time_training(detector: Any, level: int, *, steps: int = TRAIN_STEPS) -> Trained:
     """Return what training one module of that level at SIZE takes, on features of random images."""
-    from blemish.fitting import cached_features
-    from blemish.teacher import student_stage
-    from blemish.training import PROBE, RECIPES, batch_size, crop_margin, train_module
+    from blemish.method.features import cached_features
+    from blemish.method.teacher import student_stage
+    from blemish.method.training import PROBE, RECIPES, batch_size, crop_margin, train_module
 
-    fast, name = RECIPES["fast"], detector._teacher.architecture.name
+    fast, name = RECIPES["fast"], detector.model_.teacher.architecture.name
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (CACHED, 3, SIZE, SIZE), generator=random, dtype=torch.uint8)
     with Tally() as tally:
-        cached_features(detector._teacher, images[:16], level, bfloat16=False)
+        cached_features(detector.model_.teacher, images[:16], level, bfloat16=False)
     pass_flops = sum(one.flops for one in tally.operations) // 16
     start = time.perf_counter()
-    x, y = cached_features(detector._teacher, images, level, bfloat16=False)
+    x, y = cached_features(detector.model_.teacher, images, level, bfloat16=False)
     cached = (time.perf_counter() - start) / CACHED
 
     def run(steps: int, **watch: Any) -> None:

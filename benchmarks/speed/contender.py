@@ -20,14 +20,13 @@ def load_eager(model: Path) -> tuple[Predict, Scan | None]:
     import torch
 
     from blemish import Detector
-    from blemish.prediction import judge
-    from blemish.pyramid import stack
-    from blemish.scale import on_scale
-    from blemish.scoring import score_maps
+    from blemish.method.pyramid import stack
+    from blemish.method.scoring import score_maps
+    from blemish.verdict.prediction import judge
 
     detector = Detector.load(model, device="cpu")
     header, threshold = detector.header_, detector.threshold_
-    teacher = detector._teacher.to(memory_format=torch.contiguous_format)
+    teacher = detector.model_.teacher.to(memory_format=torch.contiguous_format)
     modules = [module.to(memory_format=torch.contiguous_format) for module in detector.modules_]
     sizes = sorted({module.size for module in modules})
     for network in (teacher, *(module.student for module in modules)):
@@ -37,7 +36,7 @@ def load_eager(model: Path) -> tuple[Predict, Scan | None]:
         with torch.inference_mode():
             pyramid = {size: batch.contiguous() for size, batch in stack([image], sizes).items()}
             maps = score_maps(teacher, modules, pyramid, size=header.reference_size, score=header.score).numpy()
-        return judge(image, image, on_scale(maps, header)[0], threshold=threshold).score
+        return judge(image, image, header.scale.of(maps)[0], threshold=threshold).score
 
     return predict, None
 

@@ -20,9 +20,9 @@ import numpy as np
 import tables
 from turns import Contender, Turn, rounds, started
 
-from blemish.datasets import find_images
-from blemish.files import write_atomically
-from blemish.images import read_image
+from blemish.data.folders import find_images
+from blemish.images.read import read_image
+from blemish.storage.files import write_atomically
 
 HERE = Path(__file__).parent
 PEERS = HERE.parent / "peers" / "speed.py"

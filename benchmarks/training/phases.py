@@ -27,10 +27,12 @@ from typing import Any
 
 import torch
 
-from blemish import Detector, detector, fitting, training
-from blemish.datasets import good_images
-from blemish.memory import keep_freed_memory
-from blemish.weights import load_teacher
+from blemish import Detector
+from blemish.cli.memory import keep_freed_memory
+from blemish.data.datasets import good_images
+from blemish.method import fitting, training
+from blemish.method.pretrained import load_teacher
+from blemish.model import fit
 
 PHASES = ("teacher", "pick", "forward", "loss", "backward", "optimiser", "probe", "statistics", "other")
 STUDENTS = ("pick", "forward", "loss", "backward", "optimiser", "probe")
@@ -85,7 +87,7 @@ def wrap(phases: Phases) -> Callable[[], None]:
         setattr(owner, name, function)
 
     for owner, name, phase in (
-        (detector, "read_known", "decode"),
+        (fit, "read_known", "decode"),
         (fitting, "cached_features", "teacher"),
         (fitting, "fit_statistics", "statistics"),
         (training, "pick", "pick"),
@@ -126,7 +128,7 @@ def wrap(phases: Phases) -> Callable[[], None]:
     put(training, "make_optimiser", made)
     put(fitting, "train_module", trained)
     put(fitting, "_new_module", named)
-    put(fitting, "fit_modules", all_fitted)
+    put(fit, "fit_modules", all_fitted)
 
     def undo() -> None:
         for one in reversed(saved):

@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from blemish.version import __version__
+
 __all__ = ["BlemishError", "Detector", "Prediction", "__version__"]
 
 if TYPE_CHECKING:
     from blemish.detector import Detector
     from blemish.errors import BlemishError
-    from blemish.prediction import Prediction
+    from blemish.verdict.prediction import Prediction
 
 
 def __getattr__(name: str) -> Any:
@@ -18,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return Detector
     if name == "Prediction":
-        from blemish.prediction import Prediction
+        from blemish.verdict.prediction import Prediction
 
         return Prediction
     if name == "BlemishError":

@@ -2,6 +2,6 @@
 
 import sys
 
-from blemish.cli import main
+from blemish.cli.app import main
 
 sys.exit(main())

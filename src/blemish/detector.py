@@ -1,11 +1,7 @@
 """The detector: learn from good images, score new ones, save and load; the one public object."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,21 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish import __version__, modelfile
-from blemish.arguments import checked
-from blemish.datasets import split_good
+from blemish.data.sources import Images, Source, all_sources, sources
 from blemish.errors import InputError, printable
-from blemish.files import make_folder
-from blemish.header import DataPart, Header, ModulePart, TeacherPart
-from blemish.prediction import Prediction, judge
-from blemish.pyramid import Images, Source, all_sources, good_sources, read_known, sources
+from blemish.model.arguments import Arguments
+from blemish.model.header import Header
+from blemish.verdict.prediction import Prediction, judge
 
 if TYPE_CHECKING:
-    from blemish.export import Exported
-    from blemish.fitting import Report
-    from blemish.scoring import Module
-    from blemish.teacher import Teacher
-    from blemish.weighed import Weighed
+    from blemish.export.export import Exported
+    from blemish.method.progress import Report
+    from blemish.method.scoring import Module
+    from blemish.model.model import Model
+    from blemish.weighing.findings import Findings
 
 
 class Detector:
@@ -38,16 +31,15 @@ class Detector:
     "quick" or "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". The arguments are only stored;
     `fit` checks them.
 
-    Fitted: modules_ (trained modules), threshold_ (an image score above it means NG), header_ (all that the model
-    file says about itself), run_folder_ (where the workspace keeps the modules of this fit, if there is one).
+    Fitted: model_ (the teacher, the modules and the header), modules_ (trained modules), threshold_ (an image score
+    above it means NG), header_ (all that the model file says about itself), run_folder_ (where the workspace keeps the
+    modules of this fit, if there is one).
     """
 
-    modules_: "list[Module]"
-    header_: Header
+    model_: "Model"
     run_folder_: Path | None = None
     streams = 1  # images scored at the same time, with all threads
-    weighed_: "Weighed"
-    _teacher: "Teacher"
+    weighed_: "Findings"
 
     def __init__(
         self,
@@ -100,55 +92,12 @@ class Detector:
         float32 needs more they are kept in float16, which `Progress` and header then say. Raises InputError for an
         argument or an image that cannot be used, StorageError if workspace or temporary files cannot be written.
         """
-        import torch
+        from blemish.model.fit import fit
 
-        from blemish.assembly import preprocessing
-        from blemish.calibration import calibrate
-        from blemish.features import check_cache, half_sizes
-        from blemish.fitting import fit_modules
-        from blemish.scoring import score_pyramid, set_weights
-        from blemish.teacher import pick_device
-        from blemish.training import find_recipe
-        from blemish.weights import load_teacher
-
-        check_cache(cache_gb)
-        sizes, levels, seed = checked(self)
-        recipe, device = find_recipe(self.recipe), pick_device(self.device)
-        teacher = load_teacher(self.teacher, self.weights).to(device).to(memory_format=torch.channels_last)
-        given, apart = good_sources(images)
-        if held_out is not None:
-            apart = sources(held_out)
-        known, pyramid = read_known([*given, *apart], sizes)
-        train, held = split_good([image.sha256 for image in known], apart=len(apart))
-        ranked = [sorted((known[index] for index in part), key=lambda image: image.sha256) for part in (train, held)]
-        data = DataPart(train=ranked[0], held_out=ranked[1])
-        good = {size: batch[held] for size, batch in pyramid.items()}
-        pyramid = {size: pyramid.pop(size)[train] for size in sizes}  # never two copies of all sizes
-        half = half_sizes(teacher, sizes, levels, recipe=recipe, images=len(train), cache_gb=cache_gb)
-        run = [*(known[index].sha256 for index in train), str(half)]
-        folder = self.run_folder_ = self._run_folder(Path(workspace), run, teacher) if workspace is not None else None
-        modules = fit_modules(
-            teacher, pyramid, levels=levels, recipe=recipe, seed=seed, half=half, workspace=folder, report=report
-        )
-        set_weights(modules, score=self.score)
-        reference_size = sorted(sizes)[len(sizes) // 2]
-        maps = score_pyramid(teacher, modules, good, size=reference_size, score=self.score)
-        header = Header(
-            blemish=__version__,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            teacher=TeacherPart(name=self.teacher, sha256=teacher.sha256, embedded=False),
-            preprocessing=preprocessing(teacher.architecture),
-            sizes=sorted(sizes),
-            reference_size=reference_size,
-            modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
-            recipe=asdict(recipe) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
-            seed=seed,
-            score=self.score,
-            calibration=calibrate(maps, score=self.score),
-            data=data,
-            libraries=modelfile.libraries(),
-        )
-        self._teacher, self.modules_, self.header_ = teacher, modules, header  # all at once, or the old ones stay
+        place = Path(workspace) if workspace is not None else None
+        arguments = Arguments(**self.get_params())
+        fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb)
+        self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self
 
     def score_maps(self, images: Images) -> list[NDArray[np.float32]]:
@@ -171,24 +120,11 @@ class Detector:
         It is from this map, (R, R) float32, that the image score is taken and the map at the image's own resolution
         is stretched. Raises InputError for an image that cannot be used.
         """
-        from blemish.reference import reference_maps
-
-        self._check_fitted()
-        weightings = [[module.weight for module in self.modules_]]
-        for source, image, (reference,) in reference_maps(
-            self._teacher, self.modules_, self.header_, sources(images), weightings=weightings
-        ):
-            yield source, image, reference
+        yield from self._fitted().reference_maps(sources(images))
 
     def reference_pairs(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], list[NDArray[np.float32]]]]:
         """Yield what `reference_maps` does with a second map beside it: by the weights that need no labels."""
-        from blemish.reference import reference_maps
-        from blemish.scoring import label_free_weights
-
-        self._check_fitted()
-        bare = label_free_weights(self.modules_, score=self.header_.score)
-        weightings = [[module.weight for module in self.modules_], bare]
-        yield from reference_maps(self._teacher, self.modules_, self.header_, sources(images), weightings=weightings)
+        yield from self._fitted().reference_pairs(sources(images))
 
     def weigh(
         self,
@@ -205,18 +141,17 @@ class Detector:
 
         labelled: a data set in any layout of docs/datasets.md; its test images count. good: where the good images of
         the fit are; those that set the threshold are found by their content. keep: how many modules stay; budget_ms:
-        the time that one image may take on this machine; default: all stay. objective: of `weighting.OBJECTIVES`;
+        the time that one image may take on this machine; default: all stay. objective: of `weighing.search.OBJECTIVES`;
         "paper" makes the score the paper's, the others make it "whitened". share: weigh with this share of the images
         of each type of defect, chosen by content, and leave the rest for a test; default: with all. report: called
         with the number of images scored and of all. `weighed_` says what was found. Raises InputError for arguments,
         images or labels that cannot be used; the detector then stays as it is.
         """
-        from blemish.weighing import weigh
+        from blemish.weighing.weigh import weigh
 
-        self._check_fitted()
-        self.modules_, self.header_, self.weighed_ = weigh(
-            self, Path(labelled), good=all_sources(good), objective=objective, keep=keep, budget_ms=budget_ms,
-            share=share, report=report,
+        self.model_, self.weighed_ = weigh(
+            self._fitted(), Path(labelled), good=all_sources(good), objective=objective, keep=keep,
+            budget_ms=budget_ms, share=share, report=report,
         )  # fmt: skip
         return self
 
@@ -225,13 +160,9 @@ class Detector:
 
         Raises StorageError if the file cannot be written.
         """
-        from blemish.assembly import stored_tensors
+        from blemish.model.assembly import save
 
-        self._check_fitted()
-        state = stored_tensors(self.modules_, self._teacher if embed_teacher else None)
-        teacher = self.header_.teacher.model_copy(update={"embedded": embed_teacher})
-        tensors = {key: tensor.detach().cpu().contiguous().numpy() for key, tensor in state.items()}
-        modelfile.save(path, self.header_.model_copy(update={"teacher": teacher}), tensors)
+        save(self._fitted(), path, embed_teacher=embed_teacher)
 
     def export(
         self,
@@ -244,11 +175,10 @@ class Detector:
         overwrite: bool = False,
     ) -> "Exported":
         """Write a bundle, which `blemish.runtime` scores with; good: the images of the fit. See `export.export`."""
-        from blemish.export import export
+        from blemish.export.export import export
 
-        self._check_fitted()
         return export(
-            self, Path(out), to=to, precision=precision, good=all_sources(good),
+            self._fitted(), Path(out), to=to, precision=precision, good=all_sources(good),
             labelled=Path(labelled) if labelled is not None else None, overwrite=overwrite,
         )  # fmt: skip
 
@@ -261,39 +191,31 @@ class Detector:
         Raises ModelFileError for a file that is damaged, foreign or newer, or whose teacher has other weights or
         expects another preprocessing; InputError if there is no such file or the teacher has no weights here.
         """
-        from blemish.assembly import assemble
+        from blemish.model.assembly import load
 
-        header, tensors = modelfile.load(path)
-        teacher, modules = assemble(header, tensors, path=path, weights=weights, device=device)
-        levels = sorted({module.level for module in modules})
+        model = load(path, weights=weights, device=device)
+        header, levels = model.header, sorted({module.level for module in model.modules})
         detector = cls(sizes=header.sizes, levels=levels, teacher=header.teacher.name, weights=weights, device=device,
                        recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed)  # fmt: skip
-        detector._teacher, detector.modules_, detector.header_ = teacher, modules, header
+        detector.model_ = model
         return detector
+
+    @property
+    def modules_(self) -> "list[Module]":
+        """The trained modules."""
+        return self.model_.modules
+
+    @property
+    def header_(self) -> Header:
+        """All that the model file says about itself."""
+        return self.model_.header
 
     @property
     def threshold_(self) -> float:
         """The image score above which the verdict is NG."""
-        self._check_fitted()
-        return self.header_.calibration.threshold
+        return self._fitted().header.calibration.threshold
 
-    def _run_folder(self, workspace: Path, order: list[str], teacher: "Teacher") -> Path:
-        """Return the workspace's folder of this very run: one that differs in anything has another.
-
-        order: the sha256 of the images that train, in the order in which batches are drawn from them (files that were
-        renamed meanwhile give other batches, and so another model), and what else only the fit knows.
-        """
-        import torch
-
-        from blemish.training import find_recipe
-
-        run = [__version__, modelfile.libraries(), asdict(find_recipe(self.recipe)), sorted(map(int, self.sizes)),
-               sorted(map(int, self.levels)), int(self.seed), self.teacher, teacher.sha256, str(teacher.mean.device),
-               torch.get_num_threads(), order]  # fmt: skip
-        folder = workspace / sha256(json.dumps(run).encode()).hexdigest()[:16]
-        make_folder(folder)
-        return folder
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "header_"):
+    def _fitted(self) -> "Model":
+        if not hasattr(self, "model_"):
             raise InputError("this detector is not fitted yet: call fit, or Detector.load")
+        return self.model_

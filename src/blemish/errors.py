@@ -32,6 +32,18 @@ class StorageError(BlemishError):
     exit_code = 4
 
 
+class StoppedError(BlemishError):
+    """The user has stopped some work; the text says where the same command will go on; exit code 130."""
+
+    exit_code = 130
+
+
+def refused(path: str | os.PathLike[str], reason: str) -> ModelFileError:
+    """Return the error that a model file or a bundle cannot be used."""
+    # Cut first: a damaged file can hold names of any length.
+    return ModelFileError(f"{printable(path)}: {printable(reason[:300])}")
+
+
 def printable(name: str | os.PathLike[str]) -> str:
     """Return a file name on one line, with control, bidirectional and undecodable characters escaped."""
     hidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

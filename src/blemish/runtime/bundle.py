@@ -1,6 +1,5 @@
 """The bundle: a folder with a graph, all that is known of its model, and golden images with their expected scores."""
 
-import json
 import os
 import stat
 from hashlib import sha256
@@ -9,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from blemish.errors import InputError, ModelFileError, printable
-from blemish.header import Header, Part, Sha256, UtcTime
-from blemish.runtime.contents import fault_of
+from blemish.errors import InputError, printable, refused
+from blemish.model.header import Header
+from blemish.runtime.operations import fault_of
+from blemish.storage.fields import Part, Sha256, UtcTime, first_fault, read_object
 
 BUNDLE_VERSION = 1
 FILE = "bundle.json"
@@ -78,19 +78,15 @@ def read_bundle(folder: Path) -> Bundle:
     """
     text = read_file(folder, FILE)
     try:
-        fields = json.loads(text.decode(), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        fields = read_object(text)
+    except ValueError as error:
         raise refused(folder, f"{FILE} is damaged: {error}") from error
-    if not isinstance(fields, dict):
-        raise refused(folder, f"{FILE} is damaged: not a JSON object")
     if isinstance(version := fields.get("bundle_version"), int) and version > BUNDLE_VERSION:
         raise refused(folder, f"made by newer version {fields.get('blemish')}; export the model again, or update")
     try:
         bundle = Bundle.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))[:80]
-        raise refused(folder, f"{FILE}: field {field}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise refused(folder, f"{FILE}: {first_fault(error)}") from error
     if bundle.sha256 != digest(bundle):
         raise refused(folder, f"{FILE} is damaged: checksum mismatch")
     if set(bundle.graph) != set(GRAPHS[bundle.target]):
@@ -124,14 +120,3 @@ def read_file(folder: Path, name: str) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a path that holds a NUL
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{printable(path)}: cannot be read: {reason.lower()}") from error
-
-
-def refused(folder: Path, reason: str) -> ModelFileError:
-    """Return the error that a bundle cannot be used."""
-    return ModelFileError(f"{printable(folder)}: {printable(reason[:300])}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(fields := dict(pairs)) < len(pairs):
-        raise ValueError("a key is there twice")
-    return fields

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import InputError, ModelFileError
-from blemish.runtime.bundle import GRAPHS, Precision, Target, refused
+from blemish.errors import InputError, ModelFileError, refused
+from blemish.runtime.bundle import GRAPHS, Precision, Target
 
 Images = Mapping[int, NDArray[np.uint8]]  # size -> one image, (size, size, 3)
 QUOTA = Path("/sys/fs/cgroup/cpu.max")

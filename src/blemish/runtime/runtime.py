@@ -1,26 +1,37 @@
 """Scores images with a bundle, as a `Detector` does with a model file, on a CPU and without torch."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.ahead import ahead
-from blemish.errors import InputError
-from blemish.header import Header
-from blemish.images import resize
-from blemish.prediction import Prediction, judge
-from blemish.pyramid import Images, Source, load, sources
-from blemish.runtime.bundle import Bundle, read_bundle, refused
+from blemish.data.ahead import ahead
+from blemish.data.sources import Images, Source, load, sources
+from blemish.errors import InputError, refused
+from blemish.images.resize import resize
+from blemish.model.header import Header
+from blemish.runtime.bundle import Bundle, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
-from blemish.scale import image_score, on_scale
+from blemish.verdict.prediction import Prediction, judge
+from blemish.verdict.scale import image_score
 
 Scored = tuple[Source, NDArray[np.uint8], NDArray[np.float32]]
+
+
+def raw_map(
+    engine: Engine, image: NDArray[np.uint8], sizes: Iterable[int], *, each: Callable[..., Iterable[Any]] = map
+) -> NDArray[np.float32]:
+    """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale of the threshold.
+
+    each: what resizes the image to the sizes, `map` or one that does it in threads.
+    """
+    sizes = list(sizes)
+    return engine.run(dict(zip(sizes, each(partial(resize, image), sizes), strict=True)))
 
 
 class Runtime:
@@ -95,8 +106,7 @@ class Runtime:
 
     def raw_map(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale of the threshold."""
-        resized = self._map(partial(resize, image), self._sizes)
-        return self._engine.run(dict(zip(self._sizes, resized, strict=True)))
+        return raw_map(self._engine, image, self._sizes, each=self._map)
 
     def self_test(self, folder: Path) -> None:
         """Score the golden images in the bundle's folder; raises ModelFileError for the first that scores otherwise."""
@@ -112,7 +122,7 @@ class Runtime:
 
     def _score(self, source: Source) -> Scored:
         image = load(source)
-        return source, image, on_scale(self.raw_map(image), self.header_)
+        return source, image, self.header_.scale.of(self.raw_map(image))
 
     def _judge(self, source: Source) -> Prediction:
         return judge(*self._score(source), threshold=self.threshold_)

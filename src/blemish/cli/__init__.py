@@ -1,0 +1,1 @@
+"""What is typed: commands, their options, and what they load."""

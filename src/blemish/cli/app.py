@@ -1,0 +1,109 @@
+"""The command line: its commands, and how each of them ends. Results go to stdout, progress and errors to stderr.
+
+Exit codes: 0; 2 for a bad input or option; 3 for a bad model file; 4 for a file that cannot be written; 130 for Ctrl-C.
+Nothing heavy is imported before a command runs.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from blemish.cli.evaluate import evaluate
+from blemish.cli.experiments import benchmark, tables
+from blemish.cli.export import export
+from blemish.cli.fit import fit
+from blemish.cli.inspect import inspect
+from blemish.cli.memory import keep_freed_memory
+from blemish.cli.predict import predict
+from blemish.cli.teacher import teacher_app
+from blemish.cli.weigh import weigh
+from blemish.errors import BlemishError, InputError
+
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings=HELP,
+)
+app.add_typer(teacher_app, name="teacher")
+
+OUT_OF_MEMORY = "out of memory", "DefaultCPUAllocator", "Cannot allocate memory"  # what torch and the system say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, sys.argv if no arguments are given, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    keep_freed_memory()
+    try:
+        app(arguments, prog_name="blemish")
+    except BlemishError as error:
+        print(str(error) if error.exit_code == 130 else f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        return _not_installed(error)
+    except MemoryError:
+        return _out_of_memory()
+    except RuntimeError as error:  # what torch raises on a CPU; its CUDA error is a RuntimeError too
+        if not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise
+        return _out_of_memory()
+    except SystemExit as end:  # typer always ends so, and turns Ctrl-C into 130
+        if end.code == 130:
+            print("interrupted", file=sys.stderr)
+        return cast(int, end.code)
+    return 0
+
+
+def _not_installed(error: ModuleNotFoundError) -> int:
+    """Name what is missing: who installed blemish for bundles only has no torch."""
+    if error.name is None or error.name.startswith("blemish"):
+        raise error
+    print(f"error: {error.name} is not installed; this needs pip install 'blemish[train]'", file=sys.stderr)
+    return InputError.exit_code
+
+
+def _out_of_memory() -> int:
+    print("error: out of memory; use fewer images, smaller --sizes or fewer --levels", file=sys.stderr)
+    return InputError.exit_code
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from blemish.version import __version__
+
+        print(f"blemish {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def blemish(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Learn what good parts look like; show, pixel by pixel, where a new part differs."""
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder, or that of an earlier demo.")] = Path(
+        "blemish-demo"
+    ),
+) -> None:
+    """See it work on photographs.
+
+    Cuts parts out of photographs of textures, paints defects into some, fits, evaluates, and draws what is found.
+    """
+    from blemish.demo.run import run
+    from blemish.printing.progress import error_console
+
+    run(out, console=error_console())
+
+
+for command in (fit, predict, evaluate, weigh, export, inspect, demo, benchmark, tables):
+    app.command()(command)

@@ -1,0 +1,76 @@
+"""The command `blemish evaluate`. Nothing heavy is imported before it runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blemish.cli.options import Device, ModelOrBundle, Overwrite, Weights, load_scorer
+from blemish.errors import BlemishError, InputError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from blemish.data.records import ImagePart
+    from blemish.model.header import Header
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="A data set, or a folder of many (docs/datasets.md).")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to a file.")]
+Resolution = Annotated[
+    str, typer.Option(metavar="256|original", help="Where maps and masks are compared: 256x256, or the image's own.")
+]
+Used = Annotated[
+    str, typer.Option(metavar="refuse|skip|include", help="Images that the model has met before, or copies of them.")
+]
+Recorded = Annotated[
+    bool, typer.Option("--record/--no-record", help="Note in a model file which images it was tested on.")
+]
+
+
+def evaluate(
+    model: ModelOrBundle,
+    *,
+    data: Data,
+    json_file: JsonFile = None,
+    resolution: Resolution = "256",
+    used: Used = "refuse",
+    record: Recorded = True,
+    weights: Weights = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure a model on labelled images.
+
+    Compares score maps and verdicts with the truth, for each type of defect and overall.
+    """
+    from blemish.evaluation.evaluate import choose, measure, save
+    from blemish.printing.figures import print_evaluation, warnings
+    from blemish.printing.progress import counting, error_console
+    from blemish.runtime.bundle import is_bundle
+    from blemish.storage.files import check_writable
+
+    if resolution not in ("256", "original"):
+        raise InputError(f"resolution: {printable(resolution)} is not allowed, expected 256 or original")
+    if json_file is not None:
+        check_writable(json_file, overwrite=overwrite)
+    scorer, console = load_scorer(model, weights=weights, device=device), error_console()
+    chosen = choose(scorer, data, used=used)
+    with counting(console, "test images") as report:
+        result = measure(scorer, chosen, resolution=256 if resolution == "256" else None, report=report)
+    if json_file is not None:
+        save(json_file, result)
+    for line in warnings(result):
+        console.out(f"warning: {line}")
+    print_evaluation(result)
+    if record and not is_bundle(model):
+        _record(model, scorer.header_, chosen.images, console)
+
+
+def _record(model: Path, header: "Header", images: "Sequence[ImagePart]", console: "Console") -> None:
+    from blemish.model.file import record_tested
+
+    try:
+        record_tested(model, header, images)
+    except BlemishError as error:
+        console.out(f"warning: the test images are not noted in the model file: {error}")

@@ -1,0 +1,49 @@
+"""The command `blemish export`. Nothing heavy is imported before it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.cli.options import Device, Model, Overwrite, Weights
+from blemish.errors import InputError
+
+
+def export(
+    model: Model,
+    *,
+    to: Annotated[str, typer.Option(metavar="onnx|openvino", help="What is to run the model.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle: a new or empty folder.")],
+    bf16: Annotated[bool, typer.Option("--bf16", help="With openvino: compute in bfloat16.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="With openvino and --good: 8-bit; the fastest.")] = False,
+    good: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The good images of the fit; the first become golden.")
+    ] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="A labelled data set, to measure what is lost.")
+    ] = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a model to a folder that scores without torch: a bundle.
+
+    blemish predict BUNDLE uses it, with no more than the extra runtime or openvino. It is written only
+    if it scores golden images as the model does, decoding and resizing included.
+    """
+    from blemish.detector import Detector
+    from blemish.printing.bundles import print_exported
+    from blemish.printing.progress import error_console
+    from blemish.runtime.bundle import CONTENTS, FILE
+    from blemish.storage.files import check_folder
+
+    if bf16 and int8:
+        raise InputError("bf16 and int8: give one of them")
+    check_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS)
+    detector = Detector.load(model, weights=weights, device=device)
+    precision = "int8" if int8 else "bfloat16" if bf16 else "float32"
+    error_console().out("exporting: half a minute or so")
+    found = detector.export(
+        out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite
+    )  # fmt: skip
+    print_exported(out, found)

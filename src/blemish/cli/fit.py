@@ -1,0 +1,52 @@
+"""The command `blemish fit`. Nothing heavy is imported before it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.cli.options import Device, Good, Overwrite, Sizes, Weights, whole_numbers
+
+Levels = Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher, of 2 to 5.")]
+CacheGb = Annotated[
+    float, typer.Option(metavar="GB", help="The most memory and temporary files for features of the teacher.")
+]
+
+
+def fit(
+    data: Good,
+    *,
+    out: Annotated[Path, typer.Option(metavar="MODEL.safetensors", help="The model file to write.")],
+    sizes: Sizes = "128,256,384",
+    levels: Levels = "2,3,4",
+    teacher: Annotated[str, typer.Option(metavar="NAME", help="See blemish teacher list.")] = "tf_efficientnet_lite0",
+    weights: Weights = None,
+    recipe: Annotated[str, typer.Option(metavar="fast|quick|paper", help="How to train.")] = "fast",
+    score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
+    device: Device = "auto",
+    embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
+    cache_gb: CacheGb = 8.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn from images of good parts.
+
+    The same command continues a fit that was interrupted.
+    """
+    from functools import partial
+
+    from blemish.model.arguments import Arguments
+    from blemish.model.workspace import fit_to_file
+    from blemish.printing.models import print_fit
+    from blemish.printing.progress import error_console, training
+
+    arguments = Arguments(
+        sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
+        teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device,
+    )  # fmt: skip
+    console = error_console()
+    header, seconds = fit_to_file(
+        arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
+        overwrite=overwrite, cache_gb=cache_gb,
+    )  # fmt: skip
+    print_fit(out, header, seconds=seconds)

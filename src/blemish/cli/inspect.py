@@ -1,0 +1,28 @@
+"""The command `blemish inspect`. Nothing heavy is imported before it runs."""
+
+from typing import Annotated
+
+import typer
+
+from blemish.cli.options import ModelOrBundle
+
+
+def inspect(
+    model: ModelOrBundle, *, as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False
+) -> None:
+    """Show what a model file or a bundle holds."""
+    from blemish.model.file import load
+    from blemish.printing.bundles import print_bundle
+    from blemish.printing.models import model_facts, print_model
+    from blemish.printing.tables import print_json
+    from blemish.runtime.bundle import is_bundle, read_bundle
+
+    if is_bundle(model):
+        bundle = read_bundle(model)
+        print_json(bundle.model_dump()) if as_json else print_bundle(model, bundle)
+        return
+    header, tensors = load(model)
+    if as_json:
+        print_json(model_facts(model, header, tensors))
+    else:
+        print_model(model, header, tensors)

@@ -1,0 +1,71 @@
+"""Arguments and options that several commands share, how lists of numbers are read, and what a MODEL is loaded as."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blemish.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from blemish.model.scorer import Scorer
+
+MOST_STREAMS = 16  # each takes some 50 MB; with more cores than that, a stream has several
+
+Good = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A folder of good images, or a category: see docs/datasets.md.")
+]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that blemish fit has written.")]
+ModelOrBundle = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model file of blemish fit, or a bundle of blemish export.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The teacher's weights, .safetensors or .pth; default: what is on this machine."),
+]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute; auto takes a GPU if there is one.")
+]
+Sizes = Annotated[str, typer.Option(metavar="LIST", help="Sides of the square network inputs, px.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
+
+
+def whole_numbers(text: str, name: str, *, example: str = "2,3") -> list[int]:
+    """Return the whole numbers of a list such as 128,256,384; InputError names the option."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"{name}: {printable(text)} is not allowed, expected whole numbers such as {example}"
+        ) from None
+
+
+def load_scorer(
+    path: Path, *, weights: Path | None = None, device: str = "auto", images: int | None = None, self_test: bool = True
+) -> "Scorer":
+    """Return a `Detector` for a model file, a `Runtime` for a bundle.
+
+    images: how many are to be scored, if that is known; a runtime scores as many at the same time as it has threads.
+    Raises InputError for weights or a GPU that a bundle cannot use, for a library that is not installed, and what
+    `Detector.load` and `Runtime.load` raise.
+    """
+    from blemish.runtime.bundle import is_bundle
+
+    if not is_bundle(path):
+        from blemish.detector import Detector
+
+        try:
+            return Detector.load(path, weights=weights, device=device)
+        except ModuleNotFoundError as error:  # a machine that has only what bundles need
+            raise InputError(
+                f"{error.name} is not installed; pip install 'blemish[train]', or export the model to a bundle"
+            ) from None
+    from blemish.runtime import Runtime
+    from blemish.runtime.engines import available_threads
+
+    if weights is not None:
+        raise InputError("weights: a bundle holds those of its teacher; leave the option away")
+    if device not in ("auto", "cpu"):
+        raise InputError(f"device: {device} is not allowed for a bundle, which runs on the CPU; use auto or cpu")
+    streams = max(1, min(available_threads(), MOST_STREAMS if images is None else images, MOST_STREAMS))
+    return Runtime.load(path, streams=streams, self_test=self_test)

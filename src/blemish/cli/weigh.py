@@ -1,0 +1,66 @@
+"""The command `blemish weigh`. Nothing heavy is imported before it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.cli.options import Device, Model, Overwrite, Weights
+from blemish.errors import InputError
+
+Labelled = Annotated[Path, typer.Argument(metavar="LABELLED", help="A data set whose test images are labelled.")]
+Out = Annotated[Path, typer.Option(metavar="MODEL2.safetensors", help="The model file to write.")]
+FitImages = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="The good images of the fit; default: those of LABELLED.")
+]
+Keep = Annotated[int | None, typer.Option(metavar="K", help="Keep the K best modules.")]
+Budget = Annotated[
+    float | None, typer.Option("--budget-ms", metavar="T", help="Keep what scores an image in T ms here.")
+]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw accuracy and time of all sets of modules.")]
+Objective = Annotated[str, typer.Option(metavar="logistic|aupro|paper", help="How to search.")]
+Share = Annotated[
+    float | None, typer.Option(metavar="S", help="Weigh with a share of each type of defect only, such as 0.1.")
+]
+
+
+def weigh(
+    model: Model,
+    *,
+    labelled: Labelled,
+    out: Out,
+    good: FitImages = None,
+    keep: Keep = None,
+    budget_ms: Budget = None,
+    plot: Plot = None,
+    objective: Objective = "logistic",
+    share: Share = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Weigh the modules by labelled defects, and drop those that add little.
+
+    Evaluate the new model on other images than these: blemish evaluate --used skip leaves them out.
+    """
+    from blemish.detector import Detector
+    from blemish.printing.findings import print_weighed
+    from blemish.printing.progress import counting, error_console
+    from blemish.storage.files import check_writable
+    from blemish.weighing.front import plot_front
+
+    for file in filter(None, (out, plot)):
+        check_writable(file, overwrite=overwrite)
+    if plot is not None and (budget_ms is None or plot == out):
+        raise InputError("plot: needs --budget-ms, and a file of its own; it shows what each time can buy")
+    detector = Detector.load(model, weights=weights, device=device)
+    with counting(error_console(), "labelled images") as report:
+        detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
+                       share=share, report=report)  # fmt: skip
+    found = detector.weighed_
+    detector.save(out, embed_teacher=detector.header_.teacher.embedded)
+    if plot is not None:
+        plot_front(plot, found.points, chosen=found.chosen)
+    print_weighed(out, detector.header_, found)
+    if found.search.collapsed:
+        error_console().out(f"warning: the search collapsed: {found.search.reason}")

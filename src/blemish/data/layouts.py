@@ -1,0 +1,178 @@
+"""Folders whose tree says what every image is: MVTec AD, MVTec LOCO, MVTec AD 2, BTAD, and good/ + bad/ + masks/.
+
+Each reader takes a category's folder and the splits that are wanted, and returns the samples, in the order of the
+splits and sorted by path, with a line for everything that is wrong. It raises InputError only for a folder or a link
+that cannot be followed.
+
+A defect and its masks belong together by name: below the folder of the masks lies, in a folder of the same name as the
+image's, NAME_mask.png, or NAME.png, or a folder NAME that holds one or several masks. No mask serves two images.
+"""
+
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from unicodedata import normalize
+
+from blemish.data.folders import entries, folder_name, is_data, list_images, listed, none_found
+from blemish.data.samples import SPLITS, Sample, Split, counted, fingerprints, hold_out, size_problems
+from blemish.errors import InputError
+
+TESTED = 0.2  # share of a plain folder's good images that serve the test and train nothing
+
+Reading = tuple[list[Sample], list[str]]
+
+
+def read_mvtec(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
+    """Read a category in the layout of MVTec AD or MVTec LOCO.
+
+    train/good, test/<type> with test/good, ground_truth/<type>, and validation/good if there is one.
+    Source: Bergmann et al., CVPR 2019 and IJCV 2022.
+    """
+    return _read(folder, splits, good="good", test="test", truth="ground_truth")
+
+
+def read_mvtec_ad2(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
+    """Read a category in the layout of MVTec AD 2; its private test images have no truth and are not read.
+
+    train/good, validation/good, test_public/good, test_public/bad, test_public/ground_truth/bad.
+    Source: Heckler-Kram et al., arXiv 2503.21622.
+    """
+    return _read(folder, splits, good="good", test="test_public", truth="test_public/ground_truth")
+
+
+def read_btad(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
+    """Read a category in the layout of BTAD, where good images are called ok.
+
+    train/ok, test/ok, test/ko, ground_truth/ko. Source: Mishra et al., arXiv 2104.10036.
+    """
+    return _read(folder, splits, good="ok", test="test", truth="ground_truth")
+
+
+def read_plain(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
+    """Read good/, bad/ and masks/, which mirrors bad/; what lies in bad/<type> is of that type, else of type bad.
+
+    A fifth of the good images serve the test: those that hold_out chooses by their content, at least one.
+    """
+    if not {"train", "test"}.intersection(splits):
+        return [], []
+    good = list_images(folder / "good", root=folder)
+    problems = [] if good else [none_found("good")]
+    tested: set[int] = set()
+    try:
+        tested.update(hold_out(fingerprints(good), share=TESTED, least=1) if good else [])
+    except InputError as error:
+        problems.append(f"good: {error}")
+    samples: list[Sample] = []
+    if "train" in splits:
+        paths = [path for index, path in enumerate(good) if index not in tested]
+        samples += [Sample(path, "good", (), "train", folder_name(folder)) for path in paths]
+    if "test" in splits:
+        found, wrong = _tested(folder, test="bad", truth="masks", goods=(), loose="bad")
+        problems += wrong
+        samples += found + [Sample(good[index], "good", (), "test", folder_name(folder)) for index in sorted(tested)]
+    return samples, problems
+
+
+def pair_masks(
+    images: Sequence[Path], masks: Sequence[Path], *, test: Path, truth: Path
+) -> dict[Path, tuple[Path, ...]]:
+    """Return the masks of each image, none if it has none of its own; the rules are those of this module.
+
+    images lie below the folder `test`, masks below `truth`; of two images of one name the first has the mask.
+    """
+    named = {_key(path, truth): path for path in masks}
+    owned: dict[Path, tuple[Path, ...]] = {}
+    claimed: set[Path] = set()
+    for image in images:
+        key = _key(image, test)
+        mask = named.get(f"{key}_mask", named.get(key))
+        owned[image] = (mask,) if mask and mask not in claimed else ()
+        claimed.update([mask] if mask else [])
+    inside: dict[str, list[Path]] = {}
+    for path in masks:
+        if path not in claimed:
+            inside.setdefault(_name(path.parent, truth), []).append(path)
+    # Where images lie in a folder, their masks lie in one of that name: what is left there is nobody's.
+    for shared in {_name(image.parent, test) for image in images}:
+        inside.pop(shared, None)
+    for image in images:
+        owned[image] = owned[image] or tuple(inside.pop(_key(image, test), ()))
+    return owned
+
+
+def _read(folder: Path, splits: Collection[Split], *, good: str, test: str, truth: str) -> Reading:
+    samples: list[Sample] = []
+    problems: list[str] = []
+    if "train" in splits:
+        samples, problems = _learnt(folder, "train", good=good)
+    if "validation" in splits and os.path.isdir(folder / "validation"):
+        found, wrong = _learnt(folder, "validation", good=good)
+        samples, problems = samples + found, problems + wrong
+    if "test" in splits:
+        found, wrong = _tested(folder, test=test, truth=truth, goods=(good, "good"), loose=None)
+        samples, problems = samples + found, problems + wrong
+    return samples, problems
+
+
+def _learnt(folder: Path, split: Split, *, good: str) -> Reading:
+    """Read the split's folder of good images, beside which there may be no others."""
+    place = folder / split
+    if not os.path.isdir(place / good):
+        return [], [f"no {split}/{good} (expected <root>/<class>/{split}/{good})"]
+    found = list_images(place / good, root=folder)
+    others = sorted(entry.name for entry in entries(place) if entry.name != good and is_data(entry))
+    problems = [] if found else [none_found(f"{split}/{good}")]
+    if others:
+        problems.append(f"{split} must hold only good images: found {listed(others)}")
+    return [Sample(path, "good", (), split, folder_name(folder)) for path in found], problems
+
+
+def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loose: str | None) -> Reading:
+    """Read the test images and their masks.
+
+    goods: the sub-folders that hold good images; loose: the type of images in no sub-folder, None if that is wrong.
+    """
+    top, top_truth = folder / test, folder / truth
+    masks = list_images(top_truth, root=folder) if os.path.isdir(top_truth) else []
+    images = list_images(top, root=folder) if os.path.isdir(top) else []
+    images = [path for path in images if not path.is_relative_to(top_truth)]
+    owned = pair_masks(images, masks, test=top, truth=top_truth)
+    samples: list[Sample] = []
+    astray, misnamed, missing = [], [], []
+    for path in images:
+        parts = path.relative_to(top).parts
+        label = loose if len(parts) == 1 else normalize("NFC", parts[0])
+        name = str(path.relative_to(top))
+        if label is None:
+            astray.append(name)
+        elif label in goods:
+            samples.append(Sample(path, "good", (), "test", folder_name(folder)))
+        elif label == "good":
+            misnamed.append(name)
+        elif not owned[path]:
+            missing.append(name)
+        else:
+            samples.append(Sample(path, label, owned[path], "test", folder_name(folder)))
+    claimed = {mask for own in owned.values() for mask in own}
+    stray = [str(mask.relative_to(top_truth)) for mask in masks if mask not in claimed]
+    faults = {
+        f"in {test} but in no type's folder": astray,
+        f"in {test}, in a folder named good": misnamed,
+        "images without a mask of their own": missing,
+        "masks without an image": stray,
+    }
+    problems = counted(faults)
+    if missing or stray:
+        place = f"{truth}/{'[<type>/]' if loose else '<type>/'}"
+        problems[-1] += f" (expected {place}NAME_mask.png, NAME.png or NAME/*.png)"
+    return samples, problems + size_problems(samples, root=top)
+
+
+def _key(path: Path, folder: Path) -> str:
+    """Return what an image and its mask have in common."""
+    return _name(path.with_suffix(""), folder)
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Return a path below a folder; accents may be written in two ways on two systems."""
+    return normalize("NFC", path.relative_to(folder).as_posix())

@@ -1,0 +1,29 @@
+"""What tells an image again, and which images a model has met; a part of every model's header."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from blemish.storage.fields import Part, Sha256
+
+Thumbnail = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{512}$")]  # 16 x 16 grey bytes, see copies.py
+
+
+class ImagePart(Part):
+    """What tells an image again: the sha256 of its content, and the thumbnail that near copies share."""
+
+    sha256: Sha256
+    thumbnail: Thumbnail
+
+
+class DataPart(Part):
+    """Every image that the model has met.
+
+    The good ones of the fit, `train` and `held_out` (of training; they set the threshold); the labelled ones that
+    `weighed` the modules; and those that it was `tested` on.
+    """
+
+    train: list[ImagePart]
+    held_out: list[ImagePart]
+    weighed: list[ImagePart] = Field(default_factory=list)
+    tested: list[ImagePart] = Field(default_factory=list)

@@ -1,0 +1,180 @@
+"""One record for each image of a data set: its truth, its content hash, and what is held out by content."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.data.folders import listed
+from blemish.errors import InputError, printable
+from blemish.images.read import image_shape, read_mask
+from blemish.images.resize import resize_mask
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
+LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
+SHAPES_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a category.
+
+    label: "good", or the name of its type of defect. mask_paths: empty for a good image, else the files whose union is
+    the truth, one or several. split: "train" (learnt), "validation" (good, sets the threshold) or "test".
+    """
+
+    path: Path
+    label: str
+    mask_paths: tuple[Path, ...]
+    split: Split
+    category: str
+
+
+def read_truth(sample: Sample) -> NDArray[np.bool_] | None:
+    """Return the union of a sample's masks, True where the part is defective; None for a sample without masks.
+
+    Shape (H, W), bool, upright. Raises InputError as read_mask does, and for masks of different sizes.
+    """
+    truth: NDArray[np.bool_] | None = None
+    for path in sample.mask_paths:
+        mask = read_mask(path)
+        if truth is not None and mask.shape != truth.shape:
+            (height, width), (first_height, first_width) = mask.shape, truth.shape
+            others = f"{first_width}x{first_height} of {printable(sample.mask_paths[0])}"
+            raise InputError(f"{printable(path)}: mask {width}x{height} vs {others}")
+        truth = mask if truth is None else truth | mask
+    return truth
+
+
+def square_truth(sample: Sample, side: int) -> NDArray[np.bool_]:
+    """Return a sample's truth squashed to (side, side), bool, by nearest neighbour; all False without masks."""
+    truth = read_truth(sample)
+    return np.zeros((side, side), np.bool_) if truth is None else resize_mask(truth, side, side)
+
+
+def size_problems(samples: Iterable[Sample], *, root: Path) -> list[str]:
+    """Return what is wrong with the sizes of masks: a line for those that differ, and one for files not readable.
+
+    Images are called by their paths below `root`. Only headers are read; nothing is wrong with a good image.
+    """
+    differing: list[str] = []
+    unreadable: list[str] = []
+    for sample in samples:
+        for mask in sample.mask_paths:
+            try:
+                (mask_height, mask_width, _), (height, width, _) = image_shape(mask), image_shape(sample.path)
+            except InputError as error:
+                unreadable.append(str(error))
+                continue
+            if (mask_height, mask_width) != (height, width):
+                which = f"{mask.name} " if len(sample.mask_paths) > 1 else ""
+                sizes = f"mask {which}{mask_width}x{mask_height} vs image {width}x{height}"
+                differing.append(f"{sample.path.relative_to(root)} ({sizes})")
+    once = list(dict.fromkeys(unreadable))  # an image with several masks is read for each
+    return counted({"masks of another size than the image": differing, "files that cannot be read": once})
+
+
+def unlike(paths: Sequence[Path]) -> list[str]:
+    """Return what to say of images that are not all of one shape, and of grey ones among those in colour.
+
+    Only headers are read; a file that cannot be read is passed over.
+    """
+    shapes: Counter[str] = Counter()
+    channels: Counter[int] = Counter()
+    for path in paths:
+        with suppress(InputError):
+            height, width, depth = image_shape(path)
+            shapes[f"{width}x{height}"] += 1
+            channels[depth] += 1
+    lines = []
+    if len(shapes) > 1:
+        named = [f"{count} of {shape}" for shape, count in shapes.most_common(SHAPES_NAMED)]
+        more = f", and {len(shapes) - len(named)} shapes more" if len(shapes) > len(named) else ""
+        lines.append(f"images differ in shape: {listed(named)}{more}; each is stretched to the same square")
+    if len(channels) > 1:
+        lines.append(f"{channels[1]} grey images among {channels[3]} in colour: grey is taken as a colour")
+    return lines
+
+
+def counted(faults: dict[str, list[str]]) -> list[str]:
+    """Return a line for each fault that there is: how often, what, and where."""
+    return [f"{len(names)} {fault}: {listed(names)}" for fault, names in faults.items() if names]
+
+
+def fingerprints(paths: Sequence[Path]) -> list[str]:
+    """Return the sha256 of each file's bytes, in hexadecimal; raises InputError for a file that cannot be read."""
+    return [_file_fingerprint(path) for path in paths]
+
+
+def array_fingerprint(image: NDArray[np.uint8]) -> str:
+    """Return the sha256 of an image's shape and pixels, in hexadecimal: what fingerprints is to files."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def hold_out(hashes: Sequence[str], *, share: float, least: int) -> list[int]:
+    """Return the ascending indices of the images to hold out of training, chosen by content alone.
+
+    hashes: one per image, equal where the content is equal; equal images are never parted. Of the n different ones the
+    max(least, round(share n)) with the smallest sha256 of their salted hash are held out: order and names do not
+    matter, and one more image changes at most one choice beside its own. share is in [0, 1).
+    Raises InputError if nothing would be left to train on.
+    """
+    if not 0 <= share < 1:
+        raise InputError(f"share held out: {share} not allowed (allowed: 0 <= share < 1)")
+    ranked = sorted(set(hashes), key=lambda text: hashlib.sha256(f"blemish hold-out {text}".encode()).digest())
+    count = max(least, round(share * len(ranked)))
+    if len(ranked) <= count:
+        raise InputError(f"need >= {count + 1} training images of different content, found {len(ranked)}")
+    held = set(ranked[:count])
+    return [index for index, text in enumerate(hashes) if text in held]
+
+
+def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[int]]:
+    """Return the indices of the images to train on, and of those held out to set the threshold.
+
+    The last `apart` images are those that the user holds out; if there are none, a share of all is, chosen by content.
+    A copy among the held-out images is no further evidence, and a copy of an image that trains is none at all.
+    Raises InputError where too few different ones are left.
+    """
+    count = len(hashes) - apart
+    least = LEAST_TRAIN + (0 if apart else LEAST_HELD_OUT)
+    if (found := len(set(hashes[:count]))) < least:
+        beside = " beside those held out" if apart else ""
+        raise InputError(f"need >= {least} different images of good parts{beside}, found {found}")
+    held = list(range(count, len(hashes))) if apart else hold_out(hashes, share=HELD_OUT, least=LEAST_HELD_OUT)
+    train = sorted(set(range(count)) - set(held))
+    first = {text: index for index, text in reversed(list(enumerate(hashes)))}
+    held = [index for index in held if first[hashes[index]] == index]
+    if len(held) < LEAST_HELD_OUT:
+        raise InputError(
+            f"need >= {LEAST_HELD_OUT} held-out images, unlike each other and those that train, found {len(held)}"
+        )
+    return train, held
+
+
+def draw_share(hashes: Sequence[str], *, share: float, salt: str) -> list[int]:
+    """Return the ascending indices of a share of some images, one at least, drawn by their content and a salt."""
+    ranked = sorted(range(len(hashes)), key=lambda index: rank(salt, hashes[index]))
+    return sorted(ranked[: max(1, round(share * len(hashes)))])
+
+
+def rank(salt: str, text: str) -> bytes:
+    """Return what orders texts at random, the same way for the same salt."""
+    return hashlib.sha256(f"blemish draw {salt} {text}".encode()).digest()
+
+
+def _file_fingerprint(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{printable(path)}: cannot be read ({error.strerror})") from error

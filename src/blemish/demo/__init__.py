@@ -1,0 +1,1 @@
+"""The demo, and the photographs and painted defects that it is about."""

@@ -1,0 +1,240 @@
+"""How well a detector does on a labelled test set: the figures that papers give, and what its verdicts were worth."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from blemish.data.copies import WORDS, describe, used_images
+from blemish.data.datasets import sample_root, test_samples
+from blemish.data.folders import path_text
+from blemish.data.records import ImagePart
+from blemish.data.samples import Sample, read_truth
+from blemish.data.sources import identify
+from blemish.errors import InputError, printable
+from blemish.evaluation.metrics import image_metrics, pixel_metrics
+from blemish.images.resize import resize_map, resize_mask
+from blemish.model.header import Header
+from blemish.model.scorer import Scorer
+from blemish.storage.files import write_atomically
+from blemish.verdict.scale import image_score
+
+RESOLUTIONS = range(32, 4097)
+RULES = ("refuse", "skip", "include")
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The test images to evaluate, what tells each of them again, and what is known of those used before (JSON)."""
+
+    data: Path
+    samples: list[Sample]
+    images: list[ImagePart]
+    used: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A test image with its scores and its truth, maps (H, W) at the resolution of the evaluation.
+
+    bare_score and bare_map are by the weights that need no labels; None if there are no others.
+    """
+
+    name: str
+    label: str
+    score: float
+    score_map: NDArray[np.float32]
+    bare_score: float | None
+    bare_map: NDArray[np.float32] | None
+    mask: NDArray[np.bool_]
+    regions_lost: int
+
+    @property
+    def good(self) -> bool:
+        """Whether the image shows a good part."""
+        return self.label == "good"
+
+
+def evaluate(
+    scorer: Scorer,
+    data: Path,
+    *,
+    resolution: int | None = 256,
+    used: str = "refuse",
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Return how well a detector does on the test images of a category, or of all categories of a root.
+
+    resolution: the side in px at which map and mask are compared, 32 ... 4096: the score map of the reference size is
+    resized to it, and the mask by nearest neighbour, as papers do. None: both at the image's own resolution. used: see
+    `choose`. report: called with the number of images scored and of all images.
+
+    Returns `overall` and, for each type of defect, `types` (that type's images and all good ones): the metrics of
+    `pixel_metrics` and `image_metrics`, with the reason for each that is None in `undefined`; the counts images, good,
+    regions_lost (regions of which no pixel is left at the resolution), found (defective images whose score is above
+    the threshold) and false_alarms (good ones). For a weighed model `without_labels` has an `overall` of the same
+    modules by the weights that need no labels, without found and false_alarms, as the threshold is not theirs; else it
+    is None. Beside them data, resolution, images, good, regions, regions_lost, used (of `choose`), empty_masks
+    (defective images whose mask marks nothing: their pixels count as good) and model. All of it is JSON.
+    Raises InputError for another resolution, and as `choose` and `read_truth` do.
+    """
+    _check(resolution)
+    return measure(scorer, choose(scorer, data, used=used), resolution=resolution, report=report)
+
+
+def choose(scorer: Scorer, data: Path, *, used: str = "refuse") -> Chosen:
+    """Return the test images of a category, or of all categories of a root, that a detector can be judged by.
+
+    used: what becomes of images that it was trained, held out or weighed on, and of near copies of them. "refuse"
+    raises InputError, "skip" leaves them out, "include" keeps them. Raises InputError as `test_samples` and
+    `read_image` do too. Chosen.used is {"rule": used, "images": [{"image", "use", "same_file"}], "summary": a line}.
+    """
+    if used not in RULES:
+        raise InputError(f"used: {printable(used)} is not allowed, expected {', '.join(RULES)}")
+    data = Path(data)
+    samples = test_samples(data)
+    images = identify([sample.path for sample in samples])
+    uses = used_images(images, scorer.header_.data)
+    names = [_name(sample, data) for sample in samples]
+    summary = describe(uses, names)
+    if uses and used == "refuse":
+        ways = "--used skip leaves them out, --used include keeps them"
+        raise InputError(
+            f"{printable(data)}: the model has met {len(uses)} of {len(samples)} test images before: {summary} ({ways})"
+        )
+    out = {use.index for use in uses if used == "skip"}
+    if len(out) == len(samples):
+        raise InputError(f"{printable(data)}: no test image that the model has not met before: {summary}")
+    listed = [{"image": names[use.index], "use": WORDS[use.kind], "same_file": use.same_file} for use in uses]
+    left = [index for index in range(len(samples)) if index not in out]
+    return Chosen(
+        data=data,
+        samples=[samples[index] for index in left],
+        images=[images[index] for index in left],
+        used={"rule": used, "images": listed, "summary": summary},
+    )
+
+
+def measure(
+    scorer: Scorer, chosen: Chosen, *, resolution: int | None = 256, report: Report | None = None
+) -> dict[str, Any]:
+    """Return what `evaluate` does for test images that `choose` has chosen."""
+    _check(resolution)
+    scored = list(_score(scorer, chosen, resolution, report))
+    limit = scorer.threshold_
+    overall = _figures(scored, limit)
+    good = [one for one in scored if one.good]
+    labels = sorted({one.label for one in scored} - {"good"})
+    defective = (one for one in scored if not one.good)
+    bare = [
+        replace(one, score=one.bare_score, score_map=one.bare_map)
+        for one in scored
+        if one.bare_score is not None and one.bare_map is not None
+    ]
+    return {
+        "data": path_text(chosen.data),
+        "resolution": "original" if resolution is None else resolution,
+        **{key: overall[key] for key in ("images", "good", "regions", "regions_lost")},
+        "overall": overall,
+        "without_labels": {"overall": _figures(bare, None)} if bare else None,
+        "types": {label: _figures([*good, *(one for one in scored if one.label == label)], limit) for label in labels},
+        "used": chosen.used,
+        "empty_masks": [one.name for one in defective if not one.mask.any() and not one.regions_lost],
+        "model": _identity(scorer.header_),
+    }
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    """Write an evaluation as JSON, atomically; raises StorageError if the file cannot be written."""
+    write_atomically(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Report | None) -> Iterator[Scored]:
+    samples = chosen.samples
+    several = len({sample.category for sample in samples}) > 1
+    for done, (sample, (image, maps)) in enumerate(zip(samples, _maps(scorer, samples), strict=True), start=1):
+        height, width = image.shape[:2] if resolution is None else (resolution, resolution)
+        mask, lost = np.zeros((height, width), np.bool_), 0
+        if (truth := read_truth(sample)) is not None:
+            mask, lost = resize_mask(truth, height, width), _regions_lost(truth, height, width)
+        # A type has the same name in many categories; a model that serves several is judged on each.
+        label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label
+        scores, resized = [image_score(one) for one in maps], [resize_map(one, height, width) for one in maps]
+        yield Scored(
+            name=_name(sample, chosen.data),
+            label=label,
+            score=scores[0],
+            score_map=resized[0],
+            bare_score=scores[1] if len(scores) > 1 else None,
+            bare_map=resized[1] if len(maps) > 1 else None,
+            mask=mask,
+            regions_lost=lost,
+        )
+        if report:
+            report(done, len(samples))
+
+
+def _maps(scorer: Scorer, samples: Sequence[Sample]) -> Iterator[tuple[NDArray[np.uint8], list[NDArray[np.float32]]]]:
+    """Yield image and reference map of each sample; of a weighed model the map by the bare weights too."""
+    paths = [sample.path for sample in samples]
+    pairs = getattr(scorer, "reference_pairs", None)  # a bundle has only the weights that it was exported with
+    if scorer.header_.weighing and pairs:
+        yield from ((image, maps) for _, image, maps in pairs(paths))
+    else:
+        yield from ((image, [reference]) for _, image, reference in scorer.reference_maps(paths))
+
+
+def _figures(scored: Sequence[Scored], threshold: float | None) -> dict[str, Any]:
+    """Return all metrics and counts of a set of scored images; without a threshold there are no verdicts to count."""
+    names = [one.name for one in scored]
+    pixels: dict[str, Any] = pixel_metrics([one.score_map for one in scored], [one.mask for one in scored], names=names)
+    images: dict[str, Any] = image_metrics([one.score for one in scored], [not one.good for one in scored], names=names)
+    counts = {
+        "images": len(scored),
+        "good": sum(one.good for one in scored),
+        "regions_lost": sum(one.regions_lost for one in scored),
+    }
+    if threshold is not None:
+        counts["found"] = sum(one.score > threshold and not one.good for one in scored)
+        counts["false_alarms"] = sum(one.score > threshold and one.good for one in scored)
+    return {**pixels, **images, "undefined": pixels["undefined"] | images["undefined"], **counts}
+
+
+def _check(resolution: int | None) -> None:
+    if resolution is not None and resolution not in RESOLUTIONS:
+        raise InputError(f"resolution: {resolution} is not allowed, expected 32 to 4096, or that of the images")
+
+
+def _name(sample: Sample, data: Path) -> str:
+    return path_text(sample.path.relative_to(sample_root(data)))
+
+
+def _regions_lost(mask: NDArray[np.bool_], height: int, width: int) -> int:
+    """Return how many 8-connected regions of a mask have no pixel in the mask that resize_mask returns."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    small = Image.fromarray(labels.astype(np.int32)).resize((width, height), Image.Resampling.NEAREST)
+    return int(count) - np.setdiff1d(np.array(small), [0]).size
+
+
+def _identity(header: Header) -> dict[str, Any]:
+    return {
+        "blemish": header.blemish,
+        "created": header.created,
+        "teacher": header.teacher.name,
+        "teacher_sha256": header.teacher.sha256,
+        "modules": [f"{module.size}/{module.level}" for module in header.modules],
+        "recipe": header.recipe.get("name"),
+        "seed": header.seed,
+        "score": header.score,
+        "threshold": header.calibration.threshold,
+        "held_out": header.calibration.held_out,
+        "weighing": header.weighing.model_dump() if header.weighing else None,
+    }

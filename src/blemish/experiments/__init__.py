@@ -1,0 +1,1 @@
+"""The paper's experiments: a grid of settings, measured row by row, and the tables made of it."""

@@ -1,0 +1,1 @@
+"""What is to be measured: which models are trained, and which rows are measured on each."""

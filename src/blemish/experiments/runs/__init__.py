@@ -1,0 +1,1 @@
+"""A grid at work: rows measured one by one, and how long that takes."""

@@ -1,0 +1,1 @@
+"""What is made of rows: the paper's tables, curves and Figure 3."""

@@ -1,0 +1,1 @@
+"""From a model to a bundle that scores without torch."""

@@ -1,0 +1,93 @@
+"""From a fitted detector to a bundle that scores without torch; what does not score the same is never written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from blemish.data.datasets import test_samples
+from blemish.data.sources import Source, fit_sources, load
+from blemish.errors import InputError, printable
+from blemish.export.gates import Lost, differences, lost_on
+from blemish.export.golden import golden_files
+from blemish.export.writing import write_bundle, write_graph
+from blemish.model.calibration import calibrate
+from blemish.model.header import Header
+from blemish.model.model import Model
+from blemish.runtime.bundle import CONTENTS, FILE, GRAPHS, Bundle, Precision, Target, read_bundle
+from blemish.runtime.engines import available_threads, open_engine
+from blemish.runtime.runtime import Runtime, raw_map
+from blemish.storage.files import new_folder
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
+RANGES = 60  # good images whose activations set the ranges of int8
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export found: the largest differences from torch on golden images, and what was lost on labelled ones."""
+
+    bundle: Bundle
+    score_difference: float
+    mean_difference: float
+    lost: Lost | None
+
+
+def export(
+    model: Model,
+    out: Path,
+    *,
+    to: str,
+    precision: str = "float32",
+    good: Sequence[Source] = (),
+    labelled: Path | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a model's bundle to a new folder, and return how near it comes to the model.
+
+    to: "onnx" or "openvino"; precision: "float32", and with OpenVINO "bfloat16" or "int8". good: the good images of the
+    fit, which int8 needs: those that trained set its ranges, half of them with blots, as what good parts never show
+    must not be cut off; those held out set its threshold; the first that trained are golden. labelled: a data set on
+    which is measured what the bundle has lost. Raises InputError for arguments or images that cannot be used,
+    StorageError if the folder cannot be written, ExportError for a bundle that does not pass the gates of `gates`;
+    nothing is left then.
+    """
+    target, kind = _checked(to, precision, good)
+    samples = test_samples(labelled) if labelled is not None else []  # after the graph it would be late to refuse them
+    train, held_out = fit_sources(model.header.data, good) if good else ([], [])
+    if kind == "int8" and not train:
+        raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
+    with new_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS) as folder:
+        write_graph(folder, model, target=target, precision=kind, good=train[:RANGES])
+        threads = available_threads()
+        engine = open_engine(folder, target, kind, threads=threads, streams=1)
+        header = model.header
+        if kind != "float32" and held_out:
+            maps = np.stack([raw_map(engine, load(source), model.sizes) for source in held_out])
+            update = {"calibration": calibrate(maps, score=header.score)}
+            header = Header.model_validate(header.model_copy(update=update).model_dump())
+        files = golden_files(header, train)
+        bundle = write_bundle(folder, header, engine, files, target=target, precision=kind)
+        runtime = Runtime(read_bundle(folder), engine, threads=threads)
+        score, mean = differences(model, runtime, [folder / golden.file for golden in bundle.golden])
+        runtime.self_test(folder)
+        lost = lost_on(model, runtime, samples, data=labelled) if labelled is not None else None
+    return Exported(bundle, score_difference=score, mean_difference=mean, lost=lost)
+
+
+def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, Precision]:
+    if to not in GRAPHS:
+        raise InputError(f"to: {printable(to)} is not allowed, expected {' or '.join(GRAPHS)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: {printable(precision)} is not allowed, expected {', '.join(PRECISIONS)}")
+    if precision != "float32" and to != "openvino":
+        raise InputError(f"{precision}: onnxruntime is no faster with it (docs/performance.md); use --to openvino")
+    if precision == "int8" and not good:
+        raise InputError("int8: needs the good images of the fit, for its ranges and its threshold (--good FOLDER)")
+    if precision == "bfloat16":
+        import openvino
+
+        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise InputError("bfloat16: this processor has none, so what it loses cannot be measured here")
+    return to, precision

@@ -1,0 +1,94 @@
+"""Writes the files of a bundle: the graph, golden images with their scores, and what ties them together."""
+
+import copy
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+from blemish.data.sources import Source, load
+from blemish.errors import StorageError, printable
+from blemish.export.gates import ELSEWHERE
+from blemish.export.golden import blotted
+from blemish.export.graph import Graph, write_onnx
+from blemish.images.resize import resize
+from blemish.model.header import Header
+from blemish.model.model import Model
+from blemish.runtime.bundle import FILE, GRAPHS, Bundle, GoldenPart, Precision, Target, sealed
+from blemish.runtime.engines import Engine
+from blemish.runtime.runtime import raw_map
+from blemish.storage.files import make_folder, write_atomically
+from blemish.verdict.scale import image_score
+from blemish.version import __version__
+
+
+def write_graph(folder: Path, model: Model, *, target: Target, precision: Precision, good: Sequence[Source]) -> None:
+    """Write the graph of a model, from images to the combined map; good: what the ranges of int8 come from."""
+    header = model.header
+    teacher, modules = copy.deepcopy(model.teacher).cpu(), copy.deepcopy(model.modules)
+    graph = Graph(teacher, [one.cpu() for one in modules], reference_size=header.reference_size, score=header.score)
+    with tempfile.TemporaryDirectory(prefix="blemish-export-") as scratch, _writing(folder):
+        path = Path(scratch, GRAPHS["onnx"][0])
+        write_onnx(path, graph)
+        if precision == "int8":
+            from blemish.export.quantise import quantise
+
+            images = (blotted(load(one), seed=index) if index % 2 else load(one) for index, one in enumerate(good))
+            feeds = ({f"image{size}": resize(image, size)[None] for size in model.sizes} for image in images)
+            path.write_bytes(quantise(path, feeds))
+        if target == "openvino":
+            import openvino
+
+            openvino.save_model(
+                openvino.Core().read_model(path), Path(scratch, GRAPHS[target][0]), compress_to_fp16=False
+            )
+        for name in GRAPHS[target]:
+            write_atomically(folder / name, Path(scratch, name).read_bytes())
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what the libraries say of a full disk into one line; torch and OpenVINO have no error of its own for it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StorageError(f"{printable(folder)}: the graph cannot be written: {reason}") from error
+
+
+def write_bundle(
+    folder: Path,
+    header: Header,
+    engine: Engine,
+    files: Sequence[tuple[str, bytes]],
+    *,
+    target: Target,
+    precision: Precision,
+) -> Bundle:
+    """Write the golden images and `bundle.json` beside the graph; the expected scores are those of this machine."""
+    paths = [folder / name for name, _ in files]
+    make_folder(paths[0].parent)
+    for path, (_, data) in zip(paths, files, strict=True):
+        write_atomically(path, data)
+    sizes = sorted({module.size for module in header.modules})
+    golden = []
+    for path, (name, data) in zip(paths, files, strict=True):
+        scaled = header.scale.of(raw_map(engine, load(path), sizes))
+        score, mean = image_score(scaled), float(scaled.mean())
+        golden.append(GoldenPart(file=name, sha256=sha256(data).hexdigest(), score=score, mean=mean))
+    bundle = sealed(
+        blemish=__version__,
+        exported=datetime.now(UTC).isoformat(timespec="seconds"),
+        target=target,
+        precision=precision,
+        graph={name: sha256((folder / name).read_bytes()).hexdigest() for name in GRAPHS[target]},
+        golden=golden,
+        tolerance=ELSEWHERE[precision] * 2 * header.calibration.threshold,
+        libraries={name: version(name) for name in ("numpy", "pillow", "torch", "onnxruntime", "openvino")},
+        model=header,
+    )
+    write_atomically(folder / FILE, (bundle.model_dump_json(indent=1) + "\n").encode())
+    return bundle

@@ -1,0 +1,1 @@
+"""One image or mask: read safely, resized; numpy and Pillow only."""

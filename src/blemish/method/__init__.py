@@ -1,0 +1,1 @@
+"""The paper in torch: teacher, students, their training and their score maps."""

@@ -1,0 +1,117 @@
+"""The teacher's features of the training images: each stage runs once for each size, and what is kept has a bound."""
+
+import math
+from collections.abc import Iterable, Sequence
+from tempfile import NamedTemporaryFile
+
+import torch
+from torch import Tensor
+
+from blemish.errors import InputError, StorageError, printable
+from blemish.method.teacher import Teacher
+from blemish.method.training import Recipe, autocasts
+
+RAM_FOR_FEATURES = 1 << 30  # bytes; larger features are kept in a temporary file
+FEATURE_BATCH = 16
+GIGABYTE = 10**9
+
+
+def check_cache(cache_gb: float) -> None:
+    """Raise InputError unless cache_gb is a number of gigabytes above 0."""
+    number = isinstance(cache_gb, int | float) and not isinstance(cache_gb, bool)
+    if not number or not math.isfinite(cache_gb) or cache_gb <= 0:
+        shown = printable(str(cache_gb)[:200])
+        raise InputError(f"cache-gb: {shown} is not allowed, expected a number of gigabytes above 0")
+
+
+def half_sizes(
+    teacher: Teacher, sizes: Iterable[int], levels: Sequence[int], *, recipe: Recipe, images: int, cache_gb: float
+) -> list[int]:
+    """Return the sizes whose features are kept in float16, because in float32 they would need more than cache_gb.
+
+    The two features of one module are kept at a time, so the largest module of a size decides for all of its levels:
+    a level starts from the feature that the one before has kept. A recipe that uses bfloat16 on the teacher's device
+    keeps features in that anyhow. Raises InputError where 2 bytes a value are too many as well, before anything is
+    computed.
+    """
+    bfloat16 = autocasts(recipe, teacher.mean.device.type)
+    halved = []
+    for size in sorted(sizes):
+        level, values = max(_module_values(teacher, size, levels), key=lambda pair: pair[1])
+        needed = 2 * images * values / GIGABYTE
+        if needed > cache_gb:
+            least = math.ceil(needed * 100) / 100
+            kind = "bfloat16" if bfloat16 else "float16"
+            raise InputError(
+                f"cache-gb: module {size}/{level} needs {least:g} GB for the features of {images} images in {kind}, "
+                f"{cache_gb:g} are allowed; allow more, or use fewer images or smaller sizes"
+            )
+        if 2 * needed > cache_gb and not bfloat16:
+            halved.append(size)
+    return halved
+
+
+def cached_features(
+    teacher: Teacher,
+    images: Tensor,
+    level: int,
+    *,
+    bfloat16: bool,
+    half: bool = False,
+    known: tuple[int, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the teacher's features f^{l-1} and f^l of all images: the teacher is frozen, and nothing is augmented.
+
+    bfloat16, half: both are kept in bfloat16 or float16 instead of float32, and so is every feature on the way to them:
+    the result does not depend on where the computation starts. known: (k, f^k) of the same images, k < level, as an
+    earlier call has returned it; no stage up to k is then run. Each of the two is channels_last, and held in memory, or
+    in a temporary file where it needs more than RAM_FOR_FEATURES. Raises StorageError if there is no room for that,
+    InputError for features beyond the range of float16.
+    """
+    kind = torch.bfloat16 if bfloat16 else torch.float16 if half else torch.float32
+    device = teacher.mean.device
+    first, source = known or (0, images)
+    cache = {first: source} if first == level - 1 else {}
+    for start in range(0, len(images), FEATURE_BATCH):
+        batch = slice(start, start + FEATURE_BATCH)
+        feature = source[batch].to(device, memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            if known is None:
+                feature = teacher.normalise(feature)
+            for reached in range(first + 1, level + 1):
+                feature = teacher.stages[reached - 1](feature.float() if half else feature).to(kind)
+                if half and not bool(feature.isfinite().all()):
+                    raise InputError(f"features of level {reached} exceed the range of float16; allow more --cache-gb")
+                if reached >= level - 1:
+                    if reached not in cache:
+                        cache[reached] = _allocate((len(images), *feature.shape[1:]), kind)
+                    cache[reached][batch] = feature.to("cpu")
+    return cache[level - 1], cache[level]
+
+
+def _module_values(teacher: Teacher, size: int, levels: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the level of each module with how many values its two features have for one image, found by trying."""
+    blank = torch.zeros((1, 3, size, size), device=teacher.mean.device)
+    with torch.inference_mode():
+        return [(level, x.numel() + y.numel()) for level, x, y in teacher.features(blank, levels)]
+
+
+def _allocate(shape: tuple[int, ...], kind: torch.dtype) -> Tensor:
+    """Return an uninitialised tensor of that shape (N, C, h, w), channels_last, in memory or in a temporary file."""
+    size = torch.Size(shape).numel()
+    needed = size * kind.itemsize
+    count, channels, height, width = shape
+    if needed <= RAM_FOR_FEATURES:
+        return torch.empty((count, height, width, channels), dtype=kind).permute(0, 3, 1, 2)
+    try:
+        # The file has no name any more once it is mapped: whatever happens to this process, it takes its room along.
+        with NamedTemporaryFile(prefix="blemish-features-") as file:
+            # Written, not only reserved: on a full disk a write to a mapped page would kill the process.
+            zeros = bytes(1 << 24)
+            for start in range(0, needed, len(zeros)):
+                file.write(zeros[: needed - start])
+            file.flush()
+            mapped = torch.from_file(file.name, shared=True, size=size, dtype=kind)
+    except OSError as error:
+        raise StorageError(f"features need {needed} bytes of temporary files: {error.strerror}") from error
+    return mapped.reshape(count, height, width, channels).permute(0, 3, 1, 2)

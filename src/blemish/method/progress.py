@@ -1,0 +1,59 @@
+"""How far a fit has come: a plain value, told by a clock that knows what each module costs."""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a fit has come: in the module at work (`index` of `modules`, from 1), and in all of the work."""
+
+    module: str
+    index: int
+    modules: int
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    share_done: float  # 0 ... 1, of all modules
+    seconds_left: float  # for all modules, estimated
+    half: bool = False  # features are kept in float16 for want of room
+
+
+Report = Callable[[Progress], None]
+Step = Callable[[int, int, float, float], None]  # of one module: step, steps, loss, images per second
+
+
+class Clock:
+    """Turns a module's step reports into the progress of the whole fit; seconds left come from the estimated costs."""
+
+    def __init__(
+        self, names: list[tuple[int, int]], costs: list[float], half: Collection[int], report: Report | None
+    ) -> None:
+        self.names, self.costs, self.half, self.tell = names, costs, half, report
+        self.index = 0
+        self.skipped = 0.0
+        self.started = time.monotonic()
+
+    @property
+    def report(self) -> Step | None:
+        """What is to be called with the steps of the module at work; None if nobody listens."""
+        return self._report if self.tell else None
+
+    def _report(self, step: int, steps: int, loss: float, rate: float) -> None:
+        total, done = sum(self.costs), sum(self.costs[: self.index]) + self.costs[self.index] * step / steps
+        left = (time.monotonic() - self.started) * (total - done) / (done - self.skipped)
+        size, level = self.names[self.index]
+        assert self.tell is not None
+        module = f"{size}/{level}", self.index + 1, len(self.names)
+        self.tell(Progress(*module, step, steps, loss, rate, done / total, left, half=size in self.half))
+
+    def skip(self) -> None:
+        """Go on to the next module: this one was trained before."""
+        self.skipped += self.costs[self.index]
+        self.index += 1
+
+    def finish(self) -> None:
+        """Go on to the next module: this one is trained."""
+        self.index += 1

@@ -1,0 +1,147 @@
+"""From images to score maps: the pyramid, the modules with their statistics, the combination."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from blemish.method.imitation import combine, module_map, scaled_residual
+from blemish.method.pyramid import Pyramid
+from blemish.method.teacher import Teacher
+
+TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
+
+
+class Module(nn.Module):
+    """One trained module: the student of (size, level), its weight, and what its residuals are like on good images.
+
+    mean (C,) and whitener (C, C) turn the scaled residuals of good images into noise of zero mean and unit covariance;
+    variance (C, h, w) is what then remains at each position. centre and spread (scalars) are the mean and deviation
+    of the logarithm of their `whitened_map`. These good images are those that trained the module. On unseen good images
+    the values are larger, the more so the deeper the level and the fewer the images; `scale.squash` hides the offset.
+    """
+
+    mean: Tensor
+    whitener: Tensor
+    variance: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, student: nn.Module, *, size: int, level: int, channels: int, weight: float) -> None:
+        super().__init__()
+        self.student = student.requires_grad_(False).eval()
+        self.size, self.level, self.weight = size, level, weight
+        side = size >> level
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("whitener", torch.eye(channels))
+        self.register_buffer("variance", torch.ones(channels, side, side))
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("spread", torch.ones(()))
+
+    @property
+    def name(self) -> str:
+        """The module's name, SIZE/LEVEL."""
+        return f"{self.size}/{self.level}"
+
+
+def whiten(residuals: Tensor, mean: Tensor, whitener: Tensor) -> Tensor:
+    """Return the whitened residuals at every position: (B, C, h, w) -> (B, C, h, w)."""
+    return torch.einsum("dc,bchw->bdhw", whitener, residuals - mean[:, None, None])
+
+
+def whitened_map(whitened: Tensor, variance: Tensor) -> Tensor:
+    """Return the mean square of whitened residuals against the variance of their position: (B, h, w), >= 0.
+
+    It is a squared Mahalanobis distance from the residuals of good images, divided by C: 1 on average on the good
+    images that trained the module (more on unseen ones, see `Module`), whatever the level, where the plain distance is
+    ruled by the few channels that are hardest to imitate.
+    """
+    return (whitened.square() / variance).mean(dim=1)
+
+
+def log_distance(module: Module, residuals: Tensor) -> Tensor:
+    """Return the logarithm of a module's `whitened_map` for its residuals: (B, C, h, w) -> (B, h, w)."""
+    return torch.log(whitened_map(whiten(residuals, module.mean, module.whitener), module.variance) + TINY)
+
+
+def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
+    """Return one module's score map (B, h, w) from the teacher's and the student's feature, (B, C, h, w) each.
+
+    score: "paper" is equation (5), in [0, 1]; "whitened" is the logarithm of `whitened_map` in deviations from its
+    mean on the good images that trained the module: any real number, 0 on average on those images, above 0 on unseen
+    good ones (see `Module`). Of logarithms the mean over modules is a geometric one, so that the noise of one module
+    cannot rule the map.
+    """
+    if score == "paper":
+        return module_map(teacher, student)
+    return (log_distance(module, scaled_residual(teacher, student)) - module.centre) / module.spread
+
+
+def label_free_weights(modules: Sequence[Module], *, score: str) -> list[float]:
+    """Return the weights that need no labels; they sum to 1.
+
+    "paper": all equal, equation (4). "whitened": proportional to channels times the root of the size. Every whitened
+    channel has one say, so the deep levels, which see what a defect is, are not outvoted by the noise of shallow ones;
+    and larger sizes count for more, as small defects show nowhere else (docs/log.md).
+    """
+    shares = [1.0 if score == "paper" else len(module.mean) * module.size**0.5 for module in modules]
+    return [share / sum(shares) for share in shares]
+
+
+def set_weights(modules: Sequence[Module], *, score: str) -> None:
+    """Give each module its label-free weight."""
+    for module, weight in zip(modules, label_free_weights(modules, score=score), strict=True):
+        module.weight = weight
+
+
+def module_features(
+    teacher: Teacher, modules: Sequence[Module], images: Pyramid
+) -> Iterator[tuple[Module, Tensor, Tensor]]:
+    """Yield each module, smaller sizes first, with the teacher's and its student's feature, (B, C, h, w) each.
+
+    Each teacher stage is computed once per image size, and only as deep as the modules need.
+    """
+    for side in sorted({module.size for module in modules}):
+        wanted = {module.level: module for module in modules if module.size == side}
+        for level, previous, feature in teacher.features(images[side], wanted):
+            yield wanted[level], feature, wanted[level].student(previous)
+
+
+def module_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, score: str) -> list[Tensor]:
+    """Return the score map of each module, in the order of `modules`, at its own resolution: (B, h, w) each."""
+    maps = {
+        module.name: module_score(module, feature, student, score=score)
+        for module, feature, student in module_features(teacher, modules, images)
+    }
+    return [maps[module.name] for module in modules]
+
+
+def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str) -> Tensor:
+    """Return the combined score maps of a batch of images at the reference size: (B, size, size).
+
+    "paper" gives values in [0, 1], "whitened" any real number, still to be squashed.
+    """
+    maps = module_maps(teacher, modules, images, score=score)
+    return combine(maps, [module.weight for module in modules], size=size)
+
+
+def one_by_one(teacher: Teacher, images: Pyramid) -> Iterator[Pyramid]:
+    """Yield each image of a pyramid as a batch of its own, where the teacher is.
+
+    All that is scored goes through here or comes as one image: libraries compute a batch in other blocks than an image
+    alone, so its score would depend on its company in the last bits. On a CPU a batch of eight saves a sixth of the
+    time on two threads and none on one (docs/log.md).
+    """
+    for index in range(len(next(iter(images.values())))):
+        yield {size: part[index : index + 1].to(teacher.mean.device) for size, part in images.items()}
+
+
+def score_pyramid(
+    teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str
+) -> NDArray[np.float32]:
+    """Return what `score_maps` does for any number of images, each scored alone: (N, size, size)."""
+    with torch.inference_mode():
+        maps = [score_maps(teacher, modules, one, size=size, score=score) for one in one_by_one(teacher, images)]
+    return torch.cat(maps).cpu().numpy()

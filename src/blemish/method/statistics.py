@@ -1,0 +1,69 @@
+"""What the residuals of a trained module are like on the good images that trained it."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blemish.method.imitation import scaled_residual
+from blemish.method.scoring import TINY, Module, log_distance, whiten
+
+RIDGE = 1e-3  # share of the mean variance added to each, so that a channel that never varies cannot rule the score
+LEAST_VARIANCE = 0.1
+POSITION = 0.5  # how far the variance at a position counts against the variance at all positions
+RAM_FOR_RESIDUALS = 1 << 29  # bytes; where residuals need more, the student runs again for each of three passes
+BATCH = 8
+
+
+def fit_statistics(module: Module, inputs: Tensor, targets: Tensor) -> None:
+    """Set what a trained module's residuals are like on the good images that trained it; closed form, three passes.
+
+    inputs: (N, C', h', w') features f^{l-1}; targets: (N, C, h, w) features f^l. The variance at a position is half
+    its own (smoothed over 3 x 3 positions), half that of all: borders and edges that all parts share stop standing
+    out, yet a place that good parts find hard is not made blind. On unseen good images the distances are larger, the
+    more so the deeper the level and the fewer the images: the student and a covariance of many channels fit those that
+    they were made from too well. `scale.squash` hides the offset, since held-out images set its scale.
+    """
+    kept = list(_residuals(module, inputs, targets)) if 4 * targets.numel() <= RAM_FOR_RESIDUALS else None
+
+    def passes() -> Iterable[Tensor]:
+        return kept or _residuals(module, inputs, targets)
+
+    count, total, product = 0, torch.zeros(()), torch.zeros(())
+    for residuals in passes():
+        rows = residuals.movedim(1, -1).flatten(0, 2).double()
+        count, total, product = count + len(rows), total + rows.sum(dim=0).cpu(), product + (rows.T @ rows).cpu()
+    mean = total / count
+    module.mean.copy_(mean)
+    module.whitener.copy_(whitener(product / count - torch.outer(mean, mean)))
+    squares = torch.zeros_like(module.variance)
+    for residuals in passes():
+        squares += whiten(residuals, module.mean, module.whitener).square().sum(dim=0)
+    there = F.pad((squares / len(inputs))[None], (1, 1, 1, 1), mode="replicate")
+    # A channel that hardly varies has been whitened to less than 1 by the ridge; dividing must not undo that.
+    there = F.avg_pool2d(there, kernel_size=3, stride=1)[0].clamp(min=LEAST_VARIANCE)
+    module.variance.copy_(torch.lerp(there.mean(dim=(1, 2), keepdim=True).expand_as(there), there, POSITION))
+    logs = [log_distance(module, residuals) for residuals in passes()]
+    spread, centre = torch.std_mean(torch.cat(logs).double())
+    module.centre.copy_(centre)
+    module.spread.copy_(spread.clamp(min=TINY))
+
+
+def whitener(covariance: Tensor) -> Tensor:
+    """Return W with W (S + r I) W^T = I for a covariance S (C, C), in float64; r is RIDGE times the mean variance.
+
+    Its rows are the principal axes, each divided by its deviation.
+    """
+    ridge = RIDGE * covariance.diagonal().mean().clamp(min=TINY)
+    variances, axes = torch.linalg.eigh(covariance)
+    result: Tensor = (axes / (variances.clamp(min=0) + ridge).sqrt()).T
+    return result
+
+
+def _residuals(module: Module, inputs: Tensor, targets: Tensor) -> Iterator[Tensor]:
+    device = module.mean.device
+    for x, y in zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True):
+        with torch.inference_mode():
+            given = x.to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+            yield scaled_residual(y.to(device), module.student(given))

@@ -1,0 +1,90 @@
+"""From the header and the tensors of a model file to a model, and back."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from blemish.errors import refused
+from blemish.method.networks import move_to, new_module, stored_tensors
+from blemish.method.pretrained import load_teacher
+from blemish.method.teacher import ARCHITECTURES, Architecture, Teacher, empty_teacher, pick_device
+from blemish.model import file
+from blemish.model.header import Header, PreprocessingPart
+from blemish.model.model import Model
+from blemish.storage.tensors import check_tensors
+from blemish.version import __version__
+
+
+def preprocessing(architecture: Architecture) -> PreprocessingPart:
+    """Return what becomes of an image before a teacher of this architecture."""
+    return PreprocessingPart(mean=list(architecture.mean), std=list(architecture.std))
+
+
+def save(model: Model, path: str | os.PathLike[str], *, embed_teacher: bool) -> None:
+    """Write a model's file, atomically; embed_teacher: with the teacher's weights, as deep as they are needed.
+
+    Raises StorageError if the file cannot be written.
+    """
+    state = stored_tensors(model.modules, model.teacher if embed_teacher else None)
+    teacher = model.header.teacher.model_copy(update={"embedded": embed_teacher})
+    tensors = {key: tensor.detach().cpu().contiguous().numpy() for key, tensor in state.items()}
+    file.save(path, model.header.model_copy(update={"teacher": teacher}), tensors)
+
+
+def load(path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None, device: str) -> Model:
+    """Return the model in a file, ready to score; arguments and errors are those of `assemble` and of `file.load`."""
+    header, tensors = file.load(path)
+    return assemble(header, tensors, path=path, weights=weights, device=device)
+
+
+def assemble(
+    header: Header,
+    tensors: Mapping[str, NDArray[np.float32]],
+    *,
+    path: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None,
+    device: str,
+) -> Model:
+    """Return the model that a header and tensors make, ready to score; path is for messages only.
+
+    weights: a file with the teacher's weights, if they are neither embedded nor installed; device: as of `pick_device`.
+    Raises ModelFileError if the header, the tensors and the teacher do not fit each other, InputError if the teacher
+    has no weights here, or for a device that is not allowed.
+    """
+    architecture = _architecture(header, path)
+    modules = [new_module(architecture, seed=0, **part.model_dump()) for part in header.modules]
+    levels = max(module.level for module in modules)
+    name, known = architecture.name, header.teacher.sha256
+    embedded = empty_teacher(name, levels, sha256=known) if header.teacher.embedded else None
+    state = stored_tensors(modules, embedded)
+    check_tensors(tensors, {key: tuple(tensor.shape) for key, tensor in state.items()}, path)
+    for key, tensor in state.items():
+        tensor.copy_(torch.from_numpy(tensors[key]))
+    teacher: Teacher = embedded or load_teacher(name, weights)
+    if teacher.sha256 != known:
+        raise refused(
+            path,
+            f"teacher hash differs: the model was fitted with {known[:12]}..., "
+            f"the weights found for {name} are {teacher.sha256[:12]}...",
+        )
+    place = pick_device(device)
+    for network in (teacher, *modules):
+        move_to(network, place)
+    return Model(teacher, modules, header)
+
+
+def _architecture(header: Header, path: str | os.PathLike[str]) -> Architecture:
+    """Return the architecture of a header's teacher; raises ModelFileError for one that is not known as it stands."""
+    name = header.teacher.name
+    if name not in ARCHITECTURES:
+        raise refused(path, f"teacher {name} is not known to blemish {__version__}")
+    if header.preprocessing != (expected := preprocessing(ARCHITECTURES[name])):
+        raise refused(
+            path,
+            f"header field preprocessing: mean {header.preprocessing.mean} and std {header.preprocessing.std}, "
+            f"but {name} expects {expected.mean} and {expected.std}",
+        )
+    return ARCHITECTURES[name]

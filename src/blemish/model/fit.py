@@ -1,0 +1,127 @@
+"""From images of good parts to a model: read, hold out, train, calibrate."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from blemish.data.records import DataPart
+from blemish.data.samples import split_good
+from blemish.data.sources import Images, good_sources, sources
+from blemish.method.features import check_cache, half_sizes
+from blemish.method.fitting import fit_modules
+from blemish.method.networks import move_to
+from blemish.method.pretrained import load_teacher
+from blemish.method.progress import Report
+from blemish.method.pyramid import Pyramid, read_known
+from blemish.method.scoring import Module, score_pyramid, set_weights
+from blemish.method.teacher import Teacher, pick_device
+from blemish.method.training import Recipe, find_recipe
+from blemish.model.arguments import Arguments
+from blemish.model.assembly import preprocessing
+from blemish.model.calibration import calibrate
+from blemish.model.file import libraries
+from blemish.model.header import Header, ModulePart, TeacherPart
+from blemish.model.model import Model
+from blemish.storage.files import make_folder
+from blemish.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A model, and the folder in the workspace that keeps the modules of its fit; None without a workspace."""
+
+    model: Model
+    run_folder: Path | None
+
+
+def fit(
+    arguments: Arguments,
+    images: Images,
+    *,
+    held_out: Images | None,
+    workspace: Path | None,
+    report: Report | None,
+    cache_gb: float,
+) -> Fitted:
+    """Return a model of images of good parts; arguments and errors are those of `Detector` and `Detector.fit`."""
+    check_cache(cache_gb)
+    given = arguments.checked()
+    recipe, device = find_recipe(given.recipe), pick_device(given.device)
+    teacher = load_teacher(given.teacher, given.weights)
+    move_to(teacher, device)
+    read = _read(images, held_out, given.sizes)
+    half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=len(read.order), cache_gb=cache_gb)
+    folder = _run_folder(workspace, [*read.order, str(half)], given, recipe, teacher) if workspace else None
+    modules = fit_modules(
+        teacher, read.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, workspace=folder,
+        report=report,
+    )  # fmt: skip
+    set_weights(modules, score=given.score)
+    header = _header(given, teacher, modules, read, half=half)
+    return Fitted(Model(teacher, modules, header), folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The images of a fit: what tells them again, those that train in their order (sha256), and both as pyramids."""
+
+    data: DataPart
+    order: list[str]
+    train: Pyramid
+    held_out: Pyramid
+
+
+def _read(images: Images, held_out: Images | None, sizes: Sequence[int]) -> _Read:
+    given, apart = good_sources(images)
+    if held_out is not None:
+        apart = sources(held_out)
+    known, pyramid = read_known([*given, *apart], sizes)
+    train, held = split_good([image.sha256 for image in known], apart=len(apart))
+    ranked = [sorted((known[index] for index in part), key=lambda image: image.sha256) for part in (train, held)]
+    good = {size: batch[held] for size, batch in pyramid.items()}
+    return _Read(
+        data=DataPart(train=ranked[0], held_out=ranked[1]),
+        order=[known[index].sha256 for index in train],
+        train={size: pyramid.pop(size)[train] for size in sizes},  # never two copies of all sizes
+        held_out=good,
+    )
+
+
+def _header(
+    given: Arguments, teacher: Teacher, modules: Sequence[Module], read: _Read, *, half: Sequence[int]
+) -> Header:
+    reference_size = sorted(given.sizes)[len(given.sizes) // 2]
+    maps = score_pyramid(teacher, modules, read.held_out, size=reference_size, score=given.score)
+    return Header(
+        blemish=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        teacher=TeacherPart(name=given.teacher, sha256=teacher.sha256, embedded=False),
+        preprocessing=preprocessing(teacher.architecture),
+        sizes=sorted(given.sizes),
+        reference_size=reference_size,
+        modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
+        recipe=asdict(find_recipe(given.recipe)) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
+        seed=given.seed,
+        score=given.score,  # type: ignore[arg-type]  # checked
+        calibration=calibrate(maps, score=given.score),
+        data=read.data,
+        libraries=libraries(),
+    )
+
+
+def _run_folder(workspace: Path, order: list[str], given: Arguments, recipe: Recipe, teacher: Teacher) -> Path:
+    """Return the workspace's folder of this very run: one that differs in anything has another.
+
+    order: the sha256 of the images that train, in the order in which batches are drawn from them (files that were
+    renamed meanwhile give other batches, and so another model), and what else only the fit knows.
+    """
+    run = [__version__, libraries(), asdict(recipe), sorted(given.sizes), sorted(given.levels), given.seed,
+           given.teacher, teacher.sha256, str(teacher.mean.device), torch.get_num_threads(), order]  # fmt: skip
+    folder = workspace / sha256(json.dumps(run).encode()).hexdigest()[:16]
+    make_folder(folder)
+    return folder

@@ -1,0 +1,34 @@
+"""What scores images, seen from outside: a fitted `Detector` or a `Runtime`; both do all of this alike."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.data.sources import Images, Source
+from blemish.model.header import Header
+from blemish.verdict.prediction import Prediction
+
+
+class Scorer(Protocol):
+    """Anything that scores images.
+
+    header_: what its model says of itself; threshold_: the image score above which the verdict is NG; streams: how many
+    images it scores at the same time.
+    """
+
+    @property
+    def header_(self) -> Header: ...  # noqa: D102
+
+    @property
+    def threshold_(self) -> float: ...  # noqa: D102
+
+    @property
+    def streams(self) -> int: ...  # noqa: D102
+
+    def predict(self, images: Images) -> list[Prediction]:
+        """Return score, verdict, regions and score map of each image."""
+
+    def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
+        """Yield (path or array, image, score map at the reference size) for each image, in bounded memory."""

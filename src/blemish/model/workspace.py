@@ -1,0 +1,121 @@
+"""A fit to a file: alone at its work, continued where it was interrupted, and the file whole in the end."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from blemish.data.datasets import good_images, held_out_images
+from blemish.data.inputs import check_outside
+from blemish.data.samples import unlike
+from blemish.errors import StoppedError, printable
+from blemish.method.progress import Progress, Report
+from blemish.model.arguments import Arguments
+from blemish.model.assembly import save
+from blemish.model.fit import Fitted, fit
+from blemish.model.header import Header
+from blemish.storage.files import check_writable, clean_stale, locked, make_folder
+
+Say = Callable[[str], None]  # a line for the user
+Showing = Callable[[], AbstractContextManager[Report]]  # what shows the progress of a fit while that is entered
+
+
+def fit_to_file(
+    arguments: Arguments,
+    data: Path,
+    *,
+    out: Path,
+    say: Say,
+    showing: Showing,
+    embed_teacher: bool = False,
+    overwrite: bool = False,
+    cache_gb: float = 8.0,
+) -> tuple[Header, float]:
+    """Fit on the good images of `data`, write the model file, and return its header and the seconds that took.
+
+    Trained modules are kept in a folder beside the file, named after it with .partial, which is removed in the end:
+    a fit that was interrupted or killed continues from it. Raises InputError, before any work, for an output that
+    exists, lies in `data` or could not be written; StoppedError on Ctrl-C; and what `fit` raises.
+    """
+    started = time.monotonic()
+    arguments.check()
+    check_writable(out, overwrite=overwrite)
+    check_outside(out, data)
+    workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
+    try:
+        images, apart = good_images(data), held_out_images(data)
+        announce(arguments, [*images, *apart], data=data, say=say)
+        with _alone(workspace, out):
+            check_writable(out, overwrite=overwrite)  # again: another fit may have written it by now
+            clean_stale(out)
+            with showing() as show:
+                fitted = fit(arguments, images, held_out=apart, workspace=workspace, report=follower.to(show),
+                             cache_gb=cache_gb)  # fmt: skip
+            if follower.last is None:
+                say("continuing: all modules were trained before")
+            _save(fitted, out, say=say, embed_teacher=embed_teacher)
+    except KeyboardInterrupt:
+        raise StoppedError(f"interrupted; the same command continues {_place(follower.last, workspace)}") from None
+    return fitted.model.header, time.monotonic() - started
+
+
+def _save(fitted: Fitted, out: Path, *, say: Say, embed_teacher: bool) -> None:
+    """Say what a fit has met, save it, and remove the modules that were kept on the way."""
+    met = fitted.model.header.data
+    say(f"{len(met.train)} images trained, {len(met.held_out)} held out")
+    save(fitted.model, out, embed_teacher=embed_teacher)
+    if fitted.run_folder:
+        shutil.rmtree(fitted.run_folder, ignore_errors=True)
+
+
+class _Follower:
+    """Passes progress on, says where a fit goes on that was interrupted, and keeps the last that was reported."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self.last: Progress | None = None
+
+    def to(self, show: Report) -> Report:
+        def report(progress: Progress) -> None:
+            if self.last is None and progress.index > 1:
+                self.say(f"continuing: {progress.index - 1} of {progress.modules} modules were trained before")
+            self.last = progress
+            show(progress)
+
+        return report
+
+
+def announce(arguments: Arguments, images: Sequence[Path], *, data: Path, say: Say) -> None:
+    """Say what a fit is going to do, and with what."""
+    sizes, levels = (", ".join(map(str, sorted(numbers))) for numbers in (arguments.sizes, arguments.levels))
+    modules = len(arguments.sizes) * len(arguments.levels)
+    say(f"{printable(data)}: {len(images)} good images")
+    for line in unlike(images):
+        say(f"warning: {line}")
+    say(f"{modules} modules: sizes {sizes} x levels {levels}; teacher {printable(arguments.teacher)}")
+    say(f"recipe {printable(arguments.recipe)}, score {printable(arguments.score)}, seed {arguments.seed}")
+
+
+@contextmanager
+def _alone(workspace: Path, out: Path) -> Iterator[None]:
+    """Make the workspace, keep a second fit away from it for as long as this one runs, remove it if it is empty."""
+    make_folder(workspace)
+    busy = f"{printable(out)}: another fit is at work on it; wait, or choose another --out"
+    try:
+        with locked(workspace / "lock", busy=busy):
+            yield
+    finally:
+        with suppress(OSError):  # modules of an interrupted run, or of runs with other settings, stay
+            workspace.rmdir()
+
+
+def _place(last: Progress | None, workspace: Path) -> str:
+    """Say with which module a stopped fit continues: one whose last step was reported may have been kept, or not."""
+    if last is None:
+        return "where it stopped"
+    newest = max(workspace.glob("*/*.safetensors"), key=lambda file: file.stat().st_mtime_ns, default=None)
+    kept = newest is not None and newest.stem == last.module.replace("/", "-")
+    if last.index + kept > last.modules:
+        return f"after the last of {last.modules} modules"
+    return f"with module {last.index + kept} of {last.modules}"

@@ -1,0 +1,77 @@
+"""What is printed of predictions and of evaluations."""
+
+from pathlib import Path
+from typing import Any
+
+from blemish.errors import printable
+from blemish.printing.tables import empty_table, output_console, print_facts
+from blemish.printing.words import labels, many
+from blemish.results.records import Summary
+
+FIGURES = {
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO",
+    "image_auroc": "image AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1_max": "pixel F1",
+}
+
+
+def print_predictions(summary: Summary, *, threshold: float, out: Path) -> None:
+    """Print how many images are OK and NG, those with the highest scores, and where the results are."""
+    counts = f"{many(summary.ok + summary.ng + summary.failed, 'image')}: {summary.ok} OK, {summary.ng} NG"
+    print(counts + (f", {summary.failed} could not be used" if summary.failed else ""))
+    if summary.worst:
+        table = empty_table("highest scores", "score", "verdict", "regions")
+        for record in summary.worst:
+            path = printable(record["path"])
+            table.add_row(path, f"{record['score']:.4f}", record["verdict"], str(len(record["regions"])))
+        output_console().print(table)
+    place = printable(out)
+    facts = ("threshold", f"{threshold:.4f}"), ("overlays", f"{place}/overlays"), ("results", f"{place}/results.jsonl")
+    print_facts(facts)
+
+
+def print_evaluation(result: dict[str, Any]) -> None:
+    """Print the figures of each type of defect and overall, and what the verdicts were worth."""
+    at, threshold = result["resolution"], result["model"]["threshold"]
+    place = "the images' own resolution" if at == "original" else f"{at}x{at}"
+    regions = many(result["regions"], "defect region")
+    print(f"{many(result['images'], 'test image')}, {result['good']} good; {regions} at {place}")
+    if met := result["used"]["images"]:
+        fate = "left out" if result["used"]["rule"] == "skip" else "kept, so figures are too good"
+        print(f"{many(len(met), 'image')} that the model has met before {fate}: {result['used']['summary']}")
+    overall, bare = result["overall"], result["without_labels"]
+    print_figures({**result["types"], "overall": overall, **({"without labels": bare["overall"]} if bare else {})})
+    if bare:
+        print(
+            f"weights of the modules from {labels(result['model']['weighing'])}; without labels: those that need none"
+        )
+    print(f"found: defective images with the verdict NG (score above {threshold:.4f})")
+    print(f"false alarms: {overall['false_alarms']} of {many(overall['good'], 'good image')} with the verdict NG")
+    for reason in sorted(set(overall["undefined"].values())):
+        print(f"-: undefined, {reason}")
+
+
+def print_figures(rows: dict[str, dict[str, Any]], *, alarms: bool = False) -> None:
+    """Print a table: under each name a row with one of the `types`, or the `overall`, of an evaluation."""
+    table = empty_table("", *FIGURES.values(), "found", *(["false NG"] if alarms else []))
+    for name, figures in rows.items():
+        cells = ["-" if figures[key] is None else f"{figures[key]:.3f}" for key in FIGURES]
+        cells.append(f"{figures['found']}/{figures['images'] - figures['good']}" if "found" in figures else "-")
+        if alarms:
+            cells.append(f"{figures['false_alarms']}/{figures['good']}")
+        table.add_row(printable(name), *cells)
+    output_console().print(table)
+
+
+def warnings(result: dict[str, Any]) -> list[str]:
+    """Return one line for each thing that makes the figures of an evaluation less than they seem."""
+    lines = []
+    if empty := result["empty_masks"]:
+        text = f"{many(len(empty), 'defective image')} marks nothing, such as {printable(empty[0])}"
+        lines.append(f"the mask of {text}: its pixels count as good")
+    if lost := result["regions_lost"]:
+        side = result["resolution"]
+        lines.append(f"{many(lost, 'defect region')} left out: too small for {side}x{side}")
+    return lines

@@ -1,0 +1,90 @@
+"""What is printed of model files and of teachers."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from blemish.errors import printable
+from blemish.model.header import Header
+from blemish.printing.tables import empty_table, output_console, print_facts
+from blemish.printing.words import duration, labels, promise, size_of
+from blemish.storage.tensors import Tensors
+
+
+def print_fit(model: Path, header: Header, *, seconds: float) -> None:
+    """Print what a fit has made."""
+    print_facts(
+        [
+            ("model", f"{printable(model)} ({size_of(model)})"),
+            ("threshold", f"{header.calibration.threshold:.4f}"),
+            ("promise", promise(header.calibration)),
+            ("time", duration(seconds)),
+        ]
+    )
+
+
+def model_facts(path: Path, header: Header, tensors: Tensors) -> dict[str, Any]:
+    """Return all that a model file says of itself, and its size: plain JSON values."""
+    facts = header.model_dump()
+    for module in facts["modules"]:
+        module["parameters"] = _parameters(tensors, f"{module['size']}/{module['level']}")
+    facts["file"] = {"path": path.as_posix(), "bytes": path.stat().st_size}
+    return facts
+
+
+def print_model(path: Path, header: Header, tensors: Tensors) -> None:
+    """Print what a model file says of itself."""
+    recipe = ", ".join(f"{key} {value}" for key, value in header.recipe.items() if key != "name" and value is not None)
+    teacher, calibration = header.teacher, header.calibration
+    data = header.data
+    hashes = [[image.sha256 for image in part] for part in (data.train, data.held_out)]
+    digest = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    met = f"{len(data.train)} trained, {len(data.held_out)} held out, sha256 {digest[:12]}"
+    weighing = header.weighing.model_dump() if header.weighing else None
+    print_facts(
+        [
+            ("model", f"{printable(path)} ({size_of(path)})"),
+            ("created", f"{header.created} by blemish {header.blemish}"),
+            ("teacher", f"{teacher.name}, sha256 {teacher.sha256[:12]}, {'' if teacher.embedded else 'not '}embedded"),
+            ("sizes", f"{', '.join(map(str, header.sizes))}; maps are scored at {header.reference_size}"),
+            ("score", header.score),
+            ("recipe", f"{header.recipe.get('name')} ({recipe}), seed {header.seed}"),
+            ("threshold", f"{calibration.threshold:.4f}"),
+            ("promise", promise(calibration)),
+            ("images", f"{met}; {len(data.weighed)} weighed, {len(data.tested)} tested"),
+            ("weights", f"from {labels(weighing)}" if weighing else "without labels"),
+            ("libraries", ", ".join(f"{name} {number}" for name, number in header.libraries.items())),
+        ]
+    )
+    table = empty_table("module", "size", "level", "weight", "parameters")
+    for module in header.modules:
+        name = f"{module.size}/{module.level}"
+        count = f"{_parameters(tensors, name):,}"
+        table.add_row(name, str(module.size), str(module.level), f"{module.weight:.4f}", count)
+    output_console().print(table)
+
+
+def print_teachers() -> None:
+    """Print every known teacher, and whether its weights are on this machine."""
+    from blemish.method.pretrained import fetched_path, find_weights
+    from blemish.method.teacher import ARCHITECTURES, LEVELS, STRIDES
+
+    table = empty_table("", *(f"level {level}" for level in LEVELS), "licence", "weights")
+    for name, architecture in ARCHITECTURES.items():
+        path = find_weights(name)
+        here = "no" if path is None else "fetched" if path == fetched_path(name) else "package"
+        table.add_row(name, *map(str, architecture.channels), architecture.licence, here)
+    strides = ", ".join(map(str, STRIDES))
+    print(f"channels of levels {LEVELS[0]} to {LEVELS[-1]} (strides {strides}), licence of the weights,")
+    print("and whether these are on this machine: in an installed package, fetched, or no")
+    output_console().print(table)
+
+
+def _parameters(tensors: Tensors, module: str) -> int:
+    """Return how many numbers a module has learnt: running statistics of its batches are none."""
+    return sum(
+        tensor.size
+        for name, tensor in tensors.items()
+        if name.startswith(f"{module}/student.") and not name.endswith(("running_mean", "running_var"))
+    )

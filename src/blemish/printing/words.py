@@ -1,0 +1,47 @@
+"""Numbers as a person says them: times, sizes, counts, promises."""
+
+from pathlib import Path
+from typing import Any
+
+from blemish.errors import printable
+from blemish.model.header import CalibrationPart
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person would say it, such as 45 s, 3 min 20 s or 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size_of(path: Path) -> str:
+    """Return the size of a file in megabytes."""
+    return megabytes(path.stat().st_size)
+
+
+def megabytes(size: int) -> str:
+    """Return bytes as megabytes."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def many(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def promise(calibration: CalibrationPart) -> str:
+    """Say what a threshold promises of good parts that are like those it was taken from."""
+    parts = calibration.held_out + 1
+    alarms = round(calibration.false_alarm_rate * parts)
+    share = f"{alarms} in {parts} good parts ({100 * calibration.false_alarm_rate:.2g} %)"
+    verb = "is" if alarms == 1 else "are"
+    return f"{calibration.held_out} held-out good images: at most {share} {verb} expected to be called NG"
+
+
+def labels(weighing: dict[str, Any]) -> str:
+    """Say which labelled images a model was weighed by; weighing: that part of its header, as plain values."""
+    images = f"{many(weighing['labelled'], 'labelled image')}, {weighing['defective']} defective"
+    return f"{images} (objective {printable(weighing['objective'])}, {many(weighing['modules'], 'module')} at first)"

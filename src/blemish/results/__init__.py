@@ -1,0 +1,1 @@
+"""What predict leaves behind: overlays, lines, maps."""

@@ -1,0 +1,60 @@
+"""The folder of results: made, marked as such, and emptied only of what an earlier run has left in it."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blemish.data.folders import RESULTS_MARK
+from blemish.errors import InputError, StorageError, printable
+from blemish.results.records import OVERLAYS
+from blemish.storage.files import write_atomically
+
+LINES, MAPS = "results.jsonl", "maps"
+SUFFIXES = {OVERLAYS: ".png", MAPS: ".npy"}
+
+
+def prepare_folder(out: Path, *, overwrite: bool) -> None:
+    """Make the folder of the results and mark it; with overwrite, remove what an earlier run has left in it.
+
+    Raises InputError if it is a file, if it holds anything and overwrite is false, or if it holds what `write` does
+    not write or has no mark; StorageError if it cannot be made or emptied.
+    """
+    name = printable(out)
+    with storing(out):
+        if os.path.lexists(out) and not out.is_dir():
+            raise InputError(f"{name}: is not a folder")
+        out.mkdir(parents=True, exist_ok=True)
+        found = sorted(set(os.listdir(out)) - {RESULTS_MARK})
+        if found and not overwrite:
+            raise InputError(f"{name}: is not empty; pass --overwrite to replace the results in it")
+        if strange := next(_strange(out, found), None):
+            raise InputError(f"{name}: holds {printable(strange)}, which is no result; choose another folder")
+        if found and not (out / RESULTS_MARK).is_file():
+            raise InputError(f"{name}: is not empty and not from an earlier predict; choose another folder")
+        write_atomically(out / RESULTS_MARK, b"blemish predict made this folder and may replace what is in it.\n")
+        for entry in found:
+            (out / entry).unlink() if entry == LINES else shutil.rmtree(out / entry)
+
+
+def _strange(out: Path, found: Iterable[str]) -> Iterator[str]:
+    """Yield what `write` does not write: other names, other types of files, and links."""
+    for entry in found:
+        path = out / entry
+        if path.is_symlink() or not (path.is_dir() if entry in SUFFIXES else entry == LINES and path.is_file()):
+            yield entry
+        elif entry in SUFFIXES:
+            for inside in sorted(path.rglob("*")):
+                if inside.is_symlink() or not (inside.is_dir() or inside.suffix == SUFFIXES[entry]):
+                    yield inside.relative_to(out).as_posix()
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn what the system says of a folder or a file that cannot be written into one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StorageError(f"{printable(error.filename or path)}: cannot be written: {reason}") from error

@@ -1,0 +1,219 @@
+"""What a user sees: heat over the image on a fixed colour scale, outlined regions, panels of pictures."""
+
+from collections.abc import Sequence
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from blemish.errors import InputError, printable
+from blemish.verdict.regions import Flags, Region, Scores, regions_and_pixels
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+TOP = 2.0  # the colour scale ends at this multiple of the threshold unless told otherwise
+BLOCK = 1 << 16  # px that are coloured at a time: what is made on the way is wider than the picture
+STEPS = 1024  # of the colour scale: the colours of neighbours differ by at most one level
+
+# Light yellow to dark red: lightness falls all the way, so the order can be read without telling red from green.
+HEAT = np.array([[255, 235, 120], [254, 190, 50], [244, 115, 25], [214, 38, 20], [165, 0, 10]], dtype=np.float64)
+# Blue and vermilion are told apart by anyone, and the word is written on them as well.
+VERDICTS = {"OK": (0, 114, 178), "NG": (213, 60, 0)}
+PAPER, INK, GAP, STRIP = 255, 40, 4, 18
+
+
+def overlay(
+    image: Pixels, score_map: Scores, *, threshold: float, top: float | None = None, verdict: str | None = None
+) -> Pixels:
+    """Return the image in grey under heat, its regions above the threshold outlined, and the verdict in a corner.
+
+    Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled: the colours run from nothing at half
+    the threshold to dark red at `top` (default: twice the threshold) and above, so one score has one colour in every
+    image. Verdict: OK, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other shapes,
+    types or verdicts, a score that is not finite, or unless 0 < threshold < top.
+    """
+    top = _check_scale(threshold, top)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"image: {image.dtype} of shape {image.shape}, allowed is uint8 of shape (H, W, 3)")
+    if score_map.shape != image.shape[:2]:
+        raise InputError(f"score map: shape {score_map.shape}, allowed is that of its image, {image.shape[:2]}")
+    if verdict is not None and verdict not in VERDICTS:
+        raise InputError(f"verdict: {printable(verdict)!r} is unknown, allowed are {', '.join(VERDICTS)}")
+    found, inside = regions_and_pixels(score_map, threshold)
+    picture = _heated(np.asarray(Image.fromarray(image).convert("L")), score_map, threshold, top)
+    if found:
+        _outline(picture, found, inside)
+    if verdict is not None:
+        _stamp(picture, verdict)
+    return picture
+
+
+def colour_bar(*, threshold: float, top: float, width: int) -> Pixels:
+    """Return the colour scale of `overlay` with its numbers and the threshold marked.
+
+    Over mid-grey, from 0 to `top`; uint8 (58, width, 3), width in px, at least 192.
+    Raises InputError for a smaller width or unless 0 < threshold < top.
+    """
+    _check_scale(threshold, top)
+    if width < 192:
+        raise InputError(f"width: {width} is not allowed, give at least 192")
+    margin, upper, lower = 12, 22, 38
+    length = width - 2 * margin
+    scores = np.broadcast_to(np.linspace(0, top, length, dtype=np.float32), (lower - upper, length))
+    sheet = Image.new("RGB", (width, 58), (PAPER,) * 3)
+    ground = np.full(scores.shape, 128, dtype=np.uint8)
+    sheet.paste(Image.fromarray(_heated(ground, scores, threshold, top)), (margin, upper))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    mark = margin + round(threshold / top * (length - 1))
+    draw.line((mark, upper - 4, mark, lower + 3), fill=(0, 0, 0), width=2)
+    text = f"threshold {threshold:.3g}"
+    half = draw.textlength(text, font=font) / 2 + 2
+    draw.text((min(max(mark, half), width - half), 2), text, fill=(INK,) * 3, font=font, anchor="ma")
+    draw.text((margin, lower + 4), "0", fill=(INK,) * 3, font=font)
+    draw.text((width - margin, lower + 4), f"{top:.3g} and above", fill=(INK,) * 3, font=font, anchor="ra")
+    return np.asarray(sheet)
+
+
+def side_by_side(
+    image: Pixels, mask: Mask, heat: Pixels, *, captions: tuple[str, str, str], height: int = 192
+) -> Pixels:
+    """Return one row: the image, its mask in black and white, its overlay, each with its caption.
+
+    Image and heat: uint8 (H, W) or (H, W, 3); mask: bool (H, W). Every tile is resized to `height` px, with its
+    caption above it, cut off at the tile's width. Returns uint8 (height + 18, width, 3).
+    """
+    pictures: tuple[Pixels | Mask, ...] = (image, mask, heat)
+    tiles = [_tile(picture, caption, height) for picture, caption in zip(pictures, captions, strict=True)]
+    gap = np.full((height + STRIP, GAP, 3), PAPER, dtype=np.uint8)
+    return np.hstack([tiles[0], *(part for tile in tiles[1:] for part in (gap, tile))])
+
+
+def contact_sheet(rows: Sequence[Pixels], *, columns: int = 1) -> Pixels:
+    """Return one sheet of pictures, each uint8 (H, W, 3), filled row by row, white where a picture is smaller.
+
+    Cells have the width of the widest picture; a line is as high as its highest. Raises InputError for no pictures or
+    fewer than one column.
+    """
+    if not rows or columns < 1:
+        raise InputError(f"sheet: {len(rows)} pictures in {columns} columns, at least one of each is needed")
+    width = max(row.shape[1] for row in rows)
+    lines = [rows[start : start + columns] for start in range(0, len(rows), columns)]
+    heights = [max(picture.shape[0] for picture in line) for line in lines]
+    size = sum(heights) + GAP * (len(lines) + 1), columns * width + 4 * GAP * (columns - 1) + 2 * GAP
+    sheet = np.full((*size, 3), PAPER, dtype=np.uint8)
+    for index, picture in enumerate(rows):
+        line, column = divmod(index, columns)
+        y, x = GAP + sum(heights[:line]) + GAP * line, GAP + column * (width + 4 * GAP)
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return sheet
+
+
+def save_png(path: Path, array: Pixels | Mask) -> None:
+    """Write a picture, uint8 (H, W) or (H, W, 3), or a mask, bool (H, W), as 0 and 255, to a PNG file.
+
+    Raises StorageError where the file cannot be written; it is then left as it was.
+    """
+    from blemish.storage.files import write_atomically
+
+    data = BytesIO()
+    # More than three times as fast as Pillow's level 6, and overlays are 8 to 15 % larger.
+    Image.fromarray(_as_pixels(array)).save(data, "PNG", compress_level=1)
+    write_atomically(path, data.getvalue())
+
+
+def _check_scale(threshold: float, top: float | None) -> float:
+    top = TOP * threshold if top is None else top
+    if not 0 < threshold < top < np.inf:
+        raise InputError(f"threshold: {threshold:g} with a scale up to {top:g}, needed is 0 < threshold < top")
+    return top
+
+
+@cache
+def _colours() -> NDArray[np.uint32]:
+    """Return the pixel, R G B 0 in memory, of every step of the colour scale on every grey: (STEPS + 1, 256)."""
+    position = np.linspace(0, 1, STEPS + 1)[:, None]
+    opacity = 0.72 * np.clip(position / 0.25, 0, 1)
+    # Pure white would swallow the yellow.
+    ground = 0.88 * np.arange(256)
+    table = np.zeros((STEPS + 1, 256, 4), dtype=np.uint8)
+    for channel in range(3):
+        heat = np.interp(position, np.linspace(0, 1, len(HEAT)), HEAT[:, channel])
+        table[..., channel] = np.rint(ground + opacity * (heat - ground))
+    return table.view(np.uint32)[..., 0]
+
+
+def _heated(grey: Pixels, score_map: Scores, threshold: float, top: float) -> Pixels:
+    """Return the colours of scores on a grey image (H, W): uint8 (H, W, 3)."""
+    low, table = threshold / 2, _colours().ravel()
+    picture = np.empty((*grey.shape, 3), dtype=np.uint8)
+    rows = max(1, BLOCK // grey.shape[1])
+    for start in range(0, len(grey), rows):
+        part = slice(start, start + rows)
+        position = np.clip(score_map[part], low, top)
+        position -= low
+        position *= STEPS / (top - low)
+        position += 0.5
+        step = position.astype(np.intp)
+        step *= 256
+        step += grey[part]
+        picture[part] = table[step].view(np.uint8).reshape(*step.shape, 4)[..., :3]
+    return picture
+
+
+def _outline(picture: Pixels, found: Sequence[Region], inside: Flags) -> None:
+    """Draw a white line around the regions with a black one around that: one of the two shows on any ground."""
+    step = max(1, round(min(inside.shape) / 400))
+    left, upper = (max(0, min(region.box[axis] for region in found) - 2 * step) for axis in (0, 1))
+    right, lower = (max(region.box[axis] + region.box[axis + 2] for region in found) + 2 * step for axis in (0, 1))
+    part = slice(upper, lower), slice(left, right)
+    white = _grown(inside[part], step)
+    black = _grown(white, step)
+    black &= ~white
+    white &= ~inside[part]
+    picture[part][black] = 0
+    picture[part][white] = 255
+
+
+def _grown(flags: Flags, step: int) -> Flags:
+    """Return where a flag is at most `step` px away, also diagonally."""
+    for _ in range(2):
+        reach = 0
+        while reach < step:
+            shift = min(2 * reach + 1, step - reach)  # what is reached from both sides leaves no gap
+            grown = np.copy(flags)
+            grown[shift:] |= flags[:-shift]
+            grown[:-shift] |= flags[shift:]
+            flags, reach = grown, reach + shift
+        flags = flags.T
+    return flags
+
+
+def _stamp(picture: Pixels, verdict: str) -> None:
+    size = max(11, min(picture.shape[:2]) // 16)
+    font = ImageFont.load_default(size=size)
+    pad = size // 3
+    left, upper, right, lower = (round(end) + 2 * pad for end in font.getbbox(verdict))
+    corner = slice(lower + pad + 1), slice(right + pad + 1)
+    label = Image.fromarray(picture[corner])
+    draw = ImageDraw.Draw(label)
+    draw.rectangle((left - pad, upper - pad, right + pad, lower + pad), fill=VERDICTS[verdict], outline=(255, 255, 255))
+    draw.text((2 * pad, 2 * pad), verdict, fill=(255, 255, 255), font=font)
+    picture[corner] = np.asarray(label)
+
+
+def _tile(picture: Pixels | Mask, caption: str, height: int) -> Pixels:
+    way = Image.Resampling.NEAREST if picture.dtype == np.bool_ else Image.Resampling.LANCZOS
+    tile = Image.fromarray(_as_pixels(picture)).convert("RGB")
+    tile = tile.resize((max(1, round(tile.width * height / tile.height)), height), way)
+    sheet = Image.new("RGB", (tile.width, height + STRIP), (PAPER,) * 3)
+    sheet.paste(tile, (0, STRIP))
+    ImageDraw.Draw(sheet).text((1, 2), printable(caption), fill=(INK,) * 3, font=ImageFont.load_default(size=12))
+    return np.asarray(sheet)
+
+
+def _as_pixels(array: Pixels | Mask) -> Pixels:
+    return array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array.astype(np.uint8, copy=False)

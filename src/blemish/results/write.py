@@ -1,0 +1,119 @@
+"""What `predict` leaves behind: results.jsonl with one line per image, overlays and score maps named after the images.
+
+While one image is scored, the next is read and the results of the last are drawn and written. Memory does not grow with
+the number of images, and a run that is stopped has kept what it had done.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.data.ahead import ahead
+from blemish.data.sources import load
+from blemish.errors import InputError, printable
+from blemish.model.scorer import Scorer
+from blemish.results.folder import LINES, MAPS, storing
+from blemish.results.overlays import TOP, overlay, save_png
+from blemish.results.records import Record, failure, success
+from blemish.storage.files import make_folder, write_atomically
+from blemish.verdict.prediction import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An image on its way: the pixels or why there are none, then what a model says of it."""
+
+    path: Path
+    name: str
+    image: NDArray[np.uint8] | InputError
+    prediction: Prediction | None = None
+
+
+def write(
+    scorer: Scorer, images: Iterable[tuple[Path, str]], out: Path, *, save_maps: bool = False
+) -> Iterator[Record]:
+    """Score images one by one, write their results below `out`, and yield each record, in order, once it is written.
+
+    images: as `name_images` returns them; out: as `prepare_folder` leaves it. An image that cannot be used gives the
+    record {"path", "error"}. Raises StorageError if a file cannot be written. Once the iterator has ended, raised or
+    been closed, no thread of it is left.
+    """
+    score = partial(_score, scorer=scorer)
+    store = partial(_store, out=out, threshold=scorer.threshold_, save_maps=save_maps)
+    with storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines, ExitStack() as stack:
+        if scorer.streams > 1:  # as many images at a time, each from its file to its overlay in one thread
+            whole = partial(_whole, scorer=scorer, store=store)
+            records = stack.enter_context(closing(ahead(whole, images, workers=scorer.streams)))
+        else:  # one image is read, one scored, with all threads, and one stored at a time
+            read = stack.enter_context(closing(ahead(_read, images)))
+            scored = stack.enter_context(closing(ahead(score, read)))
+            records = stack.enter_context(closing(ahead(store, scored)))
+        for record in records:
+            lines.write(json.dumps(record, allow_nan=False) + "\n")
+            lines.flush()
+            yield record
+
+
+def _read(given: tuple[Path, str]) -> _Job:
+    path, name = given
+    try:
+        return _Job(path, name, load(path))
+    except InputError as error:
+        return _Job(path, name, error)
+
+
+def _score(job: _Job, scorer: Scorer) -> _Job:
+    if isinstance(job.image, InputError):
+        return job
+    try:
+        (prediction,) = scorer.predict([job.image])
+    except InputError as error:  # a map that is not finite
+        return replace(job, image=InputError(f"{printable(job.path)}: {error}"))
+    return replace(job, prediction=prediction)
+
+
+def _whole(given: tuple[Path, str], *, scorer: Scorer, store: Callable[[_Job], Record]) -> Record:
+    return store(_score(_read(given), scorer))
+
+
+def _store(job: _Job, *, out: Path, threshold: float, save_maps: bool) -> Record:
+    """Write the files of an image, and return its record."""
+    if isinstance(job.image, InputError):
+        return failure(job.path, job.image)
+    assert job.prediction is not None
+    record = success(job.path, job.prediction, threshold=threshold, name=job.name)
+    save_png(_place(out, record["overlay"]), draw(job.image, job.prediction, threshold=threshold))
+    if save_maps:
+        write_atomically(_place(out, f"{MAPS}/{job.name}.npy"), _npy(job.prediction.score_map))
+    return record
+
+
+def draw(image: NDArray[np.uint8], prediction: Prediction, *, threshold: float) -> NDArray[np.uint8]:
+    """Return the overlay of an image (H, W, 3) with its verdict."""
+    top = scale_top(threshold)
+    return overlay(image, prediction.score_map, threshold=threshold, top=top, verdict=prediction.verdict)
+
+
+def scale_top(threshold: float) -> float:
+    """Return where the colour scale of a model ends: scores lie in [0, 1], so colours beyond would never be seen."""
+    return min(TOP * threshold, 1.0) if threshold < 1 else TOP * threshold
+
+
+def _place(out: Path, name: str) -> Path:
+    """Return where an output belongs, with its folder made."""
+    path = out / name
+    make_folder(path.parent)
+    return path
+
+
+def _npy(array: NDArray[np.float32]) -> bytes:
+    data = BytesIO()
+    np.save(data, array)
+    return data.getvalue()

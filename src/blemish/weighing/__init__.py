@@ -1,0 +1,1 @@
+"""Modules weighed and dropped by labelled defects, and what each of them costs."""

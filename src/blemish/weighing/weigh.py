@@ -1,0 +1,168 @@
+"""Weighs and prunes a model with labelled images: module maps once, search, choice, a threshold anew."""
+
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.data.copies import describe, used_images
+from blemish.data.datasets import sample_root, test_samples
+from blemish.data.records import ImagePart
+from blemish.data.samples import Sample, draw_share, fingerprints
+from blemish.data.sources import Source, held_out_sources, identify
+from blemish.errors import InputError, printable
+from blemish.method.pyramid import read_pyramid
+from blemish.method.scoring import Module, label_free_weights, score_pyramid
+from blemish.model.calibration import calibrate
+from blemish.model.header import Header, ModulePart, WeighingPart
+from blemish.model.model import Model
+from blemish.weighing.costs import Costs, measure
+from blemish.weighing.findings import Choose, Findings, findings, search_some
+from blemish.weighing.front import front
+from blemish.weighing.labelled import LabelledMaps, Report, label
+from blemish.weighing.search import OBJECTIVES, keep_best, search
+
+MOST_MODULES = 16  # every set of them is tried for a budget, 2^16
+
+
+def weigh(
+    model: Model,
+    data: Path,
+    *,
+    good: Sequence[Source],
+    objective: str,
+    keep: int | None,
+    budget_ms: float | None,
+    share: float | None,
+    report: Report | None,
+) -> tuple[Model, Findings]:
+    """Return the model that labelled images make of another, and what was found; the model given does not change.
+
+    Arguments and errors are those of `Detector.weigh`.
+    """
+    count = len(model.modules)
+    _check(objective, keep=keep, budget_ms=budget_ms, modules=count)
+    samples, images = _labelled_images(model.header, data, share=share)
+    held_out = held_out_sources(model.header.data, good)
+    score = "paper" if objective == "paper" else "whitened"
+    labelled = label(model, samples, score=score, report=report)
+    bare = label_free_weights(model.modules, score=score)
+    costs = measure(model)
+    choose = _chooser(objective, bare, costs, keep=count if keep is None else keep, budget_ms=budget_ms)
+    whole = search(labelled, objective=objective, prior=bare)
+    kept = choose(labelled, whole.weights)
+    final = whole if len(kept) == count else search_some(labelled, kept, objective=objective, prior=bare)
+    modules = [_weighed(model.modules[index], weight) for index, weight in zip(kept, final.weights, strict=True)]
+    weighing = _part(model, samples, objective=objective, seconds=whole.seconds)
+    header = _header(model, modules, images, held_out, score=score, weighing=weighing)
+    sets = front(labelled, whole.weights, costs) if budget_ms is not None else []
+    found = findings(
+        labelled, objective=objective, bare=bare, costs=costs, whole=whole, kept=kept, final=final, sets=sets,
+        choose=choose,
+    )  # fmt: skip
+    return Model(model.teacher, modules, header), found
+
+
+def _chooser(objective: str, bare: Sequence[float], costs: Costs, *, keep: int, budget_ms: float | None) -> Choose:
+    """Return what chooses the modules that stay: those that a budget pays for, else the best `keep` of them."""
+
+    def choose(learnt: LabelledMaps, weights: NDArray[np.float64]) -> list[int]:
+        if budget_ms is not None:
+            return _within(front(learnt, weights, costs), budget_ms, costs)
+        every = list(range(len(bare)))
+        return keep_best(learnt, keep, objective=objective, prior=bare) if keep < len(every) else every
+
+    return choose
+
+
+def _labelled_images(header: Header, data: Path, *, share: float | None) -> tuple[list[Sample], list[ImagePart]]:
+    """Return the labelled images and what tells them again; raises InputError for those that must not weigh."""
+    samples = test_samples(data)
+    if all(sample.label == "good" for sample in samples):
+        raise InputError(f"{printable(data)}: no defective image: weights are searched with labelled defects")
+    if share is not None:
+        samples = _drawn(samples, share)
+    images = identify([sample.path for sample in samples])
+    if uses := used_images(images, header.data, kinds=("train", "held_out")):
+        names = [sample.path.relative_to(sample_root(data)).as_posix() for sample in samples]
+        raise InputError(
+            f"{printable(data)}: the model has met {len(uses)} of {len(samples)} labelled images before: "
+            f"{describe(uses, names)}; weigh with others"
+        )
+    return samples, images
+
+
+def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
+    """Return a share of the images of each type of defect, at least one, chosen by content; no good images."""
+    if not 0 < share <= 1:
+        raise InputError(f"share: {share} is not allowed, expected above 0 and at most 1")
+    chosen: list[Sample] = []
+    for kind in sorted({sample.label for sample in samples} - {"good"}):
+        some = [sample for sample in samples if sample.label == kind]
+        hashes = fingerprints([sample.path for sample in some])
+        chosen += [some[index] for index in draw_share(hashes, share=share, salt="weigh")]
+    return chosen
+
+
+def _check(objective: str, *, keep: int | None, budget_ms: float | None, modules: int) -> None:
+    if objective not in OBJECTIVES:
+        raise InputError(f"objective: {printable(objective)} is not allowed, expected {', '.join(OBJECTIVES)}")
+    if keep is not None and budget_ms is not None:
+        raise InputError("keep and budget: give one of them")
+    if keep is not None and not 1 <= keep <= modules:
+        raise InputError(f"keep: {keep} is not allowed, expected 1 to {modules}, the modules of the model")
+    if budget_ms is not None and not 0 < budget_ms < float("inf"):
+        raise InputError(f"budget: {budget_ms} is not allowed, expected milliseconds above 0")
+    if budget_ms is not None and modules > MOST_MODULES:
+        raise InputError(f"budget: needs a model of at most {MOST_MODULES} modules, this one has {modules}; use keep")
+
+
+def _within(sets: Sequence[list[int]], budget_ms: float, costs: Costs) -> list[int]:
+    names = list(costs.modules)
+    times = [costs.of([names[index] for index in some]) for some in sets]
+    fitting = [some for some, ms in zip(sets, times, strict=True) if ms <= budget_ms]
+    if not fitting:
+        raise InputError(f"budget: {budget_ms:g} ms is too little, the fastest set of modules needs {times[0]:.3g} ms")
+    return fitting[-1]
+
+
+def _weighed(module: Module, weight: float) -> Module:
+    own = copy(module)  # shallow: the tensors are shared, the weight is its own
+    own.weight = float(weight)
+    return own
+
+
+def _part(model: Model, samples: Sequence[Sample], *, objective: str, seconds: float) -> WeighingPart:
+    return WeighingPart(
+        objective=objective,
+        labelled=len(samples),
+        defective=sum(sample.label != "good" for sample in samples),
+        modules=model.header.weighing.modules if model.header.weighing else len(model.modules),
+        seconds=seconds,
+    )
+
+
+def _header(
+    model: Model,
+    modules: Sequence[Module],
+    images: Sequence[ImagePart],
+    held_out: Sequence[Source],
+    *,
+    score: str,
+    weighing: WeighingPart,
+) -> Header:
+    """Return the header of the weighed model; its threshold comes from the same held-out images, scored anew."""
+    header = model.header
+    pyramid = read_pyramid(held_out, sorted({module.size for module in modules}))
+    maps = score_pyramid(model.teacher, modules, pyramid, size=header.reference_size, score=score)
+    known = {image.sha256: image for image in (*header.data.weighed, *images)}
+    update = {
+        "modules": [ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
+        "score": score,
+        "calibration": calibrate(maps, score=score),
+        "weighing": weighing,
+        "data": header.data.model_copy(update={"weighed": [known[key] for key in sorted(known)]}),
+    }
+    return Header.model_validate(header.model_copy(update=update).model_dump())

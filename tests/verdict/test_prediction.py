@@ -1,0 +1,80 @@
+"""What is said of one image, from its score map at the reference size."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blemish import Prediction
+from blemish.images.resize import resize_map
+from blemish.verdict.prediction import judge
+
+THRESHOLD = 0.5
+
+
+def judged(reference, *, source=None, height=64, width=64):
+    image = np.zeros((height, width, 3), np.uint8)
+    return judge(image if source is None else source, image, np.float32(reference), threshold=THRESHOLD)
+
+
+def spotted(*spots, side=64):
+    """A score map of 0.1 with square spots, each (x, y, side, score)."""
+    reference = np.full((side, side), 0.1, np.float32)
+    for x, y, length, score in spots:
+        reference[y : y + length, x : x + length] = score
+    return reference
+
+
+def test_a_spot_is_found_where_it_is():
+    found = judged(spotted((8, 20, 6, 0.75), (40, 4, 3, 0.625)))
+    assert (found.score, found.verdict) == (0.75, "NG")
+    assert [(one.box, one.area, one.peak) for one in found.regions] == [
+        ((8, 20, 6, 6), 36, 0.75),
+        ((40, 4, 3, 3), 9, 0.625),
+    ]
+    assert np.array_equal(found.score_map, spotted((8, 20, 6, 0.75), (40, 4, 3, 0.625)))
+
+
+@pytest.mark.parametrize(
+    ("peak", "verdict"),
+    [(0.25, "OK"), (0.5, "OK"), (float(np.nextafter(np.float32(0.5), np.float32(1))), "NG"), (1.0, "NG")],
+)
+def test_only_above_the_threshold_is_defective(peak, verdict):
+    found = judged(spotted((8, 8, 4, peak)))
+    assert (found.score, found.verdict) == (peak, verdict)
+    assert len(found.regions) == (verdict == "NG")
+
+
+def test_score_and_verdict_are_those_of_the_reference_map_and_not_of_the_resized_one():
+    """One pixel above the threshold decides, though a smaller image's own map no longer shows it."""
+    reference = spotted((30, 30, 1, 0.9))
+    found = judged(reference, height=32, width=32)
+    assert (found.score, found.verdict) == (pytest.approx(0.9), "NG")
+    assert found.score_map.max() < THRESHOLD
+    assert found.regions == []
+
+
+def test_the_map_has_the_height_and_width_of_the_image():
+    reference = spotted((0, 0, 32, 0.75))
+    found = judged(reference, height=96, width=160)
+    assert (found.score_map.shape, found.score_map.dtype) == ((96, 160), np.float32)
+    assert np.array_equal(found.score_map, resize_map(reference, 96, 160))
+    (region,) = found.regions
+    x, y, width, height = region.box
+    assert (x, y) == (0, 0)
+    assert abs(width - 80) <= 1
+    assert abs(height - 48) <= 1
+
+
+def test_a_path_is_kept_and_an_array_has_none():
+    assert judged(spotted(), source=Path("a/b.png")).path == Path("a/b.png")
+    assert judged(spotted()).path is None
+
+
+def test_a_prediction_is_public_and_does_not_change():
+    found = judged(spotted())
+    assert isinstance(found, Prediction)
+    assert [field.name for field in dataclasses.fields(found)] == ["path", "score", "verdict", "regions", "score_map"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.score = 0.0
