@@ -3,8 +3,6 @@
 import errno
 import os
 import re
-import shutil
-from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
 
@@ -14,120 +12,17 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from blemish.data.records import DataPart
 from blemish.data.samples import fingerprints
-from blemish.data.sources import held_out_sources
 from blemish.errors import ExportError, InputError, StorageError
 from blemish.evaluation.evaluate import evaluate
-from blemish.evaluation.metrics import pixel_metrics
-from blemish.export import export, gates, writing
-from blemish.export.gates import Lost
-from blemish.export.golden import golden_files
-from blemish.export.graph import Graph, write_onnx
-from blemish.images.read import read_image, read_mask
-from blemish.images.resize import resize_mask
-from blemish.method.pyramid import read_known
-from blemish.method.scoring import score_pyramid
-from blemish.method.teacher import state_fingerprint
-from blemish.model.calibration import calibrate
-from blemish.model.header import Header, WeighingPart
+from blemish.export import export, gates
+from blemish.images.read import read_image
+from blemish.model.header import WeighingPart
 from blemish.runtime import Runtime
-from blemish.runtime import runtime as running
 from blemish.runtime.bundle import read_bundle
+from exports import blotted, compare, graphs, held_out_files, paper, tiny, tiny_of, written_once  # noqa: F401
 from processor import has_exact_int8, needs_bfloat16
-from tiny import tell, tiny_detector
-
-
-def widely(monkeypatch, *, allowed=0.99):
-    """Let no golden image's score or map be too far off."""
-    for name in ("SCORE", "ON_AVERAGE"):
-        monkeypatch.setattr(gates, name, dict.fromkeys(export.PRECISIONS, allowed))
-
-
-class Graphs:
-    """Stands for write_onnx: every graph is written once, since torch takes seconds for it."""
-
-    def __init__(self):
-        self.kept = {}
-
-    def __call__(self, path, graph):
-        key = state_fingerprint(graph.state_dict()), graph.score
-        if key not in self.kept:
-            write_onnx(path, graph)
-            self.kept[key] = path.read_bytes()
-        path.write_bytes(self.kept[key])
-
-
-@pytest.fixture(scope="module")
-def graphs(detector, bundle):
-    kept = Graphs()
-    key = state_fingerprint(graph_of(detector).state_dict()), "whitened"
-    kept.kept[key] = (bundle / "graph.onnx").read_bytes()
-    return kept
-
-
-@pytest.fixture(autouse=True)
-def written_once(graphs, monkeypatch):
-    monkeypatch.setattr(writing, "write_onnx", graphs)
-
-
-def graph_of(detector):
-    header = detector.header_
-    return Graph(detector.model_.teacher, detector.modules_, reference_size=header.reference_size, score=header.score)
-
-
-def scaled(data, factor):
-    """An exported graph whose maps are larger by a factor."""
-    model = onnx.load_from_string(data)
-    (rows,) = [one for one in model.graph.initializer if one.name == "rows"]
-    rows.CopyFrom(numpy_helper.from_array(np.float32(factor) * numpy_helper.to_array(rows), "rows"))
-    return model.SerializeToString()
-
-
-def tiny_of(good, *, names=("64/2", "64/3", "128/3"), weights=(0.5, 0.3, 0.2), score="whitened", change=None):
-    """A tiny detector that has met good images: 9 trained it, 3 set its threshold."""
-    detector, _ = tiny_detector(list(names), sizes=[64, 128], weights=list(weights), score=score)
-    if change:
-        change(detector)
-    known, pyramid = read_known(good, [64, 128])
-    held_out = {size: images[9:] for size, images in pyramid.items()}
-    maps = score_pyramid(detector.model_.teacher, detector.modules_, held_out, size=64, score=score)
-    data = DataPart(train=known[:9], held_out=known[9:])
-    update = {"calibration": calibrate(maps, score=score), "data": data}
-    tell(detector, Header.model_validate(detector.header_.model_copy(update=update).model_dump()))
-    return detector
-
-
-@pytest.fixture(scope="module")
-def tiny(good_arrays):
-    return tiny_of(good_arrays)
-
-
-def blotted(picture):
-    """The picture with a defect."""
-    found = picture.copy()
-    found[20:36, 24:40] = 250
-    return found
-
-
-def held_out_files(detector, brick):
-    """The paths of the images that set the threshold, in the order of their sha256."""
-    files = sorted((brick / "train" / "good").iterdir())
-    known = dict(zip(fingerprints(files), files, strict=True))
-    return [known[key] for key in sorted(image.sha256 for image in detector.header_.data.held_out)]
-
-
-def compare(detector, runtime, images, *, atol):
-    """Maps within a tolerance, and the same verdicts; returns the verdicts."""
-    verdicts = []
-    for expected, found in zip(detector.predict(images), runtime.predict(images), strict=True):
-        assert found.score_map.shape == expected.score_map.shape
-        assert found.score_map.dtype == np.float32
-        np.testing.assert_allclose(found.score_map, expected.score_map, atol=atol)
-        assert found.score == pytest.approx(expected.score, abs=atol)
-        assert (found.path, found.verdict) == (expected.path, expected.verdict)
-        verdicts.append(found.verdict)
-    return verdicts
+from tiny import tell
 
 
 def test_a_bundle_scores_as_the_detector_does(detector, bundle, brick):
@@ -267,168 +162,6 @@ def test_good_images_must_hold_those_that_set_the_threshold(tiny, good_arrays, t
     assert os.listdir(tmp_path) == []
 
 
-def louder(detector):
-    for module in detector.modules_:
-        module.whitener.mul_(2)  # every map is higher by log 4
-
-
-def other_weights(detector):
-    for module, weight in zip(detector.modules_, (0.2, 0.3, 0.5), strict=True):
-        module.weight = weight
-
-
-@pytest.mark.parametrize("change", [louder, other_weights])
-def test_a_graph_that_scores_otherwise_is_not_exported(tiny, good_arrays, tmp_path, monkeypatch, graphs, change):
-    other = tiny_of(good_arrays, change=change)
-    monkeypatch.setattr(writing, "write_onnx", lambda path, graph: graphs(path, graph_of(other)))
-    with pytest.raises(ExportError) as caught:
-        tiny.export(tmp_path / "b", to="onnx", good=good_arrays)
-    line = str(caught.value)
-    number = r"(\d\.\d{4})"
-    match = re.fullmatch(
-        rf"not exported: golden image 0.png scores {number} instead of {number}, its map is off by \S+ on average; "
-        r"float32 may be off by 0.001 and 0.0001",
-        line,
-    )
-    assert match, line
-    assert abs(float(match[1]) - float(match[2])) > 1e-3
-    assert (ExportError.exit_code, os.listdir(tmp_path)) == (3, [])
-
-
-def test_a_verdict_that_changes_is_not_exported(tiny, good_arrays, tmp_path, monkeypatch, graphs):
-    other = tiny_of(good_arrays, change=louder)
-    monkeypatch.setattr(writing, "write_onnx", lambda path, graph: graphs(path, graph_of(other)))
-    widely(monkeypatch)
-    with pytest.raises(ExportError) as caught:
-        tiny.export(tmp_path / "b", to="onnx", good=good_arrays)
-    match = re.fullmatch(
-        r"not exported: golden image 0\.png has another verdict: (0\.\d{4}) is (\d\.\d{4})", str(caught.value)
-    )
-    assert match, str(caught.value)
-    (_, data), *_ = golden_files(tiny.header_, [])
-    (before,) = tiny.predict([np.asarray(Image.open(BytesIO(data)))])
-    assert (before.verdict, f"{before.score:.4f}") == ("OK", match[1])
-    assert float(match[2]) > 0.5
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_score_at_the_threshold_has_no_verdict_to_keep(tiny, good_arrays, tmp_path, monkeypatch, graphs):
-    """The held-out image that sets the threshold is at it: a graph that gives a bit more or less is not refused."""
-    kept, held_out = [], held_out_sources(tiny.header_.data, good_arrays)
-    monkeypatch.setattr(export, "golden_files", lambda header, good: golden_files(header, held_out))
-    for index, factor in enumerate((1 - 1e-5, 1 + 1e-5)):
-        with monkeypatch.context() as patch:
-            patch.setattr(writing, "write_onnx", scaled_graphs(graphs, factor))
-            found = tiny.export(tmp_path / f"{index}", to="onnx", good=good_arrays)
-            assert min(abs(one.score - 0.5) for one in found.bundle.golden) < 1e-4
-            patch.setattr(gates, "ROUNDING", -1.0)
-            with suppress(ExportError):
-                tiny.export(tmp_path / f"exact{index}", to="onnx", good=good_arrays)
-                kept.append(factor)
-    assert len(kept) == 1  # the other is on the other side
-
-
-def scaled_graphs(graphs, factor):
-    """Stands for write_onnx: maps are larger by a factor."""
-
-    def write(path, graph):
-        graphs(path, graph)
-        path.write_bytes(scaled(path.read_bytes(), factor))
-
-    return write
-
-
-def test_a_score_that_is_no_number_is_not_exported(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(Runtime, "raw_map", lambda self, image: np.full((64, 64), np.nan, np.float32))
-    with pytest.raises(ExportError, match=r"^not exported: golden image 0.png scores nan instead of 0\."):
-        tiny.export(tmp_path / "b", to="onnx")
-    assert os.listdir(tmp_path) == []
-
-
-def nearest(image, size):
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST))
-
-
-@pytest.mark.parametrize(
-    ("name", "function"), [("resize", nearest), ("load", lambda source: np.ascontiguousarray(read_image(source)[::-1]))]
-)
-def test_another_resize_or_decode_is_not_exported(tiny, tmp_path, monkeypatch, name, function):
-    """The graph is right, and so is all that the export itself computes: only the runtime reads images otherwise."""
-    monkeypatch.setattr(running, name, function)
-    with pytest.raises(ExportError, match=r"^not exported: golden image \d\.(png|jpg) scores"):
-        tiny.export(tmp_path / "b", to="onnx")
-    assert os.listdir(tmp_path) == []
-
-
-def masks_of(brick, side):
-    files = sorted((brick / "test").rglob("*.png"))
-    truths = [brick / "ground_truth" / path.parent.name / f"{path.stem}_mask.png" for path in files]
-    return files, [
-        resize_mask(read_mask(path), side, side) if path.exists() else np.zeros((side, side), bool) for path in truths
-    ]
-
-
-def test_too_many_changed_verdicts_are_not_exported(detector, brick, tmp_path, monkeypatch, graphs):
-    """AUPRO is what it was, as all maps are larger by one factor; what is called NG is not."""
-    widely(monkeypatch)
-    monkeypatch.setattr(gates, "ROUNDING", 9.0)  # golden images may change as they like
-    monkeypatch.setattr(writing, "write_onnx", scaled_graphs(graphs, 4.0))
-    with pytest.raises(ExportError) as caught:
-        detector.export(tmp_path / "b", to="onnx", labelled=brick)
-    text = str(caught.value)
-    changed = int(
-        re.fullmatch(rf"not exported: (\d+) of 18 verdicts on {re.escape(str(brick))} change; 2 may", text)[1]
-    )
-    assert 2 < changed <= 18
-    assert os.listdir(tmp_path) == []
-
-
-def test_what_is_lost_on_labelled_images_is_told(detector, bundle, brick, tmp_path, monkeypatch, graphs):
-    """By a graph whose maps are larger, just so that one more good image is above the threshold."""
-    files, masks = masks_of(brick, 128)
-    limit = detector.header_.calibration.limit
-    plain = {path: Runtime.load(bundle).raw_map(read_image(path)) for path in files}
-    below = max(float(one.max()) for one in plain.values() if one.max() <= limit)
-    factor = 1.0005 * limit / below
-    widely(monkeypatch)
-    monkeypatch.setattr(writing, "write_onnx", scaled_graphs(graphs, factor))
-    found = detector.export(tmp_path / "b", to="onnx", labelled=brick)
-    flipped = sum((one.max() > limit) != (factor * one.max() > limit) for one in plain.values())
-    assert flipped >= 1
-    before = [reference for _, _, reference in detector.reference_maps(files)]
-    after = [reference for _, _, reference in Runtime.load(tmp_path / "b").reference_maps(files)]
-    expected = [pixel_metrics(maps, masks)["aupro"] for maps in (before, after)]
-    assert 0.5 < expected[0] < 1
-    largest = max(abs(float(one.max()) - float(other.max())) for one, other in zip(before, after, strict=True))
-    assert largest > 1e-4
-    assert found.lost == Lost(
-        images=18, verdicts=flipped, largest=largest, aupro=expected[0], exported_aupro=expected[1]
-    )
-    for predictor, value in ((detector, found.lost.aupro), (Runtime.load(tmp_path / "b"), found.lost.exported_aupro)):
-        assert evaluate(predictor, brick, resolution=128)["overall"]["aupro"] == pytest.approx(value, abs=1e-6)
-
-
-def test_a_bundle_that_loses_too_much_is_not_exported(detector, brick, tmp_path, monkeypatch):
-    monkeypatch.setattr(gates, "LOST", -0.01)
-    (tmp_path / "b").mkdir()
-    with pytest.raises(ExportError) as caught:
-        detector.export(tmp_path / "b", to="onnx", labelled=brick)
-    pattern = rf"not exported: AUPRO on {re.escape(str(brick))} falls from (0\.\d{{4}}) to \1; it may lose -0.01"
-    assert re.fullmatch(pattern, str(caught.value)), str(caught.value)
-    assert os.listdir(tmp_path) == ["b"]
-    assert os.listdir(tmp_path / "b") == []
-
-
-def test_labelled_images_must_hold_defects(detector, brick, tmp_path):
-    shutil.copytree(brick / "test" / "good", tmp_path / "data" / "test" / "good")
-    with pytest.raises(InputError) as caught:
-        detector.export(tmp_path / "b", to="onnx", labelled=tmp_path / "data")
-    assert str(caught.value) == (
-        f"{tmp_path}/data: no defective or no defect-free pixel, so there is no AUPRO to compare"
-    )
-    assert os.listdir(tmp_path) == ["data"]
-
-
 def content(folder):
     """Every file of a folder with its bytes."""
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -527,11 +260,6 @@ def test_only_what_is_needed_is_exported(good_arrays, tmp_path):
     compare(own, Runtime.load(tmp_path / "b"), [good_arrays[0], blotted(good_arrays[1])], atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def paper(good_arrays):
-    return tiny_of(good_arrays, score="paper", names=("64/2", "64/3"), weights=(0.6, 0.4))
-
-
 def test_the_papers_score_keeps_its_threshold(paper, good_arrays, tmp_path):
     found = paper.export(tmp_path / "b", to="onnx", good=good_arrays)
     limit = paper.header_.calibration.limit
@@ -542,16 +270,3 @@ def test_the_papers_score_keeps_its_threshold(paper, good_arrays, tmp_path):
     runtime = Runtime.load(tmp_path / "b")
     assert runtime.threshold_ == limit
     compare(paper, runtime, [*good_arrays[:2], *map(blotted, good_arrays[:2])], atol=1e-6)
-
-
-@needs_bfloat16
-def test_a_threshold_taken_anew_is_what_verdicts_are_compared_by(paper, good_arrays, tmp_path, monkeypatch, graphs):
-    """All of a graph's maps are half as large again, and so is its threshold: no verdict changes."""
-    widely(monkeypatch, allowed=0.7)
-    monkeypatch.setattr(writing, "write_onnx", scaled_graphs(graphs, 1.5))
-    found = paper.export(tmp_path / "b", to="openvino", precision="bfloat16", good=good_arrays)
-    limit = paper.header_.calibration.limit
-    assert found.bundle.model.calibration.threshold == pytest.approx(1.5 * limit, rel=0.02)
-    assert any(limit < one.score <= 1.5 * limit * 1.02 for one in found.bundle.golden[2:])
-    with pytest.raises(ExportError, match="has another verdict"):  # without, the old threshold stays
-        paper.export(tmp_path / "c", to="openvino", precision="bfloat16")

@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from PIL import Image
 
 from blemish.data.folders import RESULTS_MARK
-from blemish.data.inputs import check_inputs, check_outside, name_images
+from blemish.data.inputs import name_images
 from blemish.data.sources import load
 from blemish.errors import InputError, StorageError
 from blemish.results import write as results
@@ -20,203 +19,12 @@ from blemish.results.overlays import overlay, save_png
 from blemish.results.records import Summary, summarise
 from blemish.results.write import write
 from blemish.verdict.prediction import Prediction
-from blemish.verdict.regions import Region
 from meeting import Meeting
-
-SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)
-
-
-def paint(path, value=90):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (40, 32), value).save(path, "PNG")
-    return path
-
-
-class Stub:
-    """A detector that finds one spot in bright images."""
-
-    threshold_ = 0.5
-    streams = 1
-
-    def __init__(self):
-        self.calls = 0
-
-    def predict(self, images):
-        self.calls += 1
-        (image,) = images
-        bright = bool(image.max() > 128)
-        score_map = np.full(image.shape[:2], 0.25, np.float32)
-        if bright:
-            score_map[5:8, 3:7] = 0.75
-        return [Prediction(None, 0.75 if bright else 0.25, "NG" if bright else "OK", [SPOT] * bright, score_map)]
-
-
-@pytest.fixture
-def parts(tmp_path):
-    paint(tmp_path / "parts" / "dull.png")
-    paint(tmp_path / "parts" / "sub" / "bright.png", 200)
-    return tmp_path / "parts"
-
-
-def names(*paths):
-    return [name for _, name in name_images(paths)]
-
-
-def test_names_mirror_the_folder_that_is_given(parts):
-    assert name_images([parts]) == [(parts / "dull.png", "dull"), (parts / "sub" / "bright.png", "sub/bright")]
-    assert name_images([parts / "sub" / "bright.png"]) == [(parts / "sub" / "bright.png", "bright")]
-
-
-def test_names_of_several_folders_start_with_the_folder(parts, tmp_path):
-    paint(tmp_path / "more" / "dull.png")
-    assert names(parts, tmp_path / "more") == ["parts/dull", "parts/sub/bright", "more/dull"]
-
-
-def test_a_folder_given_as_a_dot_has_its_own_name(parts, monkeypatch):
-    monkeypatch.chdir(parts / "sub")
-    assert names(Path(), Path("..")) == ["sub/bright", "parts/dull", "parts/sub/bright"]
-    assert [path for path, _ in name_images([Path()])] == [Path("bright.png")]
-
-
-def test_names_of_equal_stems_differ_by_suffix_or_number(tmp_path):
-    for name in ("a.jpg", "a.png", "A.bmp", "b/a.png", "b/a.jpg.png"):
-        paint(tmp_path / name)
-    assert names(tmp_path) == ["A.bmp", "a.jpg", "a", "b/a.jpg", "b/a"]
-    one, two = tmp_path / "a.png", tmp_path / "b" / "a.png"
-    assert names(one, two, one) == ["a", "a-2", "a-3"]
-    assert names(tmp_path / "a.jpg", tmp_path / "b" / "a.jpg.png") == ["a.jpg", "a.jpg-2"]
-
-
-def test_names_differ_even_where_case_does_not_count(tmp_path):
-    paint(tmp_path / "x" / "Part.png")
-    paint(tmp_path / "y" / "part.PNG")
-    assert names(tmp_path / "x" / "Part.png", tmp_path / "y" / "part.PNG") == ["Part", "part-2"]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("new\nline.png", r"new\nline"),
-        ("right\u202eleft.png", r"right\u202eleft"),
-        (os.fsdecode(b"byte\xff.png"), r"byte\udcff"),
-        ("..png", "."),
-        ("...png", ".."),
-        ("ä" * 120 + ".png", "ä" * 100),
-    ],
+from stubs import (
+    Stub,
+    paint,
+    parts,  # noqa: F401
 )
-def test_names_are_printable_and_short_and_stay_inside(tmp_path, name, expected):
-    path = paint(tmp_path / name)
-    assert names(path) == [expected]
-    out = tmp_path / "out"
-    prepare_folder(out, overwrite=False)
-    (record,) = write(Stub(), name_images([path]), out)
-    assert record["overlay"] == f"overlays/{expected}.png"
-    assert [file.relative_to(out).as_posix() for file in out.rglob("*.png")] == [record["overlay"]]
-
-
-def test_a_folder_without_images_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=rf"^no images found in {tmp_path} \(allowed: .png"):
-        name_images([tmp_path])
-
-
-def test_a_result_is_not_written_among_the_inputs(parts, tmp_path):
-    (tmp_path / "link").symlink_to(parts)
-    for out in (parts, parts / "out", parts / "new" / "out", parts / "sub" / ".." / "out", tmp_path / "link" / "out"):
-        with pytest.raises(InputError, match="lies in the input folder"):
-            check_outside(out, parts)
-    for out in (tmp_path, tmp_path / "parts-out", parts / ".." / "out"):
-        check_outside(out, parts)
-    check_outside(parts / "out", parts / "dull.png")  # a file has no folder of inputs
-
-
-def test_an_input_is_not_in_the_way_of_the_result(parts, tmp_path):
-    (tmp_path / "link").symlink_to(parts)
-    for out, given in (
-        (tmp_path, parts),
-        (tmp_path, parts / "dull.png"),
-        (parts, parts / "sub" / "bright.png"),
-        (tmp_path / "link", parts / "dull.png"),
-        (parts, tmp_path / "link" / "dull.png"),
-    ):
-        with pytest.raises(InputError, match=f"^{given}: lies in the output folder {out}; choose another place$"):
-            check_inputs(out, [tmp_path.parent / "elsewhere.png", given])
-    with pytest.raises(InputError, match="lies in the input folder"):
-        check_inputs(parts / "out", [parts])
-    check_inputs(tmp_path / "out", [parts, parts / "dull.png", tmp_path / "out-of-here.png"])
-
-
-def test_a_folder_is_made_and_marked_or_must_be_empty(tmp_path):
-    out = tmp_path / "new" / "out"
-    prepare_folder(out, overwrite=False)
-    prepare_folder(out, overwrite=False)
-    assert os.listdir(out) == [RESULTS_MARK]
-    paint(out / "overlays" / "a.png")
-    with pytest.raises(InputError, match=f"^{out}: is not empty; pass --overwrite"):
-        prepare_folder(out, overwrite=False)
-    assert (out / "overlays" / "a.png").exists()
-
-
-@pytest.fixture
-def earlier(parts, tmp_path):
-    """The results of an earlier run, with maps."""
-    out = tmp_path / "earlier"
-    prepare_folder(out, overwrite=False)
-    assert len(list(write(Stub(), name_images([parts]), out, save_maps=True))) == 2
-    return out
-
-
-@pytest.mark.parametrize(
-    "mine", ["notes.txt", "overlays/notes.txt", "maps/sub/part.png", "overlays/sub/x.npy", "maps.zip", "photos/a.png"]
-)
-def test_overwriting_removes_old_results_and_nothing_else(earlier, mine):
-    before = sorted(earlier.rglob("*"))
-    (earlier / mine).parent.mkdir(exist_ok=True)
-    (earlier / mine).write_text("mine")
-    named = "photos" if mine.startswith("photos") else mine
-    with pytest.raises(InputError, match=f"holds {named}, which is no result; choose another folder$"):
-        prepare_folder(earlier, overwrite=True)
-    assert (earlier / mine).read_text() == "mine"
-    assert set(before) < set(earlier.rglob("*"))
-    (earlier / mine).unlink()
-    if named == "photos":
-        (earlier / named).rmdir()
-    prepare_folder(earlier, overwrite=True)
-    assert os.listdir(earlier) == [RESULTS_MARK]
-
-
-@pytest.mark.parametrize("folder", ["maps", "overlays"])
-def test_overwriting_harms_no_folder_of_the_users_own(tmp_path, folder):
-    """Whatever it is called, and whatever it holds: predict has not made the folder around it."""
-    mine = paint(tmp_path / folder / "photo.png")
-    mine = mine.rename(mine.with_suffix({"maps": ".npy", "overlays": ".png"}[folder]))
-    (tmp_path / "results.jsonl").write_text("{}\n")
-    with pytest.raises(InputError, match=f"^{tmp_path}: is not empty and not from an earlier predict; choose another"):
-        prepare_folder(tmp_path, overwrite=True)
-    assert mine.exists()
-    assert sorted(os.listdir(tmp_path)) == [folder, "results.jsonl"]
-
-
-def test_overwriting_follows_no_link(tmp_path, parts, earlier):
-    (earlier / "overlays" / "more").symlink_to(parts)
-    with pytest.raises(InputError, match="holds overlays/more, which is no result"):
-        prepare_folder(earlier, overwrite=True)
-    out = tmp_path / "out"
-    prepare_folder(out, overwrite=False)
-    for name in ("overlays", "results.jsonl"):
-        (out / name).symlink_to(parts)
-        with pytest.raises(InputError, match=f"holds {name}, which is no result"):
-            prepare_folder(out, overwrite=True)
-        (out / name).unlink()
-    assert (parts / "dull.png").exists()
-
-
-def test_a_file_or_an_impossible_folder_is_refused(parts):
-    with pytest.raises(InputError, match=r"dull.png: is not a folder$"):
-        prepare_folder(parts / "dull.png", overwrite=True)
-    with pytest.raises(StorageError, match=r"dull.png/out: cannot be written: not a directory$"):
-        prepare_folder(parts / "dull.png" / "out", overwrite=False)
-    with pytest.raises(StorageError, match="cannot be written: file name too long"):
-        prepare_folder(parts.parent / ("n" * 300), overwrite=False)
 
 
 def test_records_overlays_and_maps(parts, tmp_path):

@@ -1,0 +1,160 @@
+"""blemish evaluate: the figures of the score maps, and what becomes of images met before."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blemish.data.folders import find_images
+from blemish.data.samples import fingerprints
+from blemish.detector import Detector
+from blemish.evaluation.metrics import pixel_metrics
+from blemish.images.read import read_mask
+from blemish.images.resize import resize_map, resize_mask
+from blemish.model import file as modelfile
+from blemish.model.header import WeighingPart
+from commands import digest, model, parts, quick_recipe, run  # noqa: F401
+
+
+@pytest.mark.parametrize("resolution", ["256", "original"])
+def test_evaluate_gives_the_figures_of_the_score_maps(capsys, parts, model, tmp_path, resolution):
+    file = tmp_path / "e.json"
+    options = "--json", file, "--resolution", resolution, "--no-record"
+    code, printed, err = run(capsys, "evaluate", model, parts, *options)
+    assert (code, err) == (0, "")
+    result = json.loads(file.read_text(), parse_constant=pytest.fail)
+    images, side = find_images(parts / "test"), 256 if resolution == "256" else 192
+    maps, masks, scores = [], [], {}
+    for path, _, reference in Detector.load(model).reference_maps(images):
+        truth = parts / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
+        mask = read_mask(truth) if truth.exists() else np.zeros((192, 192), bool)
+        masks.append(resize_mask(mask, side, side))
+        maps.append(resize_map(reference, side, side))
+        scores[path] = reference.max()
+    expected = pixel_metrics(maps, masks)
+    for key in ("pixel_auroc", "aupro", "pixel_ap", "pixel_f1_max", "regions"):
+        assert result["overall"][key] == expected[key]
+    good = [score for path, score in scores.items() if path.parent.name == "good"]
+    bad = [score for path, score in scores.items() if path.parent.name != "good"]
+    wins = np.mean([(b > g) + (b == g) / 2 for b in bad for g in good])
+    assert result["overall"]["image_auroc"] == pytest.approx(wins)
+    assert list(result["types"]) == ["hole", "patch", "scratch", "stain"]
+    assert result["resolution"] == (256 if resolution == "256" else "original")
+    lines = printed.splitlines()
+    assert lines[0].startswith("12 test images, 4 good; ")
+    row = next(line for line in lines if line.startswith("overall"))
+    assert row.split()[1:4] == [f"{result['overall'][key]:.3f}" for key in ("pixel_auroc", "aupro", "image_auroc")]
+    assert f"false alarms: {result['overall']['false_alarms']} of 4 good images with the verdict NG" in lines
+
+
+@pytest.fixture
+def seen(parts, tmp_path):
+    """A test set of which the model was trained on one image, and one has a mask that marks nothing."""
+    for label, source in (("good", "train"), ("hole", "test")):
+        path = tmp_path / "seen" / "test" / label / "a.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes((parts / source / label / "000.png").read_bytes())
+    truth = tmp_path / "seen" / "ground_truth" / "hole" / "a.png"
+    truth.parent.mkdir(parents=True)
+    Image.new("L", (192, 192)).save(truth)
+    return tmp_path / "seen"
+
+
+@pytest.fixture
+def own(model, tmp_path):
+    """The model in a file of the test's own, which it may change."""
+    return shutil.copy(model, tmp_path / "own.safetensors")
+
+
+def test_evaluate_refuses_images_that_the_model_has_met(capsys, seen, own, tmp_path):
+    before = own.read_bytes()
+    code, printed, err = run(capsys, "evaluate", own, seen, "--json", tmp_path / "e.json")
+    assert (code, printed) == (2, "")
+    assert err == (
+        f"error: {seen}: the model has met 1 of 2 test images before: 1 trained (same file), such as test/good/a.png "
+        "(--used skip leaves them out, --used include keeps them)\n"
+    )
+    assert not (tmp_path / "e.json").exists()
+    assert own.read_bytes() == before  # what was not evaluated was not tested
+
+
+@pytest.mark.parametrize(("used", "images"), [("skip", 1), ("include", 2)])
+def test_evaluate_says_what_became_of_images_that_the_model_has_met(capsys, seen, own, tmp_path, used, images):
+    code, printed, err = run(capsys, "evaluate", own, seen, "--used", used, "--json", tmp_path / "e.json")
+    assert code == 0
+    assert err == (
+        "warning: the mask of 1 defective image marks nothing, such as test/hole/a.png: its pixels count as good\n"
+    )
+    fate = "left out" if used == "skip" else "kept, so figures are too good"
+    lines = printed.splitlines()
+    assert lines[0].startswith("1 test image, 0 good" if used == "skip" else "2 test images, 1 good")
+    assert lines[1] == (f"1 image that the model has met before {fate}: 1 trained (same file), such as test/good/a.png")
+    assert lines[-1] in ("-: undefined, no defect pixel", "-: undefined, no good image")
+    result = json.loads((tmp_path / "e.json").read_text())
+    assert result["images"] == images
+    assert result["used"]["rule"] == used
+    assert result["used"]["images"] == [{"image": "test/good/a.png", "use": "trained", "same_file": True}]
+    assert len(modelfile.load(own)[0].data.tested) == images
+
+
+def test_evaluate_notes_the_test_images_in_the_model_file(capsys, parts, model, own):
+    assert run(capsys, "evaluate", own, parts, "--no-record")[0] == 0
+    assert own.read_bytes() == model.read_bytes()
+    first = run(capsys, "evaluate", own, parts)
+    header, _ = modelfile.load(own)
+    images = find_images(parts / "test")
+    assert [image.sha256 for image in header.data.tested] == sorted(fingerprints(images))
+    assert digest(own)[1] == digest(model)[1]
+    after = own.read_bytes()
+    assert run(capsys, "evaluate", own, parts) == first  # twice is fine, and says the same
+    assert own.read_bytes() == after
+    assert "; 0 weighed, 12 tested" in run(capsys, "inspect", own)[1]
+
+
+def test_evaluate_warns_if_the_model_file_cannot_be_written(capsys, parts, own, monkeypatch):
+    before = own.read_bytes()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    code, printed, err = run(capsys, "evaluate", own, parts)
+    assert code == 0
+    assert printed.startswith("12 test images, 4 good; ")
+    assert err == (
+        f"warning: the test images are not noted in the model file: {own}: cannot be written: permission denied\n"
+    )
+    assert own.read_bytes() == before
+
+
+def test_evaluate_shows_a_weighed_model_with_and_without_labels(capsys, parts, own, tmp_path):
+    header, tensors = modelfile.load(own)
+    first, second = header.modules
+    shares = [first.model_copy(update={"weight": 0.0}), second.model_copy(update={"weight": 1.0})]
+    weighing = WeighingPart(objective="paper", labelled=5, defective=2, modules=9, seconds=0.5)
+    weighed = header.model_copy(update={"modules": shares, "weighing": weighing})
+    plain = json_of(capsys, own, parts, tmp_path)
+    modelfile.save(own, weighed, tensors)
+    code, printed, _ = run(capsys, "evaluate", own, parts, "--json", tmp_path / "e.json", "--overwrite")
+    assert code == 0
+    result = json.loads((tmp_path / "e.json").read_text(), parse_constant=pytest.fail)
+    for key, value in result["without_labels"]["overall"].items():
+        if key not in ("pixel_f1_threshold", "undefined"):
+            assert value == pytest.approx(plain["overall"][key], abs=1e-6), key
+    assert result["overall"]["pixel_auroc"] != pytest.approx(plain["overall"]["pixel_auroc"], abs=1e-6)
+    lines = printed.splitlines()
+    overall, without = (next(line for line in lines if line.startswith(name)) for name in ("overall", "without labels"))
+    assert lines.index(without) == lines.index(overall) + 1
+    figures = ("pixel_auroc", "aupro", "image_auroc")
+    assert without.split()[2:5] == [f"{plain['overall'][key]:.3f}" for key in figures]
+    assert without.split()[-1] == "-"
+    assert overall.split()[1:4] == [f"{result['overall'][key]:.3f}" for key in figures]
+    labels = "from 5 labelled images, 2 defective (objective paper, 9 modules at first)"
+    assert f"weights of the modules {labels}; without labels: those that need none" in lines
+    assert f"weights    {labels}" in run(capsys, "inspect", own)[1].splitlines()
+
+
+def json_of(capsys, model, data, folder):
+    """What evaluate says of an unchanged model."""
+    assert run(capsys, "evaluate", model, data, "--json", folder / "plain.json", "--no-record")[0] == 0
+    return json.loads((folder / "plain.json").read_text())

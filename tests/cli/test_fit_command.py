@@ -1,0 +1,211 @@
+"""blemish fit: what it says, how it is stopped and goes on, and two fits at a time."""
+
+import errno
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from blemish.data.folders import find_images
+from blemish.errors import InputError
+from blemish.method import fitting
+from blemish.model import file as modelfile
+from blemish.model import workspace
+from commands import SIZES, child, digest, model, parts, quick_recipe, run  # noqa: F401
+
+
+def test_fit_says_what_it_does_and_what_came_of_it(capsys, parts, tmp_path, model):
+    out = tmp_path / "m.safetensors"
+    code, printed, err = run(capsys, "fit", parts, "--out", out, *SIZES)
+    assert code == 0
+    first, second, third, *lines = err.splitlines()
+    assert first == f"{parts}: 12 good images"
+    assert second == "2 modules: sizes 64 x levels 2, 3; teacher tf_efficientnet_lite0"
+    assert third == "recipe fast, score whitened, seed 0"
+    assert [line.split(",")[0] for line in lines[:-1]] == ["module 1 of 2", "module 2 of 2"]
+    assert lines[-1] == "10 images trained, 2 held out"
+    assert lines[1].startswith("module 2 of 2, 64/3: trained, loss ")
+    assert lines[1].endswith(" 0 s left")
+    header, _ = modelfile.load(out)
+    lines = dict(line.split(None, 1) for line in printed.splitlines())
+    assert list(lines) == ["model", "threshold", "promise", "time"]
+    assert lines["model"] == f"{out} ({out.stat().st_size / 1e6:.1f} MB)"
+    assert lines["threshold"] == f"{header.calibration.threshold:.4f}"
+    assert lines["promise"] == ("2 held-out good images: at most 1 in 3 good parts (33 %) is expected to be called NG")
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+    assert digest(out) == digest(model)
+
+
+def test_fit_on_a_plain_folder_and_with_every_option(capsys, parts, tmp_path):
+    out = tmp_path / "m.safetensors"
+    out.write_text("old")
+    options = ["--teacher", "tf_efficientnet_lite0", "--recipe", "fast", "--score", "paper", "--seed", "7",
+               "--device", "cpu", "--embed-teacher", "--overwrite"]  # fmt: skip
+    code, *_ = run(capsys, "fit", parts / "train" / "good", "--out", out, "--sizes", "64", "--levels", "2", *options)
+    assert code == 0
+    header, _ = modelfile.load(out)
+    assert (header.score, header.seed, header.teacher.embedded) == ("paper", 7, True)
+    assert [(module.size, module.level) for module in header.modules] == [(64, 2)]
+
+
+def test_a_killed_fit_continues_and_ends_with_the_same_model(parts, tmp_path, model):
+    out = tmp_path / "m.safetensors"
+    kill = """
+keep = fitting._keep
+def keep_and_die(module, path):
+    keep(module, path)
+    os.kill(os.getpid(), signal.SIGKILL)
+fitting._keep = keep_and_die
+"""
+    killed = child("fit", parts, "--out", out, *SIZES, before=kill)
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    again = child("fit", parts, "--out", out, *SIZES)
+    assert again.returncode == 0, again.stderr
+    assert "continuing: 1 of 2 modules were trained before\nmodule 2 of 2, 64/3: trained" in again.stderr
+    assert "module 1 of 2" not in again.stderr
+    assert digest(out) == digest(model)
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_ctrl_c_says_where_the_same_command_continues(capsys, parts, tmp_path, monkeypatch, model):
+    out = tmp_path / "m.safetensors"
+    command = ["fit", parts, "--out", out, *SIZES]
+    statistics, keep, save = fitting.fit_statistics, fitting._keep, workspace.save
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    def keep_and_stop(module, path):
+        keep(module, path)
+        stop()
+
+    monkeypatch.setattr("blemish.model.workspace.announce", stop)
+    code, _, err = run(capsys, *command)
+    assert (code, err) == (130, "interrupted; the same command continues where it stopped\n")
+    monkeypatch.undo()
+    for name, target, expected in (
+        ("fit_statistics", stop, "with module 1 of 2"),
+        ("_keep", keep_and_stop, "with module 2 of 2"),
+        ("fit_statistics", stop, "with module 2 of 2"),
+        ("_keep", keep_and_stop, "after the last of 2 modules"),
+        (None, None, "where it stopped"),
+    ):
+        monkeypatch.setattr(fitting, "fit_statistics", statistics)
+        monkeypatch.setattr(fitting, "_keep", keep)
+        if name:
+            monkeypatch.setattr(fitting, name, target)
+        else:
+            monkeypatch.setattr(workspace, "save", stop)
+        code, printed, err = run(capsys, *command)
+        assert (code, printed) == (130, "")
+        assert err.splitlines()[-1] == f"interrupted; the same command continues {expected}"
+    monkeypatch.setattr(workspace, "save", save)
+    code, _, err = run(capsys, *command)
+    assert code == 0
+    assert err.splitlines()[-2:] == ["continuing: all modules were trained before", "10 images trained, 2 held out"]
+    assert digest(out) == digest(model)
+
+
+def test_fit_says_once_that_images_are_unlike_each_other(capsys, parts, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for index, path in enumerate(find_images(parts / "train" / "good")):
+        picture = Image.open(path).convert("L" if index < 2 else "RGB")
+        picture.crop((0, 0, 160, 120 if index == 5 else 160)).save(folder / path.name)
+    code, _, err = run(capsys, "fit", folder, "--out", tmp_path / "m.safetensors", *SIZES)
+    assert code == 0
+    assert [line for line in err.splitlines() if line.startswith("warning")] == [
+        "warning: images differ in shape: 9 of 160x160, 1 of 160x120; each is stretched to the same square",
+        "warning: 2 grey images among 8 in colour: grey is taken as a colour",
+    ]
+
+
+def test_a_second_fit_is_refused_while_the_first_trains_and_while_it_saves(capsys, parts, tmp_path, monkeypatch):
+    """And it harms nothing: not the temporary file of the model that is being written, nor what is kept."""
+    out = tmp_path / "m.safetensors"
+    command = "fit", parts, "--out", out, *SIZES
+    tried, statistics, replace = [], fitting.fit_statistics, os.replace
+
+    def second():
+        before = sorted(path.name for path in tmp_path.rglob("*"))
+        code, _, err = run(capsys, *command)
+        assert sorted(path.name for path in tmp_path.rglob("*")) == before
+        tried.append((code, err.splitlines()[-1]))
+
+    def train(*arguments):
+        second()
+        return statistics(*arguments)
+
+    def rename(source, target):
+        if Path(target) == out:
+            second()
+        return replace(source, target)
+
+    monkeypatch.setattr(fitting, "fit_statistics", train)
+    monkeypatch.setattr(os, "replace", rename)
+    assert run(capsys, *command)[0] == 0
+    assert tried == [(2, f"error: {out}: another fit is at work on it; wait, or choose another --out")] * 3
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_a_model_that_another_fit_has_just_written_is_not_replaced(capsys, parts, tmp_path, monkeypatch):
+    out, look = tmp_path / "m.safetensors", workspace.good_images
+
+    def written_meanwhile(data):
+        out.write_text("the other's")
+        return look(data)
+
+    monkeypatch.setattr(workspace, "good_images", written_meanwhile)
+    code, _, err = run(capsys, "fit", parts, "--out", out, *SIZES)
+    assert code == 2
+    assert err.splitlines()[-1] == f"error: {out}: exists; pass --overwrite to replace it"
+    assert out.read_text() == "the other's"
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path, monkeypatch):
+    """A second fit opens the lock file, the first ends and removes it, a third makes another: two must not work."""
+    folder, flock = tmp_path / "m.safetensors.partial", fcntl.flock
+    folder.mkdir()
+    (folder / "lock").touch()
+    third = FileLock(folder / "lock")
+
+    def late(descriptor, operation):
+        monkeypatch.undo()
+        (folder / "lock").unlink()
+        third.acquire()
+        return flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(InputError, match="another fit is at work"), workspace._alone(folder, tmp_path / "m"):
+        pytest.fail("two fits are at work")
+    assert third.is_locked
+    third.release()
+
+
+def test_a_file_system_without_locks_is_no_traceback(capsys, parts, tmp_path, monkeypatch):
+    def missing(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    out = tmp_path / "m.safetensors"
+    with pytest.warns(UserWarning, match="flock not supported"):
+        code, _, err = run(capsys, "fit", parts, "--out", out, *SIZES)
+    assert (code, "Traceback" in err) == (0, False)
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_two_fits_of_one_model_file_do_not_mix(capsys, parts, tmp_path):
+    out = tmp_path / "brick.safetensors"
+    (tmp_path / "brick.safetensors.partial").mkdir()
+    with FileLock(tmp_path / "brick.safetensors.partial" / "lock"):
+        code, printed, told = run(capsys, "fit", parts, "--out", out, *SIZES)
+    assert (code, printed) == (2, "")
+    assert told.splitlines()[-1] == f"error: {out}: another fit is at work on it; wait, or choose another --out"
+    assert run(capsys, "fit", parts, "--out", out, *SIZES)[0] == 0
+    assert os.listdir(tmp_path) == ["brick.safetensors"]

@@ -1,0 +1,54 @@
+"""What the tests of files share: calls of the system that are counted, fail, or kill."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from blemish.storage.files import write_atomically
+
+CALLS = ("open", "write", "umask", "chmod", "fsync", "close", "replace", "unlink")
+
+
+OLD, NEW = b"old" * 10, b"new content" * 10
+
+
+class Killed(BaseException):
+    """Stands for kill -9: from then on no system call is made, not even those that would tidy up."""
+
+
+def watch(patch: pytest.MonkeyPatch, *, step: int, fault: int | None = None) -> list[str]:
+    """Number the system calls; the one numbered step fails with errno fault, or without one the process is killed."""
+    trace: list[str] = []
+
+    def wrapped(name, real):
+        def call(*arguments, **options):
+            if fault is None and len(trace) >= step:
+                raise Killed
+            trace.append(name)
+            if len(trace) - 1 == step:
+                if name == "close":
+                    real(*arguments)  # a close that fails has still let the descriptor go
+                raise OSError(fault, os.strerror(fault))
+            if name == "write":
+                return real(arguments[0], arguments[1][:40])  # the system may take less than it is given
+            return real(*arguments, **options)
+
+        return call
+
+    for name in CALLS:
+        patch.setattr(os, name, wrapped(name, getattr(os, name)))
+    return trace
+
+
+def write(path: Path, *, step: int = sys.maxsize, fault: int | None = None) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        trace = watch(patch, step=step, fault=fault)
+        write_atomically(path, NEW)
+    return trace
+
+
+def open_files() -> set[int]:
+    listed = map(int, os.listdir("/proc/self/fd"))
+    return {descriptor for descriptor in listed if os.path.exists(f"/proc/self/fd/{descriptor}")}

@@ -1,0 +1,125 @@
+"""The header of a model file: every field is checked, and a wrong one is named."""
+
+import pytest
+from pydantic import ValidationError
+
+from blemish.model.header import Header
+from blemish.verdict.threshold import threshold
+from blemish.version import __version__
+from modelfiles import (
+    CALIBRATION,
+    FIELDS,
+    SMALL,
+    changed,
+    message,
+    packed,
+    path,  # noqa: F401
+)
+
+
+def test_newer_file_is_named_even_if_nothing_else_in_it_is_known(path):
+    text = f"made by newer version 9.1, this is {__version__}"
+    assert message(path, packed({"schema_version": 2, "blemish": "9.1", "new": {"fields": 1}})) == text
+    assert message(path, packed({**FIELDS, "schema_version": 9, "blemish": "9.1"})) == text
+    signed_otherwise = packed({"schema_version": 2, "blemish": "9.1"}).replace(b'"sha256":"', b'"sha999":"')
+    assert message(path, signed_otherwise) == text
+    hostile = packed({"schema_version": 2, "blemish": "\ud800\n" * 1000})
+    assert message(path, hostile).startswith("made by newer version \\ud800\\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        ("schema_version", 0, "Input should be greater than or equal to 1, got 0"),
+        ("schema_version", True, "Input should be a valid integer, got True"),
+        ("schema_version", 2.0, "Input should be a valid integer, got 2.0"),
+        ("calibration.threshold", ..., "Field required"),
+        ("calibration.threshold", -0.5, "Input should be greater than 0, got -0.5"),
+        ("calibration.threshold", float("nan"), "Input should be a finite number, got nan"),
+        ("calibration.threshold", float("inf"), "Input should be a finite number, got inf"),
+        ("calibration.threshold", None, "Input should be a valid number"),
+        ("calibration.threshold", "0.5", "Input should be a valid number, got '0.5'"),
+        ("calibration.threshold", True, "Input should be a valid number, got True"),
+        ("calibration.held_out", -1, "Input should be greater than or equal to 1, got -1"),
+        ("calibration.held_out", 0, "Input should be greater than or equal to 1, got 0"),
+        ("calibration.held_out", 1.0, "Input should be a valid integer, got 1.0"),
+        ("calibration.false_alarm_rate", 0.0, "Input should be greater than 0, got 0.0"),
+        ("calibration.false_alarm_rate", 1.5, "Input should be less than or equal to 1, got 1.5"),
+        ("calibration.false_alarm_rate", 1.0, "3 held-out images can promise multiples of 1/4 below 1 only, got 1.0"),
+        ("calibration.false_alarm_rate", 0.3, "3 held-out images can promise multiples of 1/4 below 1 only, got 0.3"),
+        ("calibration.false_alarm_rate", 0.01, "3 held-out images can promise multiples of 1/4 below 1 only, got 0.01"),
+        ("calibration", CALIBRATION | {"threshold": 0.125}, "threshold of whitened scores must be 0.5, got 0.125"),
+        ("calibration", CALIBRATION | {"limit": -0.5}, "limit must be above good, got -0.5 and -0.5"),
+        ("calibration", CALIBRATION | {"good": 3.0}, "limit must be above good, got 2.5 and 3"),
+        ("seed", -1, "Input should be greater than or equal to 0, got -1"),
+        ("seed", 1 << 32, "Input should be less than 4294967296, got 4294967296"),
+        ("modules", [], "List should have at least 1 item after validation, not 0"),
+        ("modules", FIELDS["modules"][:1], "weights must sum to 1, got 0.25"),
+        ("modules", [{"size": 128, "level": 3, "weight": 0.5}] * 2, "names must be unique, got 128/3, 128/3"),
+        ("modules", [{"size": 64, "level": 3, "weight": 1.0}], "every size must be one of sizes, got 64/3"),
+        ("sizes", [], "List should have at least 1 item after validation, not 0"),
+        ("reference_size", 0, "Input should be greater than or equal to 64, got 0"),
+        ("reference_size", 64, "must be one of sizes, 128, 256, got 64"),
+        ("score", "max", "Input should be 'paper' or 'whitened', got 'max'"),
+        ("created", "yesterday", "String should match pattern"),
+        ("teacher.sha256", "A" * 64, "String should match pattern"),
+        ("teacher.nam", "x", "Extra inputs are not permitted, got 'x'"),
+        ("lerning_rate", 1, "Extra inputs are not permitted, got 1"),
+        ("libraries", {"torch": 2}, None),
+        ("recipe", {"lr": float("nan")}, None),
+        ("recipe", {"lr": {"nested": 1}}, None),
+        ("data.train", ["0"], None),
+        ("data.train", [{"sha256": "b" * 64}], None),
+        ("data.train.0.thumbnail", "00" * 255, "String should match pattern"),
+        ("data.tested.0.thumbnail", "FF" * 256, "String should match pattern"),
+        ("data.held_out", ..., "Field required"),
+        ("data.weighed", 3, "Input should be a valid array, got 3"),
+        ("weighing.defective", 6, "at most the 5 labelled images can be defective, got 6"),
+        ("weighing.labelled", 0, "Input should be greater than or equal to 1, got 0"),
+        ("weighing.modules", 0, "Input should be greater than or equal to 1, got 0"),
+        ("weighing.seconds", -1.0, "Input should be greater than or equal to 0, got -1.0"),
+        ("modules", [{"size": 128, "level": 1, "weight": 1.0}], None),
+        ("modules", [{"size": 128, "level": 9, "weight": 1.0}], None),
+        ("sizes", [1 << 20], None),
+        ("sizes", [100], None),
+        ("calibration.threshold", 0.0, "Input should be greater than 0, got 0.0"),
+        ("modules", [{"size": 128, "level": 2, "weight": -1.0}, {"size": 256, "level": 2, "weight": 2.0}], None),
+    ],
+)
+def test_header_fields_are_named(path, place, value, reason):
+    fields = changed(place, value)
+    said = message(path, packed(fields))
+    assert said.startswith(f"header field {place}")
+    if reason is not None:
+        assert said.startswith(f"header field {place}: {reason}")
+    with pytest.raises(ValidationError):
+        Header.model_validate(fields)
+
+
+def test_weights_may_miss_one_by_a_millionth():
+    for miss, allowed in [(0.9e-6, True), (-0.9e-6, True), (1.1e-6, False), (-1.1e-6, False)]:
+        fields = changed("modules", [{"size": 128, "level": 3, "weight": 1 + miss}])
+        if allowed:
+            assert Header.model_validate(fields).modules[0].weight == 1 + miss
+        else:
+            with pytest.raises(ValidationError, match="weights must sum to 1"):
+                Header.model_validate(fields)
+
+
+def test_a_paper_score_has_its_own_threshold_and_is_not_squashed():
+    fields = changed("score", "paper") | {"calibration": CALIBRATION | {"threshold": 0.125, "limit": -1.0}}
+    assert Header.model_validate(fields).calibration.threshold == 0.125
+
+
+def test_every_rate_that_a_calibration_gives_is_allowed():
+    for count in (*range(1, 400), 10_000, 123_457):
+        _, rate = threshold(range(count))
+        fields = changed("calibration", CALIBRATION | {"held_out": count, "false_alarm_rate": rate})
+        assert Header.model_validate(fields).calibration.false_alarm_rate == rate
+
+
+def test_an_older_header_met_no_labels():
+    header = Header.model_validate(SMALL)
+    assert (header.weighing, header.data.weighed, header.data.tested) == (None, [], [])
+    with pytest.raises(ValidationError, match="2 modules cannot be kept of 1"):
+        Header.model_validate(changed("weighing.modules", 1))

@@ -1,0 +1,90 @@
+"""The folder of results: made, marked, and emptied of nothing that is the user's."""
+
+import os
+
+import pytest
+
+from blemish.data.folders import RESULTS_MARK
+from blemish.data.inputs import name_images
+from blemish.errors import InputError, StorageError
+from blemish.results.folder import prepare_folder
+from blemish.results.write import write
+from stubs import (
+    Stub,
+    paint,
+    parts,  # noqa: F401
+)
+
+
+def test_a_folder_is_made_and_marked_or_must_be_empty(tmp_path):
+    out = tmp_path / "new" / "out"
+    prepare_folder(out, overwrite=False)
+    prepare_folder(out, overwrite=False)
+    assert os.listdir(out) == [RESULTS_MARK]
+    paint(out / "overlays" / "a.png")
+    with pytest.raises(InputError, match=f"^{out}: is not empty; pass --overwrite"):
+        prepare_folder(out, overwrite=False)
+    assert (out / "overlays" / "a.png").exists()
+
+
+@pytest.fixture
+def earlier(parts, tmp_path):
+    """The results of an earlier run, with maps."""
+    out = tmp_path / "earlier"
+    prepare_folder(out, overwrite=False)
+    assert len(list(write(Stub(), name_images([parts]), out, save_maps=True))) == 2
+    return out
+
+
+@pytest.mark.parametrize(
+    "mine", ["notes.txt", "overlays/notes.txt", "maps/sub/part.png", "overlays/sub/x.npy", "maps.zip", "photos/a.png"]
+)
+def test_overwriting_removes_old_results_and_nothing_else(earlier, mine):
+    before = sorted(earlier.rglob("*"))
+    (earlier / mine).parent.mkdir(exist_ok=True)
+    (earlier / mine).write_text("mine")
+    named = "photos" if mine.startswith("photos") else mine
+    with pytest.raises(InputError, match=f"holds {named}, which is no result; choose another folder$"):
+        prepare_folder(earlier, overwrite=True)
+    assert (earlier / mine).read_text() == "mine"
+    assert set(before) < set(earlier.rglob("*"))
+    (earlier / mine).unlink()
+    if named == "photos":
+        (earlier / named).rmdir()
+    prepare_folder(earlier, overwrite=True)
+    assert os.listdir(earlier) == [RESULTS_MARK]
+
+
+@pytest.mark.parametrize("folder", ["maps", "overlays"])
+def test_overwriting_harms_no_folder_of_the_users_own(tmp_path, folder):
+    """Whatever it is called, and whatever it holds: predict has not made the folder around it."""
+    mine = paint(tmp_path / folder / "photo.png")
+    mine = mine.rename(mine.with_suffix({"maps": ".npy", "overlays": ".png"}[folder]))
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match=f"^{tmp_path}: is not empty and not from an earlier predict; choose another"):
+        prepare_folder(tmp_path, overwrite=True)
+    assert mine.exists()
+    assert sorted(os.listdir(tmp_path)) == [folder, "results.jsonl"]
+
+
+def test_overwriting_follows_no_link(tmp_path, parts, earlier):
+    (earlier / "overlays" / "more").symlink_to(parts)
+    with pytest.raises(InputError, match="holds overlays/more, which is no result"):
+        prepare_folder(earlier, overwrite=True)
+    out = tmp_path / "out"
+    prepare_folder(out, overwrite=False)
+    for name in ("overlays", "results.jsonl"):
+        (out / name).symlink_to(parts)
+        with pytest.raises(InputError, match=f"holds {name}, which is no result"):
+            prepare_folder(out, overwrite=True)
+        (out / name).unlink()
+    assert (parts / "dull.png").exists()
+
+
+def test_a_file_or_an_impossible_folder_is_refused(parts):
+    with pytest.raises(InputError, match=r"dull.png: is not a folder$"):
+        prepare_folder(parts / "dull.png", overwrite=True)
+    with pytest.raises(StorageError, match=r"dull.png/out: cannot be written: not a directory$"):
+        prepare_folder(parts / "dull.png" / "out", overwrite=False)
+    with pytest.raises(StorageError, match="cannot be written: file name too long"):
+        prepare_folder(parts.parent / ("n" * 300), overwrite=False)

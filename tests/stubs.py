@@ -1,0 +1,47 @@
+"""What the tests of results share: pictures of one grey, and what stands for a detector."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blemish.data.inputs import name_images
+from blemish.verdict.prediction import Prediction
+from blemish.verdict.regions import Region
+
+SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)
+
+
+def paint(path, value=90):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (40, 32), value).save(path, "PNG")
+    return path
+
+
+class Stub:
+    """A detector that finds one spot in bright images."""
+
+    threshold_ = 0.5
+    streams = 1
+
+    def __init__(self):
+        self.calls = 0
+
+    def predict(self, images):
+        self.calls += 1
+        (image,) = images
+        bright = bool(image.max() > 128)
+        score_map = np.full(image.shape[:2], 0.25, np.float32)
+        if bright:
+            score_map[5:8, 3:7] = 0.75
+        return [Prediction(None, 0.75 if bright else 0.25, "NG" if bright else "OK", [SPOT] * bright, score_map)]
+
+
+@pytest.fixture
+def parts(tmp_path):
+    paint(tmp_path / "parts" / "dull.png")
+    paint(tmp_path / "parts" / "sub" / "bright.png", 200)
+    return tmp_path / "parts"
+
+
+def names(*paths):
+    return [name for _, name in name_images(paths)]
