@@ -15,8 +15,8 @@ from blemish.data.sources import load
 from blemish.errors import InputError, StorageError
 from blemish.results import write as results
 from blemish.results.folder import prepare_folder
+from blemish.results.lines import Summary, summarise
 from blemish.results.overlays import overlay, save_png
-from blemish.results.records import Summary, summarise
 from blemish.results.write import write
 from blemish.verdict.prediction import Prediction
 from meeting import Meeting

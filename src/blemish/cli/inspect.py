@@ -13,8 +13,8 @@ def inspect(
     """Show what a model file or a bundle holds."""
     from blemish.model.file import load
     from blemish.printing.bundles import print_bundle
+    from blemish.printing.layout import print_json
     from blemish.printing.models import model_facts, print_model
-    from blemish.printing.tables import print_json
     from blemish.runtime.bundle import is_bundle, read_bundle
 
     if is_bundle(model):

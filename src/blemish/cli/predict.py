@@ -34,7 +34,7 @@ def predict(
     from blemish.printing.figures import print_predictions
     from blemish.printing.progress import error_console, follow
     from blemish.results.folder import prepare_folder
-    from blemish.results.records import summarise
+    from blemish.results.lines import summarise
     from blemish.results.write import write
 
     images = name_images(paths)

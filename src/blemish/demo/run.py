@@ -21,12 +21,12 @@ from blemish.images.read import read_image
 from blemish.model.arguments import Arguments
 from blemish.model.workspace import fit_to_file
 from blemish.printing.figures import print_figures
+from blemish.printing.layout import print_facts
 from blemish.printing.progress import follow, training
-from blemish.printing.tables import print_facts
 from blemish.printing.words import duration
 from blemish.results.folder import prepare_folder
+from blemish.results.lines import summarise
 from blemish.results.overlays import colour_bar, contact_sheet, save_png, side_by_side
-from blemish.results.records import summarise
 from blemish.results.write import draw, scale_top, write
 from blemish.storage.files import write_atomically
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blemish.errors import printable
-from blemish.printing.tables import print_facts
+from blemish.printing.layout import print_facts
 from blemish.printing.words import many, megabytes, promise
 from blemish.runtime.bundle import Bundle
 

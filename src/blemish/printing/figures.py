@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import printable
-from blemish.printing.tables import empty_table, output_console, print_facts
+from blemish.printing.layout import empty_table, output_console, print_facts
 from blemish.printing.words import labels, many
-from blemish.results.records import Summary
+from blemish.results.lines import Summary
 
 FIGURES = {
     "pixel_auroc": "pixel AUROC",

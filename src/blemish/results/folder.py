@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blemish.data.folders import RESULTS_MARK
 from blemish.errors import InputError, StorageError, printable
-from blemish.results.records import OVERLAYS
+from blemish.results.lines import OVERLAYS
 from blemish.storage.files import write_atomically
 
 LINES, MAPS = "results.jsonl", "maps"

@@ -20,8 +20,8 @@ from blemish.data.sources import load
 from blemish.errors import InputError, printable
 from blemish.model.scorer import Scorer
 from blemish.results.folder import LINES, MAPS, storing
+from blemish.results.lines import Record, failure, success
 from blemish.results.overlays import TOP, overlay, save_png
-from blemish.results.records import Record, failure, success
 from blemish.storage.files import make_folder, write_atomically
 from blemish.verdict.prediction import Prediction
 
