@@ -50,6 +50,7 @@ SMALL = {**FIELDS, "modules": [{"size": 128, "level": 2, "weight": 1.0}], "recip
 
 
 SMALL["data"] = {"train": [], "held_out": []}
+del SMALL["weighing"]
 
 
 def signed(head: bytes, body: bytes = b"", *, length: int | None = None) -> bytes:

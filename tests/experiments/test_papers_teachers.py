@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from benches import out, parts, quick_recipe, rows_at  # noqa: F401
+from benches import quick_recipe, rows_at  # noqa: F401
 from blemish.cli.app import main
 from blemish.method import training
 from blemish.method.teacher import ARCHITECTURES, student_stage

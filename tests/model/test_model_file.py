@@ -1,4 +1,4 @@
-"""None"""
+"""Model files: what is saved is loaded bit by bit, and no changed bit goes unseen."""
 
 import json
 import os
@@ -24,8 +24,6 @@ from modelfiles import (
     packed,
     path,  # noqa: F401
 )
-
-del SMALL["weighing"]
 
 
 def test_saved_and_loaded_are_equal_bit_by_bit(path):

@@ -1,4 +1,4 @@
-"""None"""
+"""Files that are written whole or not at all, whatever fails, and what may be written where."""
 
 import errno
 import os
