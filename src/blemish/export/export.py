@@ -19,6 +19,7 @@ from blemish.runtime.bundle import CONTENTS, FILE, GRAPHS, Bundle, Precision, Ta
 from blemish.runtime.engines import available_threads, open_engine
 from blemish.runtime.runtime import Runtime, raw_map
 from blemish.storage.files import new_folder
+from blemish.storage.offline import import_openvino
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 RANGES = 60  # good images whose activations set the ranges of int8
@@ -85,9 +86,10 @@ def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, P
         raise InputError(f"{precision}: onnxruntime is no faster with it (docs/performance.md); use --to openvino")
     if precision == "int8" and not good:
         raise InputError("int8: needs the good images of the fit, for its ranges and its threshold (--good FOLDER)")
-    if precision == "bfloat16":
-        import openvino
-
-        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise InputError("bfloat16: this processor has none, so what it loses cannot be measured here")
+    if precision == "bfloat16" and not _has_bfloat16():
+        raise InputError("bfloat16: this processor has none, so what it loses cannot be measured here")
     return to, precision
+
+
+def _has_bfloat16() -> bool:
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

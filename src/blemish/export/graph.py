@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from blemish.method.scoring import Module, module_maps
 from blemish.method.teacher import Teacher
+from blemish.storage.offline import folder_dropped
 
 
 class Graph(nn.Module):
@@ -49,7 +50,7 @@ def resampling_matrix(side: int, size: int) -> Tensor:
 def write_onnx(path: Path, graph: Graph) -> None:
     """Write a graph as an ONNX file that holds all its values; inputs image128, image256 ..., one image; output map."""
     images = tuple(torch.zeros((1, size, size, 3), dtype=torch.uint8) for size in graph.sizes)
-    with torch.inference_mode(), warnings.catch_warnings():
+    with torch.inference_mode(), warnings.catch_warnings(), folder_dropped("TORCHINDUCTOR_CACHE_DIR"):
         warnings.simplefilter("ignore")  # of torch's own use of what is to go
         program = torch.onnx.export(
             graph.eval(),

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from blemish.storage.offline import import_onnxruntime
+
+onnxruntime = import_onnxruntime()
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: E402
 
 Feed = dict[str, NDArray[np.uint8]]
 

@@ -21,6 +21,7 @@ from blemish.runtime.bundle import FILE, GRAPHS, Bundle, GoldenPart, Precision, 
 from blemish.runtime.engines import Engine
 from blemish.runtime.runtime import raw_map
 from blemish.storage.files import make_folder, write_atomically
+from blemish.storage.offline import import_openvino
 from blemish.verdict.scale import image_score
 from blemish.version import __version__
 
@@ -40,8 +41,7 @@ def write_graph(folder: Path, model: Model, *, target: Target, precision: Precis
             feeds = ({f"image{size}": resize(image, size)[None] for size in model.sizes} for image in images)
             path.write_bytes(quantise(path, feeds))
         if target == "openvino":
-            import openvino
-
+            openvino = import_openvino()
             openvino.save_model(
                 openvino.Core().read_model(path), Path(scratch, GRAPHS[target][0]), compress_to_fp16=False
             )

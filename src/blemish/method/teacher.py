@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from blemish.errors import InputError, printable
+from blemish.storage.offline import folder_dropped
 
 LEVELS = (2, 3, 4, 5)
 STRIDES = (4, 8, 16, 32)
@@ -74,7 +75,8 @@ def architecture(name: str) -> Architecture:
 
 
 def _network(name: str) -> nn.Module:
-    import timm
+    with folder_dropped("TORCHINDUCTOR_CACHE_DIR"):  # torch makes one as soon as timm is imported
+        import timm
 
     # Residual branches that start at zero are a trick for training from labels; torchvision, and so most likely
     # the paper, does not use it.

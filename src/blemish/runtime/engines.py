@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import InputError, ModelFileError, refused
 from blemish.runtime.bundle import GRAPHS, Precision, Target
+from blemish.storage.offline import import_onnxruntime, import_openvino
 
 Images = Mapping[int, NDArray[np.uint8]]  # size -> one image, (size, size, 3)
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -51,8 +52,7 @@ class OnnxEngine:
     """onnxruntime; a session runs in the calling thread, with threads of its own where a stream has more than one."""
 
     def __init__(self, folder: Path, precision: Precision, *, threads: int, streams: int) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         del precision  # it is in the graph
         self.folder = folder
         options = onnxruntime.SessionOptions()
@@ -80,9 +80,7 @@ class OpenVinoEngine:
     """OpenVINO; a stream is an infer request, which one thread at a time may use."""
 
     def __init__(self, folder: Path, precision: Precision, *, threads: int, streams: int) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = import_openvino().Core()
         model = core.read_model(folder / GRAPHS["openvino"][0])
         # Unless told, OpenVINO computes in bfloat16 where the processor can: a model says itself what it bears.
         settings: dict[str, Any] = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import InputError, printable
 from blemish.storage.files import write_atomically
+from blemish.storage.offline import folder_dropped
 from blemish.weighing.costs import Costs
 from blemish.weighing.labelled import LabelledMaps
 from blemish.weighing.search import unlikeness
@@ -61,7 +62,8 @@ def plot_front(
 
     quantity: what the accuracy is. Raises InputError as `pareto` does, StorageError if the file cannot be written.
     """
-    from matplotlib.figure import Figure
+    with folder_dropped("MPLCONFIGDIR"):
+        from matplotlib.figure import Figure
 
     front = pareto(points)
     figure = Figure(figsize=(8, 5), dpi=100, layout="constrained")

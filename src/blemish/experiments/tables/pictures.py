@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from blemish.errors import InputError, printable
 from blemish.experiments.tables.markdown import Figure, Table
 from blemish.results.overlays import contact_sheet, side_by_side
+from blemish.storage.offline import folder_dropped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,10 +129,11 @@ def coverage_picture(table: Table) -> bytes:
 @contextmanager
 def _panels(table: Table) -> "Iterator[tuple[Sheet, list[Axes]]]":
     """Give a sheet with two panels, under the table's title and heading."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Sheet
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    with folder_dropped("MPLCONFIGDIR"):
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure as Sheet
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with mpl.rc_context({"font.size": 10, "legend.fontsize": 9, "text.parse_math": False}):
         sheet = Sheet(figsize=(8, 4), dpi=200, layout=ConstrainedLayoutEngine(wspace=0.06))

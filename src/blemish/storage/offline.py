@@ -1,0 +1,46 @@
+"""Libraries that would else look for a host, or leave files behind: imported so that they do neither.
+
+onnxruntime keeps a device's id and a database in the user's cache, and looks for a host of its maker's; OpenVINO writes
+ids into ~/intel and looks for one; matplotlib keeps a list of fonts, torch a folder for what it compiles. Nobody asked.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def import_onnxruntime() -> Any:
+    """Return the module onnxruntime, told to keep to itself; raises ModuleNotFoundError."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library is loaded
+    import onnxruntime
+
+    return onnxruntime
+
+
+def import_openvino() -> Any:
+    """Return the module openvino without its telemetry, which is a package of its own; raises ModuleNotFoundError."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # how Python notes what is not there
+    import openvino
+
+    return openvino
+
+
+@contextmanager
+def folder_dropped(variable: str) -> Iterator[None]:
+    """Let a library find, meanwhile, a folder that is removed in the end where an environment variable names its own.
+
+    MPLCONFIGDIR: matplotlib's list of fonts, made when it is first imported. TORCHINDUCTOR_CACHE_DIR: a folder that
+    torch makes when it exports.
+    """
+    before = os.environ.get(variable)
+    with tempfile.TemporaryDirectory(prefix="blemish-dropped-") as folder:
+        os.environ[variable] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(variable, None)
+            if before is not None:
+                os.environ[variable] = before
