@@ -15,7 +15,9 @@ from PIL import Image
 
 from blemish.errors import InputError
 from blemish.images.read import read_image
-from encoding import COLOURS, FORMATS, RNG, chunk, encoded, png, refused, tiff, tried
+from encoding import COLOURS, FORMATS, chunk, encoded, png, refused, tiff, tried
+
+RNG = np.random.default_rng(3)
 
 # What bad files are told.
 

@@ -6,7 +6,9 @@ from PIL import Image
 
 from blemish.errors import InputError
 from blemish.images.read import as_image, image_shape, read_mask
-from encoding import COLOURS, RNG, encoded, png
+from encoding import COLOURS, encoded, png
+
+RNG = np.random.default_rng(3)
 
 # Masks.
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from blemish.images.resize import resize, resize_map, resize_mask
-from encoding import RNG
+
+RNG = np.random.default_rng(3)
 
 
 def slow_bilinear(line, size):
