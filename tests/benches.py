@@ -13,7 +13,7 @@ from blemish.experiments.runs import measure as measures
 from blemish.experiments.runs import run as runs
 from blemish.experiments.store import store
 from blemish.method import fitting, training
-from blemish.printing.progress import error_console
+from blemish.printing.bars import error_console
 
 GRID = Grid(
     teachers=["tf_efficientnet_lite0"], sizes=[64, 96], level_sets=[[2, 3]], seeds=[0], recipes=["fast"],

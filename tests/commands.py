@@ -10,7 +10,7 @@ from blemish.cli.app import main
 from blemish.demo.textures import make_textures
 from blemish.method import training
 from blemish.model import file as modelfile
-from blemish.printing import progress
+from blemish.printing import bars
 
 QUICK = replace(training.RECIPES["fast"], steps=20, warm_steps=20)
 
@@ -22,7 +22,7 @@ SIZES = ["--sizes", "64", "--levels", "2,3"]
 def quick_recipe():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(training.RECIPES, "fast", QUICK)
-        patch.setattr(progress, "EVERY", 1e9)  # no line more on a slow machine
+        patch.setattr(bars, "EVERY", 1e9)  # no line more on a slow machine
         yield
 
 

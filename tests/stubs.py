@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from blemish.data.inputs import name_images
-from blemish.verdict.prediction import Prediction
+from blemish.verdict.judge import Prediction
 from blemish.verdict.regions import Region
 
 SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)

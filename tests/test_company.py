@@ -6,7 +6,7 @@ import torch
 
 from blemish import Detector
 from blemish.data import datasets
-from blemish.data.folders import find_images
+from blemish.data.listing import find_images
 from blemish.data.sources import held_out_sources, sources
 from blemish.evaluation import evaluate as evaluation
 from blemish.runtime import Runtime

@@ -30,7 +30,7 @@ NINE = [f"{size}/{level}" for size in (128, 256, 384) for level in (2, 3, 4)]
 def main() -> None:
     """Read the arguments, measure with one thread and with all, print tables, keep the figures."""
     from blemish import Detector
-    from blemish.cli.memory import keep_freed_memory
+    from blemish.cli.allocator import keep_freed_memory
 
     options = _options()
     keep_freed_memory()  # as every command of blemish does

@@ -22,7 +22,7 @@ def load_eager(model: Path) -> tuple[Predict, Scan | None]:
     from blemish import Detector
     from blemish.method.pyramid import stack
     from blemish.method.scoring import score_maps
-    from blemish.verdict.prediction import judge
+    from blemish.verdict.judge import judge
 
     detector = Detector.load(model, device="cpu")
     header, threshold = detector.header_, detector.threshold_

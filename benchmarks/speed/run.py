@@ -20,7 +20,7 @@ import numpy as np
 import tables
 from turns import Contender, Turn, rounds, started
 
-from blemish.data.folders import find_images
+from blemish.data.listing import find_images
 from blemish.images.read import read_image
 from blemish.storage.files import write_atomically
 

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from blemish import Detector
-from blemish.cli.memory import keep_freed_memory
+from blemish.cli.allocator import keep_freed_memory
 from blemish.data.datasets import good_images
 from blemish.method import fitting, training
 from blemish.method.pretrained import load_teacher

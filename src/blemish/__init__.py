@@ -9,7 +9,7 @@ __all__ = ["BlemishError", "Detector", "Prediction", "__version__"]
 if TYPE_CHECKING:
     from blemish.detector import Detector
     from blemish.errors import BlemishError
-    from blemish.verdict.prediction import Prediction
+    from blemish.verdict.judge import Prediction
 
 
 def __getattr__(name: str) -> Any:
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return Detector
     if name == "Prediction":
-        from blemish.verdict.prediction import Prediction
+        from blemish.verdict.judge import Prediction
 
         return Prediction
     if name == "BlemishError":

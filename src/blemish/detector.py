@@ -13,7 +13,7 @@ from blemish.data.sources import Images, Source, all_sources, sources
 from blemish.errors import InputError, printable
 from blemish.model.arguments import Arguments
 from blemish.model.header import Header
-from blemish.verdict.prediction import Prediction, judge
+from blemish.verdict.judge import Prediction, judge
 
 if TYPE_CHECKING:
     from blemish.export.export import Exported

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.data.folders import find_images
+from blemish.data.listing import find_images
 from blemish.data.samples import fingerprints
 from blemish.detector import Detector
 from blemish.evaluation.metrics import pixel_metrics

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from blemish.data.folders import find_images
+from blemish.data.listing import find_images
 from blemish.errors import InputError
 from blemish.method import fitting
 from blemish.model import file as modelfile

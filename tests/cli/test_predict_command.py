@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.data.folders import find_images
+from blemish.data.listing import find_images
 from blemish.detector import Detector
 from commands import child, model, parts, quick_recipe, run  # noqa: F401
 

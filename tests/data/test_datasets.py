@@ -7,7 +7,7 @@ import pytest
 
 from blemish.data import datasets
 from blemish.data.datasets import categories, good_images, held_out_images, is_category, read_samples, sample_root
-from blemish.data.folders import find_images
+from blemish.data.listing import find_images
 from blemish.data.samples import Sample
 from trees import names, paint, plant, refused, rows
 

@@ -26,7 +26,7 @@ from blemish.images.resize import resize_mask
 from blemish.method import fitting
 from blemish.method.pyramid import stack
 from blemish.method.scoring import score_pyramid, set_weights
-from blemish.printing.progress import error_console
+from blemish.printing.bars import error_console
 
 
 def test_rows_hold_every_setting_cost_and_machine(out, parts):

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from blemish.data.folders import RESULTS_MARK
 from blemish.data.inputs import name_images
+from blemish.data.listing import RESULTS_MARK
 from blemish.errors import InputError, StorageError
 from blemish.results.folder import prepare_folder
 from blemish.results.write import write

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.data.folders import RESULTS_MARK
 from blemish.data.inputs import name_images
+from blemish.data.listing import RESULTS_MARK
 from blemish.data.sources import load
 from blemish.errors import InputError, StorageError
 from blemish.results import write as results
@@ -18,7 +18,7 @@ from blemish.results.folder import prepare_folder
 from blemish.results.lines import Summary, summarise
 from blemish.results.overlays import overlay, save_png
 from blemish.results.write import write
-from blemish.verdict.prediction import Prediction
+from blemish.verdict.judge import Prediction
 from meeting import Meeting
 from stubs import (
     Stub,

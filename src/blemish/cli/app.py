@@ -11,12 +11,12 @@ from typing import Annotated, cast
 
 import typer
 
+from blemish.cli.allocator import keep_freed_memory
+from blemish.cli.benchmark import benchmark, tables
 from blemish.cli.evaluate import evaluate
-from blemish.cli.experiments import benchmark, tables
 from blemish.cli.export import export
 from blemish.cli.fit import fit
 from blemish.cli.inspect import inspect
-from blemish.cli.memory import keep_freed_memory
 from blemish.cli.predict import predict
 from blemish.cli.teacher import teacher_app
 from blemish.cli.weigh import weigh
@@ -100,7 +100,7 @@ def demo(
     Cuts parts out of photographs of textures, paints defects into some, fits, evaluates, and draws what is found.
     """
     from blemish.demo.run import run
-    from blemish.printing.progress import error_console
+    from blemish.printing.bars import error_console
 
     run(out, console=error_console())
 

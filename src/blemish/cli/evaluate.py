@@ -45,8 +45,8 @@ def evaluate(
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
     from blemish.evaluation.evaluate import choose, measure, save
+    from blemish.printing.bars import counting, error_console
     from blemish.printing.figures import print_evaluation, warnings
-    from blemish.printing.progress import counting, error_console
     from blemish.runtime.bundle import is_bundle
     from blemish.storage.files import check_writable
 

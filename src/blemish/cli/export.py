@@ -32,8 +32,8 @@ def export(
     if it scores golden images as the model does, decoding and resizing included.
     """
     from blemish.detector import Detector
+    from blemish.printing.bars import error_console
     from blemish.printing.bundles import print_exported
-    from blemish.printing.progress import error_console
     from blemish.runtime.bundle import CONTENTS, FILE
     from blemish.storage.files import check_folder
 

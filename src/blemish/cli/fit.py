@@ -37,8 +37,8 @@ def fit(
 
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
+    from blemish.printing.bars import error_console, training
     from blemish.printing.models import print_fit
-    from blemish.printing.progress import error_console, training
 
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),

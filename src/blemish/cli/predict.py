@@ -31,8 +31,8 @@ def predict(
     the others; the exit code is then 2.
     """
     from blemish.data.inputs import check_inputs, name_images
+    from blemish.printing.bars import error_console, follow
     from blemish.printing.figures import print_predictions
-    from blemish.printing.progress import error_console, follow
     from blemish.results.folder import prepare_folder
     from blemish.results.lines import summarise
     from blemish.results.write import write

@@ -44,8 +44,8 @@ def weigh(
     Evaluate the new model on other images than these: blemish evaluate --used skip leaves them out.
     """
     from blemish.detector import Detector
+    from blemish.printing.bars import counting, error_console
     from blemish.printing.findings import print_weighed
-    from blemish.printing.progress import counting, error_console
     from blemish.storage.files import check_writable
     from blemish.weighing.front import plot_front
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from blemish.data.folders import check_link, entries, find_images, folder_name, listed, none_found, real_path
 from blemish.data.layouts import Reading, read_btad, read_mvtec, read_mvtec_ad2, read_plain
+from blemish.data.listing import check_link, entries, find_images, folder_name, listed, none_found, real_path
 from blemish.data.manifest import read_manifest, read_visa
 from blemish.data.samples import (
     SPLITS,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from blemish.data.datasets import is_category
-from blemish.data.folders import find_images
+from blemish.data.listing import find_images
 from blemish.errors import InputError, printable
 
 LONGEST = 200  # bytes of a folder's or file's name that is made from an image's; most systems allow 255

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
-from blemish.data.folders import entries, folder_name, is_data, list_images, listed, none_found
+from blemish.data.listing import entries, folder_name, is_data, list_images, listed, none_found
 from blemish.data.samples import SPLITS, Sample, Split, counted, fingerprints, hold_out, size_problems
 from blemish.errors import InputError
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
-from blemish.data.folders import check_inside, folder_name, real_path
 from blemish.data.layouts import Reading
+from blemish.data.listing import check_inside, folder_name, real_path
 from blemish.data.samples import SPLITS, Sample, Split, size_problems
 from blemish.errors import InputError, printable
 

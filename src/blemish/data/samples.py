@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.folders import listed
+from blemish.data.listing import listed
 from blemish.errors import InputError, printable
 from blemish.images.read import image_shape, read_mask
 from blemish.images.resize import resize_mask

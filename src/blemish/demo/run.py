@@ -20,10 +20,10 @@ from blemish.evaluation.evaluate import evaluate, save
 from blemish.images.read import read_image
 from blemish.model.arguments import Arguments
 from blemish.model.workspace import fit_to_file
+from blemish.printing.bars import follow, training
 from blemish.printing.figures import print_figures
 from blemish.printing.layout import print_facts
-from blemish.printing.progress import follow, training
-from blemish.printing.words import duration
+from blemish.printing.numbers import duration
 from blemish.results.folder import prepare_folder
 from blemish.results.lines import summarise
 from blemish.results.overlays import colour_bar, contact_sheet, save_png, side_by_side

@@ -12,7 +12,7 @@ from PIL import Image
 
 from blemish.data.copies import WORDS, describe, used_images
 from blemish.data.datasets import sample_root, test_samples
-from blemish.data.folders import path_text
+from blemish.data.listing import path_text
 from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, read_truth
 from blemish.data.sources import identify

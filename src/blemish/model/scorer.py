@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from blemish.data.sources import Images, Source
 from blemish.model.header import Header
-from blemish.verdict.prediction import Prediction
+from blemish.verdict.judge import Prediction
 
 
 class Scorer(Protocol):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from blemish.errors import printable
 from blemish.printing.layout import print_facts
-from blemish.printing.words import many, megabytes, promise
+from blemish.printing.numbers import many, megabytes, promise
 from blemish.runtime.bundle import Bundle
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Any
 
 from blemish.errors import printable
 from blemish.printing.layout import empty_table, output_console, print_facts
-from blemish.printing.words import labels, many
+from blemish.printing.numbers import labels, many
 from blemish.results.lines import Summary
 
 FIGURES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from blemish.errors import printable
 from blemish.model.header import Header
 from blemish.printing.layout import empty_table, output_console, print_facts
-from blemish.printing.words import many, promise, size_of
+from blemish.printing.numbers import many, promise, size_of
 from blemish.weighing.findings import Findings
 from blemish.weighing.front import Point
 

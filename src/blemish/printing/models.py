@@ -8,7 +8,7 @@ from typing import Any
 from blemish.errors import printable
 from blemish.model.header import Header
 from blemish.printing.layout import empty_table, output_console, print_facts
-from blemish.printing.words import duration, labels, promise, size_of
+from blemish.printing.numbers import duration, labels, promise, size_of
 from blemish.storage.tensors import Tensors
 
 

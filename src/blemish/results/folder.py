@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blemish.data.folders import RESULTS_MARK
+from blemish.data.listing import RESULTS_MARK
 from blemish.errors import InputError, StorageError, printable
 from blemish.results.lines import OVERLAYS
 from blemish.storage.files import write_atomically

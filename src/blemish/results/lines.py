@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blemish.data.folders import path_text
+from blemish.data.listing import path_text
 from blemish.errors import InputError
-from blemish.verdict.prediction import Prediction
+from blemish.verdict.judge import Prediction
 
 OVERLAYS = "overlays"  # the folder of them, beside results.jsonl
 WORST = 5

@@ -23,7 +23,7 @@ from blemish.results.folder import LINES, MAPS, storing
 from blemish.results.lines import Record, failure, success
 from blemish.results.overlays import TOP, overlay, save_png
 from blemish.storage.files import make_folder, write_atomically
-from blemish.verdict.prediction import Prediction
+from blemish.verdict.judge import Prediction
 
 
 @dataclass(frozen=True, slots=True)

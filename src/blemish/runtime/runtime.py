@@ -17,7 +17,7 @@ from blemish.images.resize import resize
 from blemish.model.header import Header
 from blemish.runtime.bundle import Bundle, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
-from blemish.verdict.prediction import Prediction, judge
+from blemish.verdict.judge import Prediction, judge
 from blemish.verdict.scale import image_score
 
 Scored = tuple[Source, NDArray[np.uint8], NDArray[np.float32]]

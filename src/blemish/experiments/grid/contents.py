@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blemish.data.datasets import categories, is_category, read_samples
-from blemish.data.folders import folder_name
+from blemish.data.listing import folder_name
 from blemish.data.samples import SPLITS, Sample, draw_share, fingerprints, rank, split_good
 from blemish.errors import InputError, printable
 

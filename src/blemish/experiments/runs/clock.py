@@ -11,8 +11,8 @@ from rich.progress import Progress as Display
 
 from blemish.experiments.grid.rows import Row
 from blemish.method.progress import Progress
-from blemish.printing.progress import EVERY, bars
-from blemish.printing.words import duration
+from blemish.printing.bars import EVERY, bars
+from blemish.printing.numbers import duration
 
 FIRST_GUESS = 3.0  # seconds a row takes, until one was measured
 

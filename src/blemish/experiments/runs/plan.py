@@ -124,7 +124,7 @@ def _temporary_bytes(unit: Unit) -> int:
 def print_plan(plan: Plan) -> None:
     """Print a plan on stdout, for a person."""
     from blemish.printing.layout import print_facts
-    from blemish.printing.words import duration
+    from blemish.printing.numbers import duration
 
     seconds = plan.training_seconds + plan.row_seconds
     parts = f"training {duration(plan.training_seconds)}, rows {duration(plan.row_seconds)}"

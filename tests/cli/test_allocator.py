@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from blemish.cli import memory
+from blemish.cli import allocator
 
 FAULTS = """
 import resource, sys
 import numpy as np
-from blemish.cli.memory import keep_freed_memory
+from blemish.cli.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def touch():
@@ -28,12 +28,12 @@ def faults(how):
     return int(done.stdout)
 
 
-@pytest.mark.skipif(not memory.keep_freed_memory(), reason="not glibc")
+@pytest.mark.skipif(not allocator.keep_freed_memory(), reason="not glibc")
 def test_large_arrays_are_fetched_once():
     assert faults("keep") < 1000
     assert faults("default") > 2000  # huge pages may make it fewer than 5 x 11,719
 
 
 def test_other_systems_are_left_alone(monkeypatch):
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
-    assert memory.keep_freed_memory() is False
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert allocator.keep_freed_memory() is False

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Display
 
 from blemish.method.progress import Progress, Report
-from blemish.printing.words import duration
+from blemish.printing.numbers import duration
 from blemish.results.lines import Record
 
 EVERY = 10.0  # seconds between plain lines

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from blemish.data.folders import check_inside, find_images, folder_name, list_images, listed
+from blemish.data.listing import check_inside, find_images, folder_name, list_images, listed
 from trees import names, paint, refused
 
 

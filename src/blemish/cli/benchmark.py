@@ -53,7 +53,7 @@ def benchmark(
     from blemish.experiments.grid.grid import Grid
     from blemish.experiments.runs import plan as plans
     from blemish.experiments.runs.run import run
-    from blemish.printing.progress import error_console
+    from blemish.printing.bars import error_console
     from blemish.weighing.search import OBJECTIVES
 
     names = _words(teachers, "teachers")

@@ -8,7 +8,7 @@ import pytest
 
 from blemish import Prediction
 from blemish.images.resize import resize_map
-from blemish.verdict.prediction import judge
+from blemish.verdict.judge import judge
 
 THRESHOLD = 0.5
 
