@@ -4,10 +4,11 @@ The layouts are recognised by their folders; what they are, and what is read of 
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from blemish.data.layouts import Reading, read_btad, read_mvtec, read_mvtec_ad2, read_plain
+from blemish.data.layouts import Reading, plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
 from blemish.data.listing import check_link, entries, find_images, folder_name, listed, none_found, real_path
 from blemish.data.manifest import read_manifest, read_visa
 from blemish.data.samples import (
@@ -15,11 +16,12 @@ from blemish.data.samples import (
     Sample,
     Split,
 )
+from blemish.data.words import by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError, printable
 
 EXPECTED = "expected <root>/<class>/train/good"
 # Folders of a category. Where one of them is seen, images are not all good, and the folder is no root of categories.
-PARTS = {"train", "test", "test_public", "ground_truth", "bad", "masks", "ko", "Anomaly"}
+PARTS = {"train", "test", "test_public", "ground_truth"}
 
 
 def read_samples(data: Path) -> list[Sample]:
@@ -49,24 +51,51 @@ def good_images(data: Path) -> list[Path]:
     if many := categories(data):
         names = listed(folder.name for folder in many)
         raise InputError(f"{printable(data)}: holds several categories, choose one of them: {names}")
-    if os.path.isdir(data / "train"):
+    if _has(data, "train"):
         raise InputError(f"{printable(data)}: no train/good ({EXPECTED})")
     images = find_images(data)
     depth = len(data.parts)
-    if any(PARTS & set(path.parts[depth:-1]) for path in images):
-        raise InputError(f"{printable(data)}: no train/good, and not a plain folder of good images ({EXPECTED})")
+    inside = {name for path in images for name in path.parts[depth:-1]}
+    if any(name.casefold() in PARTS or meaning(name) in ("bad", "masks") for name in inside):
+        raise InputError(f"{printable(data)}: {_strangers(data, inside)} ({EXPECTED})")
     _check_all_good(data, images)
     return images
+
+
+def _strangers(data: Path, names: set[str]) -> str:
+    """Say which of the folders in a folder hold no good parts, and what to give instead."""
+    text = "no train/good, and not a plain folder of good images"
+    strange = sorted(name for name in names if meaning(name) in ("bad", "masks"))
+    others = [name for name in sorted(names - set(strange)) if os.path.isdir(data / name)]
+    if not strange or not others:
+        return text
+    line = f"blemish fit {printable(data / others[0])}"
+    return f"{text}: {listed(strange)} beside {listed(others)}; name the folder of the good ones, such as: {line}"
 
 
 def _check_all_good(data: Path, images: Sequence[Path]) -> None:
     """Raise InputError for a folder whose images cannot all be good: a test folder, or one of masks."""
     beside = sorted({path.parts[len(data.parts)] for path in images if len(path.parts) > len(data.parts) + 1})
-    if len(beside) > 1 and {"good", "ok"} & set(beside):
-        names = listed(name for name in beside if name not in ("good", "ok"))
+    if len(beside) > 1 and (unclear := [name for name in beside if meaning(name) == "unclear"]):
+        line = f"blemish fit {printable(data / unclear[0])}"
+        raise InputError(
+            f"{printable(data)}: of {listed(beside)} some may be defects: the words mean one thing to some and the "
+            f"other to others; name the folder of the good ones, such as: {line}"
+        )
+    if len(beside) > 1 and any(meaning(name) == "good" for name in beside):
+        names = listed(name for name in beside if meaning(name) != "good")
         raise InputError(f"{printable(data)}: holds {names} beside its good images; give the folder of the good ones")
     if masks := [path for path in images if path.stem.endswith("_mask")]:
         raise InputError(f"{printable(masks[0])}: a mask, not an image of a good part; give a folder of good images")
+
+
+def together(data: Path, images: Sequence[Path]) -> list[str]:
+    """Return what to say of good images that lie in several sub-folders: the name of each, and how many are in it."""
+    if is_manifest(data) or is_category(data):
+        return []
+    counts = Counter(path.relative_to(data).parts[0] for path in images if path.parent != data)
+    parts = [f"{count} in {printable(name)}" for name, count in sorted(counts.items())]
+    return [f"sub-folders are learnt together: {', '.join(parts)}"] if len(parts) > 1 else []
 
 
 def held_out_images(data: Path) -> list[Path]:
@@ -94,14 +123,23 @@ def categories(root: Path) -> list[Path]:
     for entry in entries(root):
         if entry.is_symlink():
             check_link(entry, top)
-        if entry.name not in PARTS and is_category(Path(entry.path)):
+        known = entry.name.casefold() in PARTS or meaning(entry.name) in ("bad", "masks")
+        if not known and is_category(Path(entry.path)):
             found.append(Path(entry.path))
     return sorted(found, key=Path.as_posix)
 
 
 def is_category(folder: Path) -> bool:
-    """Tell whether a folder is one category: it has train/good, train/ok, Data/Images, or good and bad."""
-    return any(_has(folder, place) for place in ("train/good", "train/ok", "Data/Images")) or _is_plain(folder)
+    """Tell whether a folder is one category: it has good images in train, Data/Images, or good and bad ones."""
+    return _is_trained(folder) or _has(folder, "Data/Images") or plain_folders(folder) is not None
+
+
+def holds_masks(folder: Path) -> bool:
+    """Tell whether a folder is a data set with masks, of one category or many, or has a folder of masks itself."""
+    plain = plain_folders(folder)
+    if by_meaning(folder).get("masks") or categories(folder):
+        return True
+    return is_category(folder) and (plain is None or os.path.isdir(folder / plain[2]))
 
 
 def is_manifest(data: Path) -> bool:
@@ -130,18 +168,20 @@ def _reader(data: Path) -> Callable[[Path, Collection[Split]], Reading] | None:
         return read_manifest
     if _has(data, "test_public") and not _has(data, "test"):
         return read_mvtec_ad2
-    if not _has(data, "train/good") and (_has(data, "train/ok") or _has(data, "test/ok")):
-        return read_btad
-    if _has(data, "train/good") or _has(data, "test"):
+    train = data / spelt(data, "train")
+    if _has(train, "ok") or (not _is_trained(data) and _has(data, "test/ok")):
+        return read_mvtec if _has(train, "good") else read_btad
+    if _is_trained(data) or _has(data, "test"):
         return read_mvtec
     if _has(data, "Data/Images"):
         return read_visa
-    return read_plain if _is_plain(data) else None
+    return read_plain if plain_folders(data) else None
 
 
-def _is_plain(folder: Path) -> bool:
-    return _has(folder, "good") and _has(folder, "bad")
+def _is_trained(folder: Path) -> bool:
+    place = folder / spelt(folder, "train")
+    return os.path.isdir(place / good_folder(place, "good"))
 
 
 def _has(folder: Path, place: str) -> bool:
-    return os.path.isdir(folder / place)
+    return os.path.isdir(folder / spelt(folder, place))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from blemish.data.datasets import is_category
+from blemish.data.datasets import holds_masks
 from blemish.data.listing import find_images
 from blemish.errors import InputError, printable
 
@@ -25,7 +25,7 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     for given in paths:
         if not os.path.lexists(given):
             raise InputError(f"no such file or folder: {printable(given)}")
-        if is_category(given):
+        if os.path.isdir(given) and holds_masks(given):
             raise InputError(
                 f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
             )

@@ -15,6 +15,7 @@ from unicodedata import normalize
 
 from blemish.data.listing import entries, folder_name, is_data, list_images, listed, none_found
 from blemish.data.samples import SPLITS, Sample, Split, counted, fingerprints, hold_out, size_problems
+from blemish.data.words import by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError
 
 TESTED = 0.2  # share of a plain folder's good images that serve the test and train nothing
@@ -51,26 +52,43 @@ def read_btad(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
 def read_plain(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
     """Read good/, bad/ and masks/, which mirrors bad/; what lies in bad/<type> is of that type, else of type bad.
 
+    The folders may have any names that say so: OK and NG, normal, abnormal and mask (`plain_folders`).
     A fifth of the good images serve the test: those that hold_out chooses by their content, at least one.
     """
     if not {"train", "test"}.intersection(splits):
         return [], []
-    good = list_images(folder / "good", root=folder)
-    problems = [] if good else [none_found("good")]
+    names = plain_folders(folder) or ("good", "bad", "masks")
+    good = list_images(folder / names[0], root=folder)
+    problems = [] if good else [none_found(names[0])]
     tested: set[int] = set()
     try:
         tested.update(hold_out(fingerprints(good), share=TESTED, least=1) if good else [])
     except InputError as error:
-        problems.append(f"good: {error}")
+        problems.append(f"{names[0]}: {error}")
     samples: list[Sample] = []
     if "train" in splits:
         paths = [path for index, path in enumerate(good) if index not in tested]
         samples += [Sample(path, "good", (), "train", folder_name(folder)) for path in paths]
     if "test" in splits:
-        found, wrong = _tested(folder, test="bad", truth="masks", goods=(), loose="bad")
+        found, wrong = _tested(folder, test=names[1], truth=names[2], goods=(), loose=names[1])
         problems += wrong
         samples += found + [Sample(good[index], "good", (), "test", folder_name(folder)) for index in sorted(tested)]
     return samples, problems
+
+
+def plain_folders(folder: Path) -> tuple[str, str, str] | None:
+    """Return what a folder's sub-folders of good parts, of defects and of masks are called.
+
+    None unless just one name says good and just one bad (`words.meaning`), and no other is there but good and bad
+    themselves: what else there is could be anything. Masks need not be there.
+    """
+    said = by_meaning(folder)
+    good, bad, masks = (said.get(kind, []) for kind in ("good", "bad", "masks"))
+    masks = masks if len(masks) == 1 else ["masks"]
+    if "good" in good and "bad" in bad:
+        return "good", "bad", masks[0]
+    alone = not said.get("") and not said.get("unclear")
+    return (good[0], bad[0], masks[0]) if len(good) == len(bad) == 1 and alone else None
 
 
 def pair_masks(
@@ -103,9 +121,10 @@ def pair_masks(
 def _read(folder: Path, splits: Collection[Split], *, good: str, test: str, truth: str) -> Reading:
     samples: list[Sample] = []
     problems: list[str] = []
+    test, truth = spelt(folder, test), spelt(folder, truth)
     if "train" in splits:
         samples, problems = _learnt(folder, "train", good=good)
-    if "validation" in splits and os.path.isdir(folder / "validation"):
+    if "validation" in splits and os.path.isdir(folder / spelt(folder, "validation")):
         found, wrong = _learnt(folder, "validation", good=good)
         samples, problems = samples + found, problems + wrong
     if "test" in splits:
@@ -116,8 +135,8 @@ def _read(folder: Path, splits: Collection[Split], *, good: str, test: str, trut
 
 def _learnt(folder: Path, split: Split, *, good: str) -> Reading:
     """Read the split's folder of good images, beside which there may be no others."""
-    place = folder / split
-    if not os.path.isdir(place / good):
+    place = folder / spelt(folder, split)
+    if not os.path.isdir(place / (good := good_folder(place, good))):
         return [], [f"no {split}/{good} (expected <root>/<class>/{split}/{good})"]
     found = list_images(place / good, root=folder)
     others = sorted(entry.name for entry in entries(place) if entry.name != good and is_data(entry))
@@ -145,7 +164,7 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
         name = str(path.relative_to(top))
         if label is None:
             astray.append(name)
-        elif label in goods:
+        elif label in goods or (goods and meaning(label) == "good"):
             samples.append(Sample(path, "good", (), "test", folder_name(folder)))
         elif label == "good":
             misnamed.append(name)

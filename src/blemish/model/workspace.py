@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from blemish.data.datasets import good_images, held_out_images
+from blemish.data.datasets import good_images, held_out_images, together
 from blemish.data.inputs import check_outside
 from blemish.data.samples import unlike
 from blemish.errors import StoppedError, printable
@@ -91,6 +91,8 @@ def announce(arguments: Arguments, images: Sequence[Path], *, data: Path, say: S
     sizes, levels = (", ".join(map(str, sorted(numbers))) for numbers in (arguments.sizes, arguments.levels))
     modules = len(arguments.sizes) * len(arguments.levels)
     say(f"{printable(data)}: {len(images)} good images")
+    for line in together(data, images):
+        say(line)
     for line in unlike(images):
         say(f"warning: {line}")
     say(f"{modules} modules: sizes {sizes} x levels {levels}; teacher {printable(arguments.teacher)}")
