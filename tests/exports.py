@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from blemish.data.holdout import fingerprints
 from blemish.data.records import DataPart
-from blemish.data.samples import fingerprints
 from blemish.export import export, gates, writing
 from blemish.export.graph import Graph, write_onnx
 from blemish.method.pyramid import read_known

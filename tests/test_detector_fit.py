@@ -9,7 +9,7 @@ from PIL import Image
 
 from blemish import Detector
 from blemish.data.copies import thumbnail
-from blemish.data.samples import fingerprints
+from blemish.data.holdout import fingerprints
 from blemish.errors import InputError
 from blemish.images.read import read_image
 

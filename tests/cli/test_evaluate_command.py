@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blemish.data.holdout import fingerprints
 from blemish.data.listing import find_images
-from blemish.data.samples import fingerprints
 from blemish.detector import Detector
 from blemish.evaluation.metrics import pixel_metrics
 from blemish.images.read import read_mask

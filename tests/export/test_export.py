@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from blemish.data.samples import fingerprints
+from blemish.data.holdout import fingerprints
 from blemish.errors import ExportError, InputError, StorageError
 from blemish.evaluation.evaluate import evaluate
 from blemish.export import export, gates

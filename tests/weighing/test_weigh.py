@@ -7,7 +7,7 @@ from safetensors import safe_open
 from blemish import Detector
 from blemish.cli.app import main
 from blemish.data.datasets import test_samples as samples_of
-from blemish.data.samples import fingerprints
+from blemish.data.holdout import fingerprints
 from blemish.data.sources import load
 from blemish.errors import InputError
 from blemish.method.imitation import combine

@@ -8,14 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from blemish.data.layouts import Reading, plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
+from blemish.data.layouts.manifest import read_manifest, read_visa
+from blemish.data.layouts.trees import Reading, plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
 from blemish.data.listing import check_link, entries, find_images, folder_name, listed, none_found, real_path
-from blemish.data.manifest import read_manifest, read_visa
-from blemish.data.samples import (
-    SPLITS,
-    Sample,
-    Split,
-)
+from blemish.data.samples import SPLITS, Sample, Split
 from blemish.data.words import by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError, printable
 

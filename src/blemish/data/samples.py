@@ -1,6 +1,5 @@
-"""One record for each image of a data set: its truth, its content hash, and what is held out by content."""
+"""One record for each image of a data set, with its truth."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,8 +18,6 @@ from blemish.images.resize import resize_mask
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
-LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
 SHAPES_NAMED = 3
 
 
@@ -108,73 +105,3 @@ def unlike(paths: Sequence[Path]) -> list[str]:
 def counted(faults: dict[str, list[str]]) -> list[str]:
     """Return a line for each fault that there is: how often, what, and where."""
     return [f"{len(names)} {fault}: {listed(names)}" for fault, names in faults.items() if names]
-
-
-def fingerprints(paths: Sequence[Path]) -> list[str]:
-    """Return the sha256 of each file's bytes, in hexadecimal; raises InputError for a file that cannot be read."""
-    return [_file_fingerprint(path) for path in paths]
-
-
-def array_fingerprint(image: NDArray[np.uint8]) -> str:
-    """Return the sha256 of an image's shape and pixels, in hexadecimal: what fingerprints is to files."""
-    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
-def hold_out(hashes: Sequence[str], *, share: float, least: int) -> list[int]:
-    """Return the ascending indices of the images to hold out of training, chosen by content alone.
-
-    hashes: one per image, equal where the content is equal; equal images are never parted. Of the n different ones the
-    max(least, round(share n)) with the smallest sha256 of their salted hash are held out: order and names do not
-    matter, and one more image changes at most one choice beside its own. share is in [0, 1).
-    Raises InputError if nothing would be left to train on.
-    """
-    if not 0 <= share < 1:
-        raise InputError(f"share held out: {share} not allowed (allowed: 0 <= share < 1)")
-    ranked = sorted(set(hashes), key=lambda text: hashlib.sha256(f"blemish hold-out {text}".encode()).digest())
-    count = max(least, round(share * len(ranked)))
-    if len(ranked) <= count:
-        raise InputError(f"need >= {count + 1} training images of different content, found {len(ranked)}")
-    held = set(ranked[:count])
-    return [index for index, text in enumerate(hashes) if text in held]
-
-
-def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[int]]:
-    """Return the indices of the images to train on, and of those held out to set the threshold.
-
-    The last `apart` images are those that the user holds out; if there are none, a share of all is, chosen by content.
-    A copy among the held-out images is no further evidence, and a copy of an image that trains is none at all.
-    Raises InputError where too few different ones are left.
-    """
-    count = len(hashes) - apart
-    least = LEAST_TRAIN + (0 if apart else LEAST_HELD_OUT)
-    if (found := len(set(hashes[:count]))) < least:
-        beside = " beside those held out" if apart else ""
-        raise InputError(f"need >= {least} different images of good parts{beside}, found {found}")
-    held = list(range(count, len(hashes))) if apart else hold_out(hashes, share=HELD_OUT, least=LEAST_HELD_OUT)
-    train = sorted(set(range(count)) - set(held))
-    first = {text: index for index, text in reversed(list(enumerate(hashes)))}
-    held = [index for index in held if first[hashes[index]] == index]
-    if len(held) < LEAST_HELD_OUT:
-        raise InputError(
-            f"need >= {LEAST_HELD_OUT} held-out images, unlike each other and those that train, found {len(held)}"
-        )
-    return train, held
-
-
-def draw_share(hashes: Sequence[str], *, share: float, salt: str) -> list[int]:
-    """Return the ascending indices of a share of some images, one at least, drawn by their content and a salt."""
-    ranked = sorted(range(len(hashes)), key=lambda index: rank(salt, hashes[index]))
-    return sorted(ranked[: max(1, round(share * len(hashes)))])
-
-
-def rank(salt: str, text: str) -> bytes:
-    """Return what orders texts at random, the same way for the same salt."""
-    return hashlib.sha256(f"blemish draw {salt} {text}".encode()).digest()
-
-
-def _file_fingerprint(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read ({error.strerror})") from error

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from blemish.data.copies import thumbnail
 from blemish.data.datasets import good_images, held_out_images, is_manifest, read_samples
+from blemish.data.holdout import array_fingerprint, fingerprints
 from blemish.data.listing import find_images
 from blemish.data.records import DataPart, ImagePart
-from blemish.data.samples import array_fingerprint, fingerprints
 from blemish.errors import InputError
 from blemish.images.read import as_image, read_image
 

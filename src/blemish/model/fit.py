@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from blemish.data.holdout import split_good
 from blemish.data.records import DataPart
-from blemish.data.samples import split_good
 from blemish.data.sources import Images, good_sources, sources
 from blemish.method.features import check_cache, half_sizes
 from blemish.method.fitting import fit_modules

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from blemish.data.copies import describe, used_images
 from blemish.data.datasets import sample_root, test_samples
+from blemish.data.holdout import draw_share, fingerprints
 from blemish.data.records import ImagePart
-from blemish.data.samples import Sample, draw_share, fingerprints
+from blemish.data.samples import Sample
 from blemish.data.sources import Source, held_out_sources, identify
 from blemish.errors import InputError, printable
 from blemish.method.pyramid import read_pyramid

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blemish.data.datasets import categories, is_category, read_samples
+from blemish.data.holdout import draw_share, fingerprints, rank, split_good
 from blemish.data.listing import folder_name
-from blemish.data.samples import SPLITS, Sample, draw_share, fingerprints, rank, split_good
+from blemish.data.samples import SPLITS, Sample
 from blemish.errors import InputError, printable
 
 SHARE = 0.1  # of the images of each selected defect type: the paper's

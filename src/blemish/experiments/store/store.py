@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish.data.samples import fingerprints, split_good
+from blemish.data.holdout import fingerprints, split_good
 from blemish.data.sources import load
 from blemish.detector import Detector
 from blemish.errors import InputError, printable

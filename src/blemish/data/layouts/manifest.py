@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
-from blemish.data.layouts import Reading
+from blemish.data.layouts.trees import Reading
 from blemish.data.listing import check_inside, folder_name, real_path
 from blemish.data.samples import SPLITS, Sample, Split, size_problems
 from blemish.errors import InputError, printable

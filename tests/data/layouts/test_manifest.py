@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from blemish.data.manifest import read_manifest, read_visa
+from blemish.data.layouts.manifest import read_manifest, read_visa
 from trees import paint, plant, refused, rows
 
 ALLOWED = "(allowed: path, label, split, mask, category; commas between them)"

@@ -13,8 +13,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
+from blemish.data.holdout import fingerprints, hold_out
 from blemish.data.listing import entries, folder_name, is_data, list_images, listed, none_found
-from blemish.data.samples import SPLITS, Sample, Split, counted, fingerprints, hold_out, size_problems
+from blemish.data.samples import SPLITS, Sample, Split, counted, size_problems
 from blemish.data.words import by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError
 

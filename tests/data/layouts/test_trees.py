@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 
-from blemish.data.layouts import pair_masks, read_btad, read_mvtec, read_mvtec_ad2, read_plain
+from blemish.data.layouts.trees import pair_masks, read_btad, read_mvtec, read_mvtec_ad2, read_plain
 from trees import names, paint, plant, refused, rows
 
 HINT = "(expected ground_truth/<type>/NAME_mask.png, NAME.png or NAME/*.png)"
