@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.listing import listed
+from blemish.data.outlines import Outlines
 from blemish.errors import InputError, printable
 from blemish.images.read import image_shape, read_mask
 from blemish.images.resize import resize_mask
@@ -25,8 +26,10 @@ SHAPES_NAMED = 3
 class Sample:
     """One image of a category.
 
-    label: "good", or the name of its type of defect. mask_paths: empty for a good image, else the files whose union is
-    the truth, one or several. split: "train" (learnt), "validation" (good, sets the threshold) or "test".
+    label: "good", or the name of its type of defect. mask_paths: the files whose union is the truth; outlines: what a
+    labelling tool has drawn, where there are no such files. A good image has neither, and a defect may have neither:
+    then nobody knows which of its pixels are defective. split: "train" (learnt), "validation" (good, sets the
+    threshold) or "test".
     """
 
     path: Path
@@ -34,14 +37,20 @@ class Sample:
     mask_paths: tuple[Path, ...]
     split: Split
     category: str
+    outlines: Outlines | None = None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether it is known which pixels are defective: of a good image none are."""
+        return self.label == "good" or bool(self.mask_paths) or self.outlines is not None
 
 
 def read_truth(sample: Sample) -> NDArray[np.bool_] | None:
-    """Return the union of a sample's masks, True where the part is defective; None for a sample without masks.
+    """Return the union of a sample's masks, True where the part is defective; None for a sample without any.
 
     Shape (H, W), bool, upright. Raises InputError as read_mask does, and for masks of different sizes.
     """
-    truth: NDArray[np.bool_] | None = None
+    truth = sample.outlines.mask() if sample.outlines is not None else None
     for path in sample.mask_paths:
         mask = read_mask(path)
         if truth is not None and mask.shape != truth.shape:
@@ -53,7 +62,7 @@ def read_truth(sample: Sample) -> NDArray[np.bool_] | None:
 
 
 def square_truth(sample: Sample, side: int) -> NDArray[np.bool_]:
-    """Return a sample's truth squashed to (side, side), bool, by nearest neighbour; all False without masks."""
+    """Return a sample's truth squashed to (side, side), bool, by nearest neighbour; all False for a good image."""
     truth = read_truth(sample)
     return np.zeros((side, side), np.bool_) if truth is None else resize_mask(truth, side, side)
 
@@ -66,6 +75,12 @@ def size_problems(samples: Iterable[Sample], *, root: Path) -> list[str]:
     differing: list[str] = []
     unreadable: list[str] = []
     for sample in samples:
+        if sample.outlines is not None:
+            with suppress(InputError):  # of an image that cannot be read: said when it is to be scored
+                height, width, _ = image_shape(sample.path)
+                if (drawn := sample.outlines).height != height or drawn.width != width:
+                    sizes = f"drawn on {drawn.width}x{drawn.height} vs image {width}x{height}"
+                    differing.append(f"{sample.path.relative_to(root)} ({sizes})")
         for mask in sample.mask_paths:
             try:
                 (mask_height, mask_width, _), (height, width, _) = image_shape(mask), image_shape(sample.path)

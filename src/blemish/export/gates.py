@@ -61,13 +61,14 @@ def differences(model: Model, runtime: Runtime, images: Sequence[Path]) -> tuple
 def lost_on(model: Model, runtime: Runtime, samples: Sequence[Sample], *, data: Path) -> Lost:
     """Return what a bundle has lost on the labelled images of `data`; raises ExportError if that is too much."""
     paths = [sample.path for sample in samples]
-    masks = [square_truth(sample, model.header.reference_size) for sample in samples]
+    judged = [index for index, sample in enumerate(samples) if sample.has_truth]
+    masks = [square_truth(samples[index], model.header.reference_size) for index in judged]
     limits = model.header.calibration.threshold, runtime.threshold_
     before = [found for _, _, found in model.reference_maps(paths)]
     after = [found for _, _, found in runtime.reference_maps(paths)]
     scores = [(image_score(one), image_score(other)) for one, other in zip(before, after, strict=True)]
     flipped = [(one > limits[0]) != (other > limits[1]) for one, other in scores]
-    aupro, exported = (pixel_metrics(maps, masks)["aupro"] for maps in (before, after))
+    aupro, exported = (pixel_metrics([maps[one] for one in judged], masks)["aupro"] for maps in (before, after))
     if not (isinstance(aupro, float) and isinstance(exported, float)):
         raise InputError(f"{printable(data)}: no defective or no defect-free pixel, so there is no AUPRO to compare")
     if aupro - exported > LOST:

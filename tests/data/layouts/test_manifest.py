@@ -106,7 +106,6 @@ def test_a_manifest_says_all_that_is_wrong(tmp_path):
         "row 8: 5.png has row 7 already",
         "row 13: ./0.png has row 2 already",
         "row 5: a good image with a mask (allowed: none)",
-        "row 6: column mask missing (bent is a defect)",
         "row 7: train must hold only good images: found bent",
         "row 9: split val not allowed (allowed: train, validation, test)",
         "row 10: label a/b not allowed (allowed: no slash and no control character)",
@@ -115,6 +114,13 @@ def test_a_manifest_says_all_that_is_wrong(tmp_path):
         "1 masks of another size than the image: 8.png (mask 41x32 vs image 40x32)",
         f"1 files that cannot be read: {tmp_path}/empty.png: empty file (allowed: PNG, JPEG, BMP, TIFF)",
     ]
+
+
+def test_a_defect_needs_no_mask(tmp_path):
+    plant(tmp_path, "0.png", "1.png")
+    samples, wrong = read_manifest(table(tmp_path, "path,label,split", "0.png,bent,test", "1.png,good,test"))
+    assert wrong == []
+    assert [(one.label, one.mask_paths, one.has_truth) for one in samples] == [("bent", (), False), ("good", (), True)]
 
 
 def test_rows_keep_their_numbers_after_empty_rows(tmp_path):
@@ -127,10 +133,7 @@ def test_files_of_other_splits_need_not_be_there(tmp_path):
     plant(tmp_path, "0.png")
     file = table(tmp_path, "path,label,mask,split", "0.png,good,,train", "gone.png,bent,,test")
     assert read_manifest(file, ("train",))[1] == []
-    assert read_manifest(file, ("test",))[1] == [
-        "row 3: column mask missing (bent is a defect)",
-        "row 3: no such file: gone.png",
-    ]
+    assert read_manifest(file, ("test",))[1] == ["row 3: no such file: gone.png"]
     file = table(tmp_path, "path,label,mask,split", "0.png,good,,train", "0.png,good,,test")
     assert read_manifest(file, ("train",))[1] == ["row 3: 0.png has row 2 already"]
 
@@ -299,7 +302,6 @@ def test_visa_says_all_that_is_wrong(visa):
         f"{split}row 11: image or mask not in candle",
         f"{split}row 9: Data/Images/Normal/0001.JPG has row 5 already",
         f"{split}row 4: no such file: Data/Images/Normal/0000.JPG",
-        f"{split}row 9: column mask missing (anomaly is a defect)",
         f"{split}row 12: ../pcb1/Data/Images/Normal/0000.JPG not allowed (allowed: a path below {visa}/candle)",
         f"{split}1 masks of another size than the image: Data/Images/Anomaly/001.JPG (mask 41x32 vs image 40x32)",
     ]

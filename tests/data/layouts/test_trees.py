@@ -252,14 +252,11 @@ def test_a_plain_folder_says_all_that_is_wrong(tmp_path):
 def test_a_plain_folder_needs_good_images_to_learn_from_and_to_test(tmp_path):
     (tmp_path / "good").mkdir()
     plant(tmp_path, "bad/0.png")
-    unmasked = (
-        "1 images without a mask of their own: 0.png (expected masks/[<type>/]NAME_mask.png, NAME.png or NAME/*.png)"
-    )
     none = "no images found in good (allowed: .png .jpg .jpeg .bmp .tif .tiff)"
-    assert read_plain(tmp_path) == ([], [none, unmasked])
+    assert read_plain(tmp_path)[1] == [none]
     plant(tmp_path, "good/0.png", "good/1.png")
     few = "good: need >= 2 training images of different content, found 1"
-    assert read_plain(tmp_path)[1] == [few, unmasked]
+    assert read_plain(tmp_path)[1] == [few]
     assert read_plain(tmp_path, ("train",))[1] == [few]
     assert read_plain(tmp_path, ("validation",)) == ([], [])
 
@@ -315,3 +312,31 @@ def test_links_out_of_the_category_are_refused_in_every_part(tmp_path):
         plant(part, "train/good/0.png", "validation/good/0.png", "test/cut/0.png", "ground_truth/cut/0.png")
         (part / place / "1.png").symlink_to(pool)
         refused(lambda part=part: read_mvtec(part), f"{place}/1.png: path escapes dataset root")
+
+
+def test_a_plain_folder_needs_no_masks(tmp_path):
+    """A defect that nobody has drawn is a defect; beside a mask that belongs to none, a slip of the pen is likelier."""
+    for value in range(5):
+        paint(tmp_path / "OK" / f"{value}.png", value=value)
+    plant(tmp_path, "NG/0.png", "NG/1.png", "NG/2.png")
+    samples, problems = read_plain(tmp_path, ("test",))
+    assert problems == []
+    assert [(one.label, one.mask_paths, one.has_truth) for one in samples[:3]] == [("NG", (), False)] * 3
+    plant(tmp_path, "masks/1.png")
+    samples, problems = read_plain(tmp_path, ("test",))
+    assert problems == []
+    assert [one.has_truth for one in samples[:3]] == [False, True, False]
+    plant(tmp_path, "masks/2_msk.png")
+    assert read_plain(tmp_path, ("test",))[1] == [
+        "2 images without a mask of their own: 0.png, 2.png",
+        "1 masks without an image: 2_msk.png (expected masks/[<type>/]NAME_mask.png, NAME.png or NAME/*.png)",
+    ]
+
+
+def test_a_tree_without_any_masks_has_labels_alone(tmp_path):
+    plant(tmp_path, "train/good/0.png", "test/good/0.png", "test/cut/0.png")
+    samples, problems = read_mvtec(tmp_path, ("test",))
+    assert problems == []
+    assert [(one.label, one.has_truth) for one in samples] == [("cut", False), ("good", True)]
+    (tmp_path / "ground_truth").mkdir()
+    assert read_mvtec(tmp_path, ("test",))[1] == [f"1 images without a mask of their own: cut/0.png {HINT}"]

@@ -26,8 +26,8 @@ def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
     """Read a CSV manifest: a header, then one row for each image.
 
     Columns: path, relative to the manifest's folder and below it; label, "good" or a type of defect; mask, likewise a
-    path, for defects only; split: train, validation or test, of which the first two hold good images only; category, if
-    not all are of one. Samples come in the order of the splits, then of the rows.
+    path, for defects only, and empty where there is none; split: train, validation or test, of which the first two hold
+    good images only; category, if not all are of one. Samples come in the order of the splits, then of the rows.
     Raises InputError for a file that is no such table.
     """
     rows, problems = _table(file, required=("path", "label", "split"), optional=("mask", "category"))
@@ -104,8 +104,6 @@ def _faults(row: Row) -> Iterator[str]:
         yield "a good image with a mask (allowed: none)"
     if row["label"] != "good" and row["split"] in ("train", "validation"):
         yield f"{split} must hold only good images: found {label}"
-    elif row["label"] != "good" and not row["mask"]:
-        yield f"column mask missing ({label} is a defect)"
 
 
 def _misplaced(row: Row, folder: Path, *, top: str) -> Iterator[str]:

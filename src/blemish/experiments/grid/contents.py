@@ -88,9 +88,14 @@ def _contents(data: str, category: str, samples: Sequence[Sample]) -> Contents:
     good, apart, tests = ([one for one in samples if one.split == split] for split in SPLITS)
     if not (good and tests):
         raise InputError(f"{printable(category)}: no images to {'test' if good else 'learn from'}")
+    if bare := [one.path for one in tests if not one.has_truth]:
+        raise InputError(f"{printable(category)}: {len(bare)} defects without a mask, such as {printable(bare[0])}")
     good_hashes, apart_hashes, hashes = (fingerprints(image_paths(part)) for part in (good, apart, tests))
     train, _ = split_good([*good_hashes, *apart_hashes], apart=len(apart))
-    labelled = [[digest, one.label, *fingerprints(one.mask_paths)] for digest, one in zip(hashes, tests, strict=True)]
+    labelled = [
+        [digest, one.label, *fingerprints(one.mask_paths), *([repr(one.outlines)] if one.outlines else [])]
+        for digest, one in zip(hashes, tests, strict=True)
+    ]
     return Contents(
         data=data,
         category=category,
