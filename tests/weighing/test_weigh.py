@@ -201,3 +201,26 @@ def test_a_share_of_each_type_weighs_and_the_rest_is_left_to_test(own, brick):
     assert not labels & {image.sha256 for image in chosen.images}
     with pytest.raises(InputError, match=r"share: 1.5 is not allowed, expected above 0 and at most 1"):
         own.weigh(brick, good=brick, share=1.5)
+
+
+def test_defects_without_masks_do_not_weigh(own, brick, capsys, tmp_path):
+    """As many as have none are left out and counted; of them alone nothing can be learnt."""
+    tested = sorted((brick / "test").rglob("*.png"))
+    lines, bare = ["path,label,mask,split"], ["path,label,split"]
+    for index, path in enumerate(tested):
+        label = path.parent.name
+        mask = f"ground_truth/{label}/{path.stem}_mask.png" if label != "good" and index % 2 else ""
+        lines.append(f"{path.relative_to(brick)},{label},{mask},test")
+        bare.append(f"{path.relative_to(brick)},{label},test")
+    masked = sum("_mask" in line for line in lines)
+    defects = sum(path.parent.name != "good" for path in tested)
+    table = brick / "half.csv"
+    try:
+        table.write_text("\n".join(lines))
+        found = own.weigh(table, good=brick)
+        assert (found.weighed_.without_masks, masked) == (defects - masked, found.header_.weighing.defective)
+        table.write_text("\n".join(bare))
+        with pytest.raises(InputError, match=f"no defective image with a mask, and {defects} without"):
+            own.weigh(table, good=brick)
+    finally:
+        table.unlink()

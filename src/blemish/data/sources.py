@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from blemish.data.datasets import good_images, held_out_images, is_manifest, rea
 from blemish.data.holdout import array_fingerprint, fingerprints
 from blemish.data.listing import find_images
 from blemish.data.records import DataPart, ImagePart
-from blemish.errors import InputError
+from blemish.data.samples import Sample
+from blemish.errors import InputError, printable
 from blemish.images.read import as_image, read_image
 
 Source = Path | NDArray[Any]
@@ -84,6 +86,35 @@ def identify(given: Sequence[Source]) -> list[ImagePart]:
     """Return what tells each image again; raises InputError as `load` does."""
     hashes = content_hashes(given)
     return [ImagePart(sha256=text, thumbnail=thumbnail(load(one))) for text, one in zip(hashes, given, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Labelled images that all differ, what tells each of them again, and pairs of (one left out, the equal one)."""
+
+    samples: list[Sample]
+    images: list[ImagePart]
+    repeated: list[tuple[Sample, Sample]]
+
+
+def distinct(samples: Sequence[Sample]) -> Distinct:
+    """Return labelled images with what tells each of them again; of those with equal content in a category the first.
+
+    Raises InputError for equal images of which one is labelled good and another not, and as `load` does.
+    """
+    found = Distinct([], [], [])
+    first: dict[tuple[str, str], Sample] = {}
+    for sample, image in zip(samples, identify([sample.path for sample in samples]), strict=True):
+        twin = first.setdefault((sample.category, image.sha256), sample)
+        if twin is sample:
+            found.samples.append(sample)
+            found.images.append(image)
+            continue
+        if (twin.label == "good") != (sample.label == "good"):
+            ones = " and ".join(f"{printable(one.path)} ({printable(one.label)})" for one in (twin, sample))
+            raise InputError(f"one picture with two labels: {ones}; keep the right one")
+        found.repeated.append((sample, twin))
+    return found
 
 
 def fit_sources(data: DataPart, good: Sequence[Source]) -> tuple[list[Source], list[Source]]:

@@ -41,13 +41,20 @@ def print_evaluation(result: dict[str, Any]) -> None:
     if met := result["used"]["images"]:
         fate = "left out" if result["used"]["rule"] == "skip" else "kept, so figures are too good"
         print(f"{many(len(met), 'image')} that the model has met before {fate}: {result['used']['summary']}")
+    if twins := result["repeated"]:
+        one = twins[0]
+        pair = f"{printable(one['image'])} is {printable(one['same_as'])}"
+        print(f"{many(len(twins), 'image')} left out, equal to another: {pair}{' ...' if len(twins) > 1 else ''}")
+    if bare_labels := result["without_masks"]:
+        print(f"{many(bare_labels, 'defective image')} without a mask: pixels are judged on the others")
     overall, bare = result["overall"], result["without_labels"]
     print_figures({**result["types"], "overall": overall, **({"without labels": bare["overall"]} if bare else {})})
     if bare:
         print(
             f"weights of the modules from {labels(result['model']['weighing'])}; without labels: those that need none"
         )
-    print(f"found: defective images with the verdict NG (score above {threshold:.4f})")
+    recall = "" if overall["recall"] is None else f"; {overall['recall']:.1%} of all"
+    print(f"found: defective images with the verdict NG (score above {threshold:.4f}){recall}")
     print(f"false alarms: {overall['false_alarms']} of {many(overall['good'], 'good image')} with the verdict NG")
     for reason in sorted(set(overall["undefined"].values())):
         print(f"-: undefined, {reason}")
@@ -71,6 +78,9 @@ def warnings(result: dict[str, Any]) -> list[str]:
     if empty := result["empty_masks"]:
         text = f"{many(len(empty), 'defective image')} marks nothing, such as {printable(empty[0])}"
         lines.append(f"the mask of {text}: its pixels count as good")
+    if full := result["full_masks"]:
+        text = f"{many(len(full), 'defective image')} marks all of it, such as {printable(full[0])}"
+        lines.append(f"the mask of {text}: is it the right file, and not inverted?")
     if lost := result["regions_lost"]:
         side = result["resolution"]
         lines.append(f"{many(lost, 'defect region')} left out: too small for {side}x{side}")

@@ -40,8 +40,9 @@ class Findings:
     figures: pixel_auroc and aupro on the labelled images of all modules "without labels", all "with labels", and of
     those "kept"; unseen: the same where each image is scored by weights and modules that the other three quarters of
     the images chose, {} if there are too few. search: that for all modules. points (of a budget): sets of
-    modules, each weighed anew,
-    with the time of one image and AUPRO on the labelled images; chosen: that of the new model.
+    modules, each weighed anew, with the time of one image and AUPRO on the labelled images; chosen: that of the new
+    model. without_masks: defective images that were left out, as nobody knows their pixels; repeated: images that were
+    left out as they equal another.
     """
 
     objective: str
@@ -52,6 +53,8 @@ class Findings:
     points: list[Point]
     chosen: Point
     all_modules: Point
+    without_masks: int = 0
+    repeated: int = 0
 
 
 def findings(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from blemish.data.datasets import sample_root, test_samples
 from blemish.data.holdout import draw_share, fingerprints
 from blemish.data.records import ImagePart
 from blemish.data.samples import Sample
-from blemish.data.sources import Source, held_out_sources, identify
+from blemish.data.sources import Distinct, Source, distinct, held_out_sources
 from blemish.errors import InputError, printable
 from blemish.method.pyramid import read_pyramid
 from blemish.method.scoring import Module, label_free_weights, score_pyramid
@@ -45,7 +46,8 @@ def weigh(
     """
     count = len(model.modules)
     _check(objective, keep=keep, budget_ms=budget_ms, modules=count)
-    samples, images = _labelled_images(model.header, data, share=share)
+    chosen, without_masks = _labelled_images(model.header, data, share=share)
+    samples = chosen.samples
     held_out = held_out_sources(model.header.data, good)
     score = "paper" if objective == "paper" else "whitened"
     labelled = label(model, samples, score=score, report=report)
@@ -57,12 +59,13 @@ def weigh(
     final = whole if len(kept) == count else search_some(labelled, kept, objective=objective, prior=bare)
     modules = [_weighed(model.modules[index], weight) for index, weight in zip(kept, final.weights, strict=True)]
     weighing = _part(model, samples, objective=objective, seconds=whole.seconds)
-    header = _header(model, modules, images, held_out, score=score, weighing=weighing)
+    header = _header(model, modules, chosen.images, held_out, score=score, weighing=weighing)
     sets = front(labelled, whole.weights, costs) if budget_ms is not None else []
     found = findings(
         labelled, objective=objective, bare=bare, costs=costs, whole=whole, kept=kept, final=final, sets=sets,
         choose=choose,
     )  # fmt: skip
+    found = replace(found, without_masks=without_masks, repeated=len(chosen.repeated))
     return Model(model.teacher, modules, header), found
 
 
@@ -78,21 +81,23 @@ def _chooser(objective: str, bare: Sequence[float], costs: Costs, *, keep: int, 
     return choose
 
 
-def _labelled_images(header: Header, data: Path, *, share: float | None) -> tuple[list[Sample], list[ImagePart]]:
-    """Return the labelled images and what tells them again; raises InputError for those that must not weigh."""
-    samples = test_samples(data)
+def _labelled_images(header: Header, data: Path, *, share: float | None) -> tuple[Distinct, int]:
+    """Return the labelled images, and how many have no mask; raises InputError for those that must not weigh."""
+    found = test_samples(data)
+    samples = [sample for sample in found if sample.has_truth]
     if all(sample.label == "good" for sample in samples):
-        raise InputError(f"{printable(data)}: no defective image: weights are searched with labelled defects")
+        bare = f" with a mask, and {len(found) - len(samples)} without" if len(samples) < len(found) else ""
+        raise InputError(f"{printable(data)}: no defective image{bare}: weights are searched with labelled defects")
     if share is not None:
         samples = _drawn(samples, share)
-    images = identify([sample.path for sample in samples])
-    if uses := used_images(images, header.data, kinds=("train", "held_out")):
-        names = [sample.path.relative_to(sample_root(data)).as_posix() for sample in samples]
+    chosen = distinct(samples)
+    if uses := used_images(chosen.images, header.data, kinds=("train", "held_out")):
+        names = [sample.path.relative_to(sample_root(data)).as_posix() for sample in chosen.samples]
         raise InputError(
-            f"{printable(data)}: the model has met {len(uses)} of {len(samples)} labelled images before: "
+            f"{printable(data)}: the model has met {len(uses)} of {len(names)} labelled images before: "
             f"{describe(uses, names)}; weigh with others"
         )
-    return samples, images
+    return chosen, sum(not sample.has_truth for sample in found)
 
 
 def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
