@@ -16,7 +16,8 @@ from blemish import BlemishError, Detector, Prediction
 from blemish.data.datasets import test_samples as samples_of
 from blemish.errors import InputError, ModelFileError
 from blemish.evaluation.metrics import pixel_metrics
-from blemish.images.read import read_image, read_mask
+from blemish.images.masks import read_mask
+from blemish.images.read import read_image
 from blemish.images.resize import resize_map
 from blemish.model import file as modelfile
 from blemish.verdict.regions import regions

@@ -12,7 +12,7 @@ from blemish.data.holdout import fingerprints
 from blemish.data.listing import find_images
 from blemish.detector import Detector
 from blemish.evaluation.metrics import pixel_metrics
-from blemish.images.read import read_mask
+from blemish.images.masks import read_mask
 from blemish.images.resize import resize_map, resize_mask
 from blemish.model import file as modelfile
 from blemish.model.header import WeighingPart
@@ -86,7 +86,7 @@ def test_evaluate_says_what_became_of_images_that_the_model_has_met(capsys, seen
     code, printed, err = run(capsys, "evaluate", own, seen, "--used", used, "--json", tmp_path / "e.json")
     assert code == 0
     assert err == (
-        "warning: the mask of 1 defective image marks nothing, such as test/hole/a.png: its pixels count as good\n"
+        "warning: masks that mark nothing, so that all pixels count as good: 1, such as that of test/hole/a.png\n"
     )
     fate = "left out" if used == "skip" else "kept, so figures are too good"
     lines = printed.splitlines()

@@ -105,8 +105,8 @@ def test_figures_are_those_of_the_maps(part):
         assert figures["undefined"] == {}
     keys = {
         "pixel_auroc", "aupro", "image_auroc", "pixel_ap", "pixel_f1_max", "pixel_f1_threshold", "image_ap",
-        "image_f1_max", "regions", "regions_lost", "pixels", "defect_pixels", "images", "good", "without_masks", "found", "recall",
-        "false_alarms", "undefined",
+        "image_f1_max", "regions", "regions_lost", "pixels", "defect_pixels", "images", "good", "without_masks",
+        "found", "recall", "false_alarms", "undefined",
     }  # fmt: skip
     assert set(result["overall"]) == set(result["types"]["dot"]) == keys
 
@@ -139,7 +139,7 @@ def test_a_region_that_the_resolution_loses_is_counted(tmp_path):
     assert small["types"]["dots"]["regions_lost"] == 1
     full = evaluate(Stub(), tmp_path, resolution=None)
     assert (full["regions"], full["regions_lost"], full["resolution"]) == (4, 0, "original")
-    assert (small["resolution"], small["empty_masks"]) == (32, [])
+    assert (small["resolution"], small["doubtful_masks"]) == (32, {})
     assert full["overall"]["pixels"] == 64 * 64
     assert small["overall"]["pixels"] == 32 * 32
     assert small["overall"]["defect_pixels"] == 1 + 1 + 4
@@ -151,7 +151,7 @@ def test_a_mask_that_the_resolution_empties_is_not_called_empty(tmp_path):
     paint(tmp_path / "test" / "dot" / "a.png", np.full((64, 64), 90, np.uint8))
     paint(tmp_path / "ground_truth" / "dot" / "a.png", mask)
     result = evaluate(Stub(), tmp_path, resolution=32)
-    assert (result["regions"], result["regions_lost"], result["empty_masks"]) == (0, 1, [])
+    assert (result["regions"], result["regions_lost"], result["doubtful_masks"]) == (0, 1, {})
 
 
 def test_the_images_own_resolution_need_not_be_square(tmp_path):
@@ -181,7 +181,7 @@ def test_what_is_undefined_is_null_with_its_reason(part, tmp_path):
 def test_a_defective_image_with_an_empty_mask_is_named(part):
     paint(part / "ground_truth" / "dot" / "0_mask.png", np.zeros((SIDE, SIDE), np.uint8))
     result = evaluate(Stub(), part, resolution=SIDE)
-    assert result["empty_masks"] == ["test/dot/0.png"]
+    assert result["doubtful_masks"] == {"empty": ["test/dot/0.png"]}
     assert result["types"]["dot"]["undefined"]["aupro"] == "no defect pixel"
     assert result["types"]["dot"]["image_auroc"] is not None
     assert result["overall"]["regions"] == 4
@@ -407,4 +407,4 @@ def test_a_picture_that_is_there_twice_counts_once(part):
 def test_a_mask_that_marks_all_is_named(part):
     paint(part / "ground_truth/dot/0_mask.png", np.full((SIDE, SIDE), 255, np.uint8))
     result = evaluate(Stub(), part, resolution=SIDE)
-    assert (result["full_masks"], result["empty_masks"]) == (["test/dot/0.png"], [])
+    assert result["doubtful_masks"] == {"nearly all": ["test/dot/0.png"]}

@@ -1,12 +1,15 @@
 """The command `blemish weigh`. Nothing heavy is imported before it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blemish.cli.options import Device, Model, Overwrite, Weights
 from blemish.errors import InputError
+
+if TYPE_CHECKING:
+    from blemish.weighing.findings import Findings
 
 Labelled = Annotated[Path, typer.Argument(metavar="LABELLED", help="A data set whose test images are labelled.")]
 Out = Annotated[Path, typer.Option(metavar="MODEL2.safetensors", help="The model file to write.")]
@@ -62,5 +65,13 @@ def weigh(
     if plot is not None:
         plot_front(plot, found.points, chosen=found.chosen)
     print_weighed(out, detector.header_, found)
-    if found.search.collapsed:
-        error_console().out(f"warning: the search collapsed: {found.search.reason}")
+    _warn(found)
+
+
+def _warn(found: "Findings") -> None:
+    from blemish.printing.bars import error_console
+    from blemish.printing.figures import doubts
+
+    collapsed = [f"the search collapsed: {found.search.reason}"] if found.search.collapsed else []
+    for line in [*doubts(found.doubtful_masks), *collapsed]:
+        error_console().out(f"warning: {line}")

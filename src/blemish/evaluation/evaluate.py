@@ -14,7 +14,7 @@ from blemish.data.copies import WORDS, describe, used_images
 from blemish.data.datasets import sample_root, test_samples
 from blemish.data.listing import path_text
 from blemish.data.records import ImagePart
-from blemish.data.samples import Sample, read_truth
+from blemish.data.samples import Sample, doubtful_masks, read_truth
 from blemish.data.sources import distinct
 from blemish.errors import InputError, printable
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
@@ -84,8 +84,8 @@ def evaluate(
     (their share, None without defects) and false_alarms (good ones above it). For a weighed model `without_labels` has
     an `overall` of the same modules by the weights that need no labels, without found, recall and false_alarms, as the
     threshold is not theirs; else it is None. Beside them data, resolution, images, good, without_masks, regions,
-    regions_lost, used and repeated (of `choose`), empty_masks and full_masks (defective images whose mask marks
-    nothing, or all) and model. All of it is JSON.
+    regions_lost, used and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`) and model. All of it is
+    JSON.
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
     _check(resolution)
@@ -137,7 +137,6 @@ def measure(
     overall = _figures(scored, limit)
     good = [one for one in scored if one.good]
     labels = sorted({one.label for one in scored} - {"good"})
-    drawn = [(one, one.mask) for one in scored if not one.good and one.mask is not None]
     bare = [
         replace(one, score=one.bare_score, score_map=one.bare_map)
         for one in scored
@@ -152,8 +151,7 @@ def measure(
         "types": {label: _figures([*good, *(one for one in scored if one.label == label)], limit) for label in labels},
         "used": chosen.used,
         "repeated": chosen.repeated,
-        "empty_masks": [one.name for one, mask in drawn if not mask.any() and not one.regions_lost],
-        "full_masks": [one.name for one, mask in drawn if mask.all()],
+        "doubtful_masks": doubtful_masks(chosen.samples, root=sample_root(chosen.data)),
         "model": _identity(scorer.header_),
     }
 

@@ -16,6 +16,13 @@ FIGURES = {
     "pixel_f1_max": "pixel F1",
 }
 
+DOUBTS = {
+    "empty": "masks that mark nothing, so that all pixels count as good",
+    "nearly all": "masks that mark more than three quarters of the image (inverted?)",
+    "left out": "masks of which over 1 % counts as no defect: values that are neither 0 nor above half of the largest",
+    "void": "masks in which 255 beside labels counts as no defect, as the border that Pascal VOC draws",
+}
+
 
 def print_predictions(summary: Summary, *, threshold: float, out: Path) -> None:
     """Print how many images are OK and NG, those with the highest scores, and where the results are."""
@@ -74,14 +81,16 @@ def print_figures(rows: dict[str, dict[str, Any]], *, alarms: bool = False) -> N
 
 def warnings(result: dict[str, Any]) -> list[str]:
     """Return one line for each thing that makes the figures of an evaluation less than they seem."""
-    lines = []
-    if empty := result["empty_masks"]:
-        text = f"{many(len(empty), 'defective image')} marks nothing, such as {printable(empty[0])}"
-        lines.append(f"the mask of {text}: its pixels count as good")
-    if full := result["full_masks"]:
-        text = f"{many(len(full), 'defective image')} marks all of it, such as {printable(full[0])}"
-        lines.append(f"the mask of {text}: is it the right file, and not inverted?")
+    lines = doubts(result["doubtful_masks"])
     if lost := result["regions_lost"]:
         side = result["resolution"]
         lines.append(f"{many(lost, 'defect region')} left out: too small for {side}x{side}")
     return lines
+
+
+def doubts(doubtful_masks: dict[str, list[str]]) -> list[str]:
+    """Return one line for each kind of mask that may not say what was meant."""
+    return [
+        f"{DOUBTS[doubt]}: {len(names)}, such as that of {printable(names[0])}"
+        for doubt, names in doubtful_masks.items()
+    ]

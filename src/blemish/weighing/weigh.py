@@ -12,7 +12,7 @@ from blemish.data.copies import describe, used_images
 from blemish.data.datasets import sample_root, test_samples
 from blemish.data.holdout import draw_share, fingerprints
 from blemish.data.records import ImagePart
-from blemish.data.samples import Sample
+from blemish.data.samples import Sample, doubtful_masks
 from blemish.data.sources import Distinct, Source, distinct, held_out_sources
 from blemish.errors import InputError, printable
 from blemish.method.pyramid import read_pyramid
@@ -65,7 +65,8 @@ def weigh(
         labelled, objective=objective, bare=bare, costs=costs, whole=whole, kept=kept, final=final, sets=sets,
         choose=choose,
     )  # fmt: skip
-    found = replace(found, without_masks=without_masks, repeated=len(chosen.repeated))
+    doubts = doubtful_masks(samples, root=sample_root(data))
+    found = replace(found, without_masks=without_masks, repeated=len(chosen.repeated), doubtful_masks=doubts)
     return Model(model.teacher, modules, header), found
 
 
