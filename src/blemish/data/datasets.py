@@ -3,14 +3,23 @@
 The layouts are recognised by their folders; what they are, and what is read of them, is in docs/datasets.md.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from blemish.data.layouts.manifest import read_manifest, read_visa
 from blemish.data.layouts.trees import Reading, plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
-from blemish.data.listing import check_link, entries, find_images, folder_name, listed, none_found, real_path
+from blemish.data.listing import (
+    NAMED,
+    check_link,
+    entries,
+    find_images,
+    folder_name,
+    is_folder,
+    listed,
+    none_found,
+    real_path,
+)
 from blemish.data.samples import SPLITS, Sample, Split
 from blemish.data.words import by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError, printable
@@ -62,7 +71,7 @@ def _strangers(data: Path, names: set[str]) -> str:
     """Say which of the folders in a folder hold no good parts, and what to give instead."""
     text = "no train/good, and not a plain folder of good images"
     strange = sorted(name for name in names if meaning(name) in ("bad", "masks"))
-    others = [name for name in sorted(names - set(strange)) if os.path.isdir(data / name)]
+    others = [name for name in sorted(names - set(strange)) if is_folder(data / name)]
     if not strange or not others:
         return text
     line = f"blemish fit {printable(data / others[0])}"
@@ -135,12 +144,12 @@ def holds_masks(folder: Path) -> bool:
     plain = plain_folders(folder)
     if by_meaning(folder).get("masks") or categories(folder):
         return True
-    return is_category(folder) and (plain is None or os.path.isdir(folder / plain[2]))
+    return is_category(folder) and (plain is None or is_folder(folder / plain[2]))
 
 
 def is_manifest(data: Path) -> bool:
     """Tell whether a path is that of a CSV manifest: its name ends in .csv, and it is no folder."""
-    return data.suffix.lower() == ".csv" and not os.path.isdir(data)
+    return data.suffix.lower() == ".csv" and not is_folder(data)
 
 
 def sample_root(data: Path) -> Path:
@@ -152,10 +161,16 @@ def _read(data: Path, *splits: Split) -> list[Sample]:
     """Return the samples of the splits, or raise one line with all that is wrong with all categories."""
     folders = [data] if _reader(data) else categories(data)
     readings = [(folder, *reader(folder, splits)) for folder in folders if (reader := _reader(folder))]
-    wrong = [f"{printable(folder)}: {'; '.join(problems)}" for folder, _, problems in readings if problems]
+    wrong = [f"{printable(folder)}: {_first(problems)}" for folder, _, problems in readings if problems]
     if wrong:
-        raise InputError("; ".join(wrong))
+        raise InputError(_first(wrong))
     return [sample for _, samples, _ in readings for sample in samples]
+
+
+def _first(problems: Sequence[str]) -> str:
+    """Return problems for one message: the first, and how many there are more."""
+    more = [f"and {len(problems) - NAMED} problems more"] if len(problems) > NAMED else []
+    return "; ".join([*problems[:NAMED], *more])
 
 
 def _reader(data: Path) -> Callable[[Path, Collection[Split]], Reading] | None:
@@ -176,8 +191,8 @@ def _reader(data: Path) -> Callable[[Path, Collection[Split]], Reading] | None:
 
 def _is_trained(folder: Path) -> bool:
     place = folder / spelt(folder, "train")
-    return os.path.isdir(place / good_folder(place, "good"))
+    return is_folder(place / good_folder(place, "good"))
 
 
 def _has(folder: Path, place: str) -> bool:
-    return os.path.isdir(folder / spelt(folder, place))
+    return is_folder(folder / spelt(folder, place))

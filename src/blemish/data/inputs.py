@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from blemish.data.datasets import holds_masks
-from blemish.data.listing import find_images
+from blemish.data.listing import find_images, is_folder
 from blemish.errors import InputError, printable
 
 LONGEST = 200  # bytes of a folder's or file's name that is made from an image's; most systems allow 255
@@ -25,11 +25,11 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     for given in paths:
         if not os.path.lexists(given):
             raise InputError(f"no such file or folder: {printable(given)}")
-        if os.path.isdir(given) and holds_masks(given):
+        if is_folder(given) and holds_masks(given):
             raise InputError(
                 f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
             )
-        for path in find_images(given) if os.path.isdir(given) else [given]:
+        for path in find_images(given) if is_folder(given) else [given]:
             relative = path.relative_to(given) if path != given else Path(path.name)
             above = os.path.basename(os.path.abspath(given)) if path != given and len(paths) > 1 else ""
             named.append((path, _free(PurePosixPath(above, relative), taken)))
@@ -38,7 +38,7 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
 
 def check_outside(out: Path, folder: Path) -> None:
     """Raise InputError for an output that is, or lies in, a folder of input images."""
-    if os.path.isdir(folder) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+    if is_folder(folder) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError(f"{printable(out)}: lies in the input folder {printable(folder)}; choose another place")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from blemish.data.copies import thumbnail
 from blemish.data.datasets import good_images, held_out_images, is_manifest, read_samples
 from blemish.data.holdout import array_fingerprint, fingerprints
-from blemish.data.listing import find_images
+from blemish.data.listing import find_images, is_folder
 from blemish.data.records import DataPart, ImagePart
 from blemish.data.samples import Sample
 from blemish.errors import InputError, printable
@@ -44,7 +44,7 @@ def good_sources(images: Images) -> tuple[list[Source], list[Source]]:
     given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
     found = _expand(given, good_images, manifest=good_images)
     paths = [Path(item) for item in given if not isinstance(item, np.ndarray)]
-    data_sets = [path for path in paths if os.path.isdir(path) or is_manifest(path)]
+    data_sets = [path for path in paths if is_folder(path) or is_manifest(path)]
     return found, [path for data in data_sets for path in held_out_images(data)]
 
 
@@ -58,7 +58,7 @@ def _expand(
             found.append(item)
         elif isinstance(item, str | os.PathLike):
             path = Path(item)
-            if os.path.isdir(path):
+            if is_folder(path):
                 found.extend(folder(path))
             elif manifest and is_manifest(path):
                 found.extend(manifest(path))
