@@ -65,13 +65,16 @@ def weigh(
     if plot is not None:
         plot_front(plot, found.points, chosen=found.chosen)
     print_weighed(out, detector.header_, found)
-    _warn(found)
+    _warn(found, labelled)
 
 
-def _warn(found: "Findings") -> None:
+def _warn(found: "Findings", labelled: Path) -> None:
+    from blemish.data.listing import passed_over
     from blemish.printing.bars import error_console
     from blemish.printing.figures import doubts
 
     collapsed = [f"the search collapsed: {found.search.reason}"] if found.search.collapsed else []
+    for line in passed_over(labelled):
+        error_console().out(line)
     for line in [*doubts(found.doubtful_masks), *collapsed]:
         error_console().out(f"warning: {line}")

@@ -10,10 +10,10 @@ from pathlib import Path
 from blemish.data.layouts.manifest import read_manifest, read_visa
 from blemish.data.layouts.trees import Reading, plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
 from blemish.data.listing import (
-    NAMED,
     check_link,
     entries,
     find_images,
+    first_of,
     folder_name,
     is_folder,
     listed,
@@ -161,16 +161,10 @@ def _read(data: Path, *splits: Split) -> list[Sample]:
     """Return the samples of the splits, or raise one line with all that is wrong with all categories."""
     folders = [data] if _reader(data) else categories(data)
     readings = [(folder, *reader(folder, splits)) for folder in folders if (reader := _reader(folder))]
-    wrong = [f"{printable(folder)}: {_first(problems)}" for folder, _, problems in readings if problems]
+    wrong = [f"{printable(folder)}: {first_of(problems)}" for folder, _, problems in readings if problems]
     if wrong:
-        raise InputError(_first(wrong))
+        raise InputError(first_of(wrong))
     return [sample for _, samples, _ in readings for sample in samples]
-
-
-def _first(problems: Sequence[str]) -> str:
-    """Return problems for one message: the first, and how many there are more."""
-    more = [f"and {len(problems) - NAMED} problems more"] if len(problems) > NAMED else []
-    return "; ".join([*problems[:NAMED], *more])
 
 
 def _reader(data: Path) -> Callable[[Path, Collection[Split]], Reading] | None:

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from blemish.data.datasets import holds_masks
+from blemish.data.datasets import holds_masks, is_manifest
+from blemish.data.layouts.manifest import read_paths
 from blemish.data.listing import find_images, is_folder
 from blemish.errors import InputError, printable
 
@@ -12,13 +13,14 @@ LONGEST = 200  # bytes of a folder's or file's name that is made from an image's
 
 
 def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Return (image, name) for each file, and for each image in each folder, that is given.
+    """Return (image, name) for each file, and for each image in each folder and each CSV manifest, that is given.
 
-    The name is what the image's outputs are called, less their suffix: the image's path below the given folder (with
-    that folder's own name where several paths are given), or the file's name. A suffix other than .png stays part of
-    it, characters that do not print are escaped, long parts are cut, and a name that is taken gets -2, -3 ...: names
-    differ even where case does not count, none leads out of a folder, and the same paths give the same names.
-    Raises InputError for a path that is not there, for a data set with masks, and as `find_images` does.
+    The name is what the image's outputs are called, less their suffix: the image's path below the given folder, or that
+    of the manifest (with the folder's own name where several paths are given), or the file's name. A suffix other than
+    .png stays part of it, characters that do not print are escaped, long parts are cut, and a name that is taken gets
+    -2, -3 ...: names differ even where case does not count, none leads out of a folder, and the same paths give the
+    same names.
+    Raises InputError for a path that is not there, for a data set with masks, and as `find_images` and `read_paths` do.
     """
     named: list[tuple[Path, str]] = []
     taken: set[str] = set()
@@ -29,11 +31,19 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
             raise InputError(
                 f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
             )
-        for path in find_images(given) if is_folder(given) else [given]:
-            relative = path.relative_to(given) if path != given else Path(path.name)
-            above = os.path.basename(os.path.abspath(given)) if path != given and len(paths) > 1 else ""
+        folder, found = _found(given)
+        for path in found:
+            relative = path.relative_to(folder)
+            above = os.path.basename(os.path.abspath(folder)) if path != given and len(paths) > 1 else ""
             named.append((path, _free(PurePosixPath(above, relative), taken)))
     return named
+
+
+def _found(given: Path) -> tuple[Path, list[Path]]:
+    """Return a folder and the images below it that a path stands for."""
+    if is_folder(given):
+        return given, find_images(given)
+    return given.parent, read_paths(given) if is_manifest(given) else [given]
 
 
 def check_outside(out: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ every folder of results that predict has made.
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from unicodedata import normalize
@@ -151,6 +151,12 @@ def listed(names: Iterable[str | Path]) -> str:
     every = [printable(name) for name in names]
     more = [f"and {len(every) - NAMED} more"] if len(every) > NAMED else []
     return ", ".join([*every[:NAMED], *more])
+
+
+def first_of(problems: Sequence[str]) -> str:
+    """Return problems for one message: the first, and how many there are more."""
+    more = [f"and {len(problems) - NAMED} problems more"] if len(problems) > NAMED else []
+    return "; ".join([*problems[:NAMED], *more])
 
 
 def _is_hidden(entry: "os.DirEntry[str]") -> bool:
