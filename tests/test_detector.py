@@ -179,7 +179,7 @@ def test_grey_and_the_same_in_colour_score_the_same(detector, good_arrays):
 def test_unfitted_and_unreadable(tmp_path, model):
     with pytest.raises(InputError, match="not fitted yet"):
         Detector().predict(np.zeros((64, 64), np.uint8))
-    with pytest.raises(InputError, match="expected paths and numpy arrays"):
+    with pytest.raises(InputError, match="expected paths, numpy arrays and pictures of PIL"):
         Detector.load(model).predict([3])
     with pytest.raises(InputError, match="no such file"):
         Detector.load(tmp_path / "none.safetensors")

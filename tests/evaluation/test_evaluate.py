@@ -246,7 +246,7 @@ def test_images_that_the_model_has_met_are_kept_and_told(part, met):
     assert result["used"]["rule"] == "include"
     assert len(result["used"]["images"]) == 4
     assert plain["used"] == {"rule": "refuse", "images": [], "summary": ""}
-    with pytest.raises(InputError, match=r"^used: some is not allowed, expected refuse, skip, include$"):
+    with pytest.raises(InputError, match=r"^used: some is not allowed, expected refuse, skip or include$"):
         evaluate(Stub(), part, used="some")
 
 

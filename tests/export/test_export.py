@@ -135,7 +135,7 @@ SLOW = "onnxruntime is no faster with it (docs/performance.md); use --to openvin
     ("to", "precision", "good", "message"),
     [
         ("tflite", "float32", False, "to: tflite is not allowed, expected onnx or openvino"),
-        ("onnx", "int4", False, "precision: int4 is not allowed, expected float32, bfloat16, int8"),
+        ("onnx", "int4", False, "precision: int4 is not allowed, expected float32, bfloat16 or int8"),
         ("onnx", "bfloat16", False, f"bfloat16: {SLOW}"),
         ("onnx", "int8", True, f"int8: {SLOW}"),
         ("openvino", "int8", False,

@@ -130,7 +130,7 @@ def test_the_papers_objective_makes_the_score_the_papers(own, brick):
         ({"budget_ms": 0.0}, "budget: 0.0 is not allowed, expected milliseconds above 0"),
         ({"budget_ms": float("nan")}, "budget: nan is not allowed"),
         ({"keep": 2, "budget_ms": 5.0}, "keep and budget: give one of them"),
-        ({"objective": "auroc"}, "objective: auroc is not allowed, expected logistic, aupro, paper"),
+        ({"objective": "auroc"}, "objective: auroc is not allowed, expected logistic, aupro or paper"),
     ],
 )
 def test_wrong_arguments_are_named_and_nothing_changes(own, brick, options, message):

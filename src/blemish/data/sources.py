@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
+from blemish.checks import checked_path
 from blemish.data.copies import thumbnail
 from blemish.data.datasets import good_images, held_out_images, is_manifest, read_samples
 from blemish.data.holdout import array_fingerprint, fingerprints
@@ -16,16 +18,18 @@ from blemish.data.listing import find_images, is_folder
 from blemish.data.records import DataPart, ImagePart
 from blemish.data.samples import Sample
 from blemish.errors import InputError, printable
-from blemish.images.read import as_image, read_image
+from blemish.images.read import as_image, from_pillow, read_image
 
+EXPECTED = "expected paths, numpy arrays and pictures of PIL, one or several"
 Source = Path | NDArray[Any]
-Images = str | os.PathLike[str] | NDArray[Any] | Iterable[str | os.PathLike[str] | NDArray[Any]]
+Single = str | os.PathLike[str] | NDArray[Any] | Image
+Images = Single | Iterable[Single]
 
 
 def sources(images: Images) -> list[Source]:
     """Return one path or array per image: a folder stands for all images in it; arrays are (H, W) to (H, W, 4).
 
-    Raises InputError for anything that is neither path nor array, and as `find_images` does.
+    A picture of PIL becomes an array. Raises InputError for anything else, and as `find_images` does.
     """
     return _expand(images, find_images)
 
@@ -39,11 +43,11 @@ def good_sources(images: Images) -> tuple[list[Source], list[Source]]:
     """Return the good images to learn from, and those that the given data sets keep apart from training (often none).
 
     A data set is a folder or a CSV manifest, as on the command line; anything else is an image.
-    Raises InputError for anything that is neither path nor array, and as `good_images` and `held_out_images` do.
+    Raises InputError for anything that is no image, and as `good_images` and `held_out_images` do.
     """
-    given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
+    given = list(_singles(images))
     found = _expand(given, good_images, manifest=good_images)
-    paths = [Path(item) for item in given if not isinstance(item, np.ndarray)]
+    paths = [Path(item) for item in given if isinstance(item, str | os.PathLike)]
     data_sets = [path for path in paths if is_folder(path) or is_manifest(path)]
     return found, [path for data in data_sets for path in held_out_images(data)]
 
@@ -53,11 +57,13 @@ def _expand(
 ) -> list[Source]:
     """Return one source per image; what is in a folder or a manifest is found by the functions given for that."""
     found: list[Source] = []
-    for item in [images] if isinstance(images, str | os.PathLike | np.ndarray) else images:
+    for item in _singles(images):
         if isinstance(item, np.ndarray):
             found.append(item)
+        elif isinstance(item, Image):
+            found.append(from_pillow(item))
         elif isinstance(item, str | os.PathLike):
-            path = Path(item)
+            path = checked_path("images", item)
             if is_folder(path):
                 found.extend(folder(path))
             elif manifest and is_manifest(path):
@@ -65,8 +71,21 @@ def _expand(
             else:
                 found.append(path)
         else:
-            raise InputError(f"images: {type(item).__name__} is not allowed, expected paths and numpy arrays")
+            raise InputError(f"images: {_kind(item)} is not allowed, {EXPECTED}")
     return found
+
+
+def _singles(images: Images) -> Iterable[Single]:
+    """Return what is given one by one; raises InputError for what is neither an image nor several."""
+    if isinstance(images, str | os.PathLike | np.ndarray | Image):
+        return [images]
+    if isinstance(images, Iterable) and not isinstance(images, bytes | bytearray | memoryview):
+        return images
+    raise InputError(f"images: {_kind(images)} is not allowed, {EXPECTED}")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def load(source: Source) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blemish.checks import checked_path, whole, word
 from blemish.data.copies import WORDS, describe, used_images
 from blemish.data.datasets import sample_root, test_samples
 from blemish.data.listing import path_text
@@ -88,8 +89,8 @@ def evaluate(
     JSON.
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
-    _check(resolution)
-    return measure(scorer, choose(scorer, data, used=used), resolution=resolution, report=report)
+    side = _side(resolution)  # before the images are read
+    return measure(scorer, choose(scorer, data, used=used), resolution=side, report=report)
 
 
 def choose(scorer: Scorer, data: Path, *, used: str = "refuse") -> Chosen:
@@ -100,9 +101,8 @@ def choose(scorer: Scorer, data: Path, *, used: str = "refuse") -> Chosen:
     `read_image` do too. Chosen.used is {"rule": used, "images": [{"image", "use", "same_file"}], "summary": a line}.
     Of equal pictures the first counts; Chosen.repeated are the others, [{"image", "same_as"}].
     """
-    if used not in RULES:
-        raise InputError(f"used: {printable(used)} is not allowed, expected {', '.join(RULES)}")
-    data = Path(data)
+    word("used", used, RULES)
+    data = checked_path("data", data)
     found = distinct(test_samples(data))
     samples, images = found.samples, found.images
     uses = used_images(images, scorer.header_.data)
@@ -131,7 +131,7 @@ def measure(
     scorer: Scorer, chosen: Chosen, *, resolution: int | None = 256, report: Report | None = None
 ) -> dict[str, Any]:
     """Return what `evaluate` does for test images that `choose` has chosen."""
-    _check(resolution)
+    resolution = _side(resolution)
     scored = list(_score(scorer, chosen, resolution, report))
     limit = scorer.threshold_
     overall = _figures(scored, limit)
@@ -216,9 +216,9 @@ def _figures(scored: Sequence[Scored], threshold: float | None) -> dict[str, Any
     return {**pixels, **images, "undefined": pixels["undefined"] | images["undefined"], **counts}
 
 
-def _check(resolution: int | None) -> None:
-    if resolution is not None and resolution not in RESOLUTIONS:
-        raise InputError(f"resolution: {resolution} is not allowed, expected 32 to 4096, or that of the images")
+def _side(resolution: int | None) -> int | None:
+    rule = "expected 32 to 4096, or that of the images"
+    return None if resolution is None else whole("resolution", resolution, allowed=RESOLUTIONS, rule=rule)
 
 
 def _name(sample: Sample, data: Path) -> str:

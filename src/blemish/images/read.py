@@ -105,6 +105,21 @@ def as_image(array: NDArray[Any]) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 3 and pixels.shape[2] == 3 else _replicated(pixels.reshape(pixels.shape[:2]))
 
 
+def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture of PIL as read_image would return it from a file: upright, (H, W, 3) uint8.
+
+    Raises InputError for one that is too small, of several frames, or of a pixel type that is not read from a file.
+    """
+    name = "image of PIL"
+    _check_shape(*picture.size, name=name)
+    if picture.mode not in COLOUR8 | GREY16:
+        raise InputError(f"{name}: pixel type {picture.mode} not supported (allowed: 8-bit, or 16-bit integers)")
+    if (frames := getattr(picture, "n_frames", 1)) > 1:
+        raise InputError(f"{name}: multi-frame not supported ({frames} frames; allowed: 1)")
+    with decoding(name):
+        return _rgb(ImageOps.exif_transpose(picture))
+
+
 def _content(source: Path | bytes, *, name: str, max_megapixels: float) -> bytes:
     """Return the file's bytes, at most what the largest allowed image can need (8 bytes a pixel, and metadata)."""
     most = int(8e6 * max_megapixels) + 2**24

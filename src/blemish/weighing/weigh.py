@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.checks import number, whole, word
 from blemish.data.copies import describe, used_images
 from blemish.data.datasets import sample_root, test_samples
 from blemish.data.holdout import draw_share, fingerprints
@@ -45,7 +46,7 @@ def weigh(
     Arguments and errors are those of `Detector.weigh`.
     """
     count = len(model.modules)
-    _check(objective, keep=keep, budget_ms=budget_ms, modules=count)
+    keep, budget_ms = _checked(objective, keep=keep, budget_ms=budget_ms, modules=count)
     chosen, without_masks = _labelled_images(model.header, data, share=share)
     samples = chosen.samples
     held_out = held_out_sources(model.header.data, good)
@@ -103,8 +104,7 @@ def _labelled_images(header: Header, data: Path, *, share: float | None) -> tupl
 
 def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
     """Return a share of the images of each type of defect, at least one, chosen by content; no good images."""
-    if not 0 < share <= 1:
-        raise InputError(f"share: {share} is not allowed, expected above 0 and at most 1")
+    share = number("share", share, most=1, rule="above 0 and at most 1")
     chosen: list[Sample] = []
     for kind in sorted({sample.label for sample in samples} - {"good"}):
         some = [sample for sample in samples if sample.label == kind]
@@ -113,17 +113,22 @@ def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
     return chosen
 
 
-def _check(objective: str, *, keep: int | None, budget_ms: float | None, modules: int) -> None:
-    if objective not in OBJECTIVES:
-        raise InputError(f"objective: {printable(objective)} is not allowed, expected {', '.join(OBJECTIVES)}")
+def _checked(
+    objective: str, *, keep: int | None, budget_ms: float | None, modules: int
+) -> tuple[int | None, float | None]:
+    """Return keep and budget_ms as plain numbers; raises InputError for an argument that is not allowed."""
+    word("objective", objective, OBJECTIVES)
     if keep is not None and budget_ms is not None:
         raise InputError("keep and budget: give one of them")
-    if keep is not None and not 1 <= keep <= modules:
-        raise InputError(f"keep: {keep} is not allowed, expected 1 to {modules}, the modules of the model")
-    if budget_ms is not None and not 0 < budget_ms < float("inf"):
-        raise InputError(f"budget: {budget_ms} is not allowed, expected milliseconds above 0")
+    if keep is not None:
+        keep = whole(
+            "keep", keep, allowed=range(1, modules + 1), rule=f"expected 1 to {modules}, the modules of the model"
+        )
+    if budget_ms is not None:
+        budget_ms = number("budget", budget_ms, rule="milliseconds above 0")
     if budget_ms is not None and modules > MOST_MODULES:
         raise InputError(f"budget: needs a model of at most {MOST_MODULES} modules, this one has {modules}; use keep")
+    return keep, budget_ms
 
 
 def _within(sets: Sequence[list[int]], budget_ms: float, costs: Costs) -> list[int]:
