@@ -32,7 +32,9 @@ def header(*, threshold=0.9, train=(), held_out=(), weighed=(), tested=(), weigh
         preprocessing=PreprocessingPart(mean=[0.5] * 3, std=[0.5] * 3),
         calibration=CalibrationPart(held_out=9, threshold=threshold, false_alarm_rate=0.1),
         weighing=weighing,
-        data=DataPart(train=list(train), held_out=list(held_out), weighed=list(weighed), tested=list(tested)),
+        data=DataPart(
+            train=list(train), held_out=list(held_out), weighed=list(weighed), tested=list(tested), told_by="pixels"
+        ),
         libraries={},
     )
 
@@ -210,8 +212,8 @@ def test_images_that_the_model_has_met_stop_an_evaluation(part, met):
     with pytest.raises(InputError) as caught:
         evaluate(stub, part, resolution=SIDE)
     assert str(caught.value) == (
-        f"{part}: the model has met 4 of 6 test images before: 1 trained (same file), such as test/good/1.png; "
-        "1 held out (same file), such as test/dot/0.png; 1 held out (near copy), such as test/good/2.png; "
+        f"{part}: the model has met 4 of 6 test images before: 1 trained (same picture), such as test/good/1.png; "
+        "1 held out (same picture), such as test/dot/0.png; 1 held out (near copy), such as test/good/2.png; "
         "1 weighed (near copy), such as test/scratch/0.png "
         "(--used skip leaves them out, --used include keeps them)"
     )
@@ -225,12 +227,12 @@ def test_images_that_the_model_has_met_are_left_out(part, met):
     assert result["overall"]["pixel_auroc"] == pixel_metrics(maps, masks)["pixel_auroc"]
     images = result["used"].pop("images")
     assert result["used"]["rule"] == "skip"
-    assert result["used"]["summary"].startswith("1 trained (same file), such as test/good/1.png; 1 held out")
+    assert result["used"]["summary"].startswith("1 trained (same picture), such as test/good/1.png; 1 held out")
     assert images == [
-        {"image": "test/dot/0.png", "use": "held out", "same_file": True},
-        {"image": "test/good/1.png", "use": "trained", "same_file": True},
-        {"image": "test/good/2.png", "use": "held out", "same_file": False},
-        {"image": "test/scratch/0.png", "use": "weighed", "same_file": False},
+        {"image": "test/dot/0.png", "use": "held out", "same_picture": True},
+        {"image": "test/good/1.png", "use": "trained", "same_picture": True},
+        {"image": "test/good/2.png", "use": "held out", "same_picture": False},
+        {"image": "test/scratch/0.png", "use": "weighed", "same_picture": False},
     ]
     met["tested"] = identify([part / "test" / "good" / "0.png"])  # testing twice is no use
     assert evaluate(Stub(**met), part, resolution=SIDE, used="skip")["images"] == 2

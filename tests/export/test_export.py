@@ -24,6 +24,7 @@ from exports import blotted, compare, graphs, held_out_files, paper, tiny, tiny_
 from faults import ordinary  # noqa: F401
 from processor import has_exact_int8, needs_bfloat16
 from tiny import tell
+from trees import pixel_hashes
 
 
 def test_a_bundle_scores_as_the_detector_does(detector, bundle, brick):
@@ -60,7 +61,7 @@ def test_a_bundle_has_golden_images_of_both_kinds(detector, bundle, brick):
         assert picture.format == "JPEG"
     assert read_image(paths[1]).shape == (190, 250, 3)
     trained = [image.sha256 for image in detector.header_.data.train[:2]]
-    assert fingerprints(paths[2:4]) == trained
+    assert pixel_hashes(paths[2:4]) == trained
     assert (read_image(paths[4]) != read_image(paths[2])).any(axis=2).mean() > 0.03  # the first, with blots
     for golden, (_, _, expected) in zip(found.golden, detector.reference_maps(paths), strict=True):
         assert golden.score == pytest.approx(float(expected.max()), abs=1e-5)

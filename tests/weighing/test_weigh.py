@@ -7,7 +7,6 @@ from safetensors import safe_open
 from blemish import Detector
 from blemish.cli.app import main
 from blemish.data.datasets import test_samples as samples_of
-from blemish.data.holdout import fingerprints
 from blemish.data.sources import load
 from blemish.errors import InputError
 from blemish.method.imitation import combine
@@ -18,6 +17,7 @@ from blemish.weighing.findings import _folds, spread
 from blemish.weighing.front import front
 from blemish.weighing.labelled import LabelledMaps, label
 from tiny import tell
+from trees import pixel_hashes
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def test_labels_weigh_all_modules_and_the_threshold_is_set_anew(own, brick):
     weighing = header.weighing
     assert (weighing.objective, weighing.labelled, weighing.defective, weighing.modules) == ("logistic", 18, 12, 4)
     paths = [sample.path for sample in samples_of(brick)]
-    assert [image.sha256 for image in header.data.weighed] == sorted(fingerprints(paths))
+    assert [image.sha256 for image in header.data.weighed] == sorted(pixel_hashes(paths))
     assert header.data.train == before.data.train
     good = list((brick / "train" / "good").iterdir())
     names = {image.sha256 for image in header.data.held_out}
-    held = [path for path, digest in zip(good, fingerprints(good), strict=True) if digest in names]
+    held = [path for path, digest in zip(good, pixel_hashes(good), strict=True) if digest in names]
     highest = max(prediction.score for prediction in own.predict(held))
     assert highest == pytest.approx(own.threshold_, abs=1e-6)
     assert not np.array_equal(own.score_maps(brick / "test" / "stain")[0], maps[0])
@@ -168,7 +168,7 @@ def test_the_command_writes_a_smaller_model_and_its_images_are_not_tested_on(cap
     assert main(["inspect", str(out)]) == 0
     assert "18 labelled" in capsys.readouterr().out
     assert main(["evaluate", str(out), str(brick)]) == 2
-    assert "18 weighed (same file)" in capsys.readouterr().err
+    assert "18 weighed (same picture)" in capsys.readouterr().err
     assert main(command) == 2
     assert "exists; pass --overwrite" in capsys.readouterr().err
     assert main(["weigh", str(model), str(brick), "--out", str(tmp_path / "x"), "--plot", str(tmp_path / "y.png")]) == 2

@@ -15,7 +15,7 @@ from blemish.data.copies import thumbnail
 from blemish.data.datasets import good_images, held_out_images, is_manifest, read_samples
 from blemish.data.holdout import array_fingerprint, fingerprints
 from blemish.data.listing import find_images, is_folder
-from blemish.data.records import DataPart, ImagePart
+from blemish.data.records import DataPart, ImagePart, Rule
 from blemish.data.samples import Sample
 from blemish.errors import InputError, printable
 from blemish.images.read import as_image, from_pillow, read_image
@@ -93,18 +93,16 @@ def load(source: Source) -> NDArray[np.uint8]:
     return read_image(source) if isinstance(source, Path) else as_image(source)
 
 
-def content_hashes(given: Sequence[Source]) -> list[str]:
-    """Return the sha256 of each source: of a file's bytes, or of an array's shape and pixels."""
-    return [
-        fingerprints([source])[0] if isinstance(source, Path) else array_fingerprint(as_image(source))
-        for source in given
-    ]
+def identify(given: Iterable[Source], *, told_by: Rule = "pixels") -> list[ImagePart]:
+    """Return what tells each image again, by a rule; raises InputError as `load` does."""
+    return [known(source, load(source), told_by=told_by) for source in given]
 
 
-def identify(given: Sequence[Source]) -> list[ImagePart]:
-    """Return what tells each image again; raises InputError as `load` does."""
-    hashes = content_hashes(given)
-    return [ImagePart(sha256=text, thumbnail=thumbnail(load(one))) for text, one in zip(hashes, given, strict=True)]
+def known(source: Source, image: NDArray[np.uint8], *, told_by: Rule = "pixels") -> ImagePart:
+    """Return what tells an image again that has been loaded from a source."""
+    by_bytes = told_by == "bytes" and isinstance(source, Path)
+    digest = fingerprints([source])[0] if by_bytes else array_fingerprint(image)  # type: ignore[list-item]
+    return ImagePart(sha256=digest, thumbnail=thumbnail(image))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +114,14 @@ class Distinct:
     repeated: list[tuple[Sample, Sample]]
 
 
-def distinct(samples: Sequence[Sample]) -> Distinct:
+def distinct(samples: Sequence[Sample], *, told_by: Rule) -> Distinct:
     """Return labelled images with what tells each of them again; of those with equal content in a category the first.
 
     Raises InputError for equal images of which one is labelled good and another not, and as `load` does.
     """
     found = Distinct([], [], [])
     first: dict[tuple[str, str], Sample] = {}
-    for sample, image in zip(samples, identify([sample.path for sample in samples]), strict=True):
+    for sample, image in zip(samples, identify((sample.path for sample in samples), told_by=told_by), strict=True):
         twin = first.setdefault((sample.category, image.sha256), sample)
         if twin is sample:
             found.samples.append(sample)
@@ -141,7 +139,7 @@ def fit_sources(data: DataPart, good: Sequence[Source]) -> tuple[list[Source], l
 
     Raises InputError if some that set the threshold are not among them; of those that trained some may be missing.
     """
-    found = dict(zip(content_hashes(good), good, strict=True))
+    found = {image.sha256: one for one, image in zip(good, identify(good, told_by=data.told_by), strict=True)}
     wanted = {image.sha256 for image in data.held_out}
     if missing := wanted - found.keys():
         raise InputError(

@@ -98,12 +98,12 @@ def choose(scorer: Scorer, data: Path, *, used: str = "refuse") -> Chosen:
 
     used: what becomes of images that it was trained, held out or weighed on, and of near copies of them. "refuse"
     raises InputError, "skip" leaves them out, "include" keeps them. Raises InputError as `test_samples` and
-    `read_image` do too. Chosen.used is {"rule": used, "images": [{"image", "use", "same_file"}], "summary": a line}.
+    `read_image` do too. Chosen.used is {"rule": used, "images": [{"image", "use", "same_picture"}], "summary": a line}.
     Of equal pictures the first counts; Chosen.repeated are the others, [{"image", "same_as"}].
     """
     word("used", used, RULES)
     data = checked_path("data", data)
-    found = distinct(test_samples(data))
+    found = distinct(test_samples(data), told_by=scorer.header_.data.told_by)
     samples, images = found.samples, found.images
     uses = used_images(images, scorer.header_.data)
     names = [_name(sample, data) for sample in samples]
@@ -116,7 +116,7 @@ def choose(scorer: Scorer, data: Path, *, used: str = "refuse") -> Chosen:
     out = {use.index for use in uses if used == "skip"}
     if len(out) == len(samples):
         raise InputError(f"{printable(data)}: no test image that the model has not met before: {summary}")
-    listed = [{"image": names[use.index], "use": WORDS[use.kind], "same_file": use.same_file} for use in uses]
+    listed = [{"image": names[use.index], "use": WORDS[use.kind], "same_picture": use.same_picture} for use in uses]
     left = [index for index in range(len(samples)) if index not in out]
     return Chosen(
         data=data,

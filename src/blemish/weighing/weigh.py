@@ -92,7 +92,7 @@ def _labelled_images(header: Header, data: Path, *, share: float | None) -> tupl
         raise InputError(f"{printable(data)}: no defective image{bare}: weights are searched with labelled defects")
     if share is not None:
         samples = _drawn(samples, share)
-    chosen = distinct(samples)
+    chosen = distinct(samples, told_by=header.data.told_by)
     if uses := used_images(chosen.images, header.data, kinds=("train", "held_out")):
         names = [sample.path.relative_to(sample_root(data)).as_posix() for sample in chosen.samples]
         raise InputError(
