@@ -44,7 +44,7 @@ def evaluate(
 
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
-    from blemish.data.listing import passed_over
+    from blemish.data.inputs import remarks
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.printing.bars import counting, error_console
     from blemish.printing.figures import print_evaluation, warnings
@@ -57,7 +57,7 @@ def evaluate(
         check_writable(json_file, overwrite=overwrite)
     scorer, console = load_scorer(model, weights=weights, device=device), error_console()
     chosen = choose(scorer, data, used=used)
-    for line in passed_over(data):
+    for line in remarks([data], (sample.path for sample in chosen.samples), bits=scorer.header_.bits):
         console.out(line)
     with counting(console, "test images") as report:
         result = measure(scorer, chosen, resolution=256 if resolution == "256" else None, report=report)

@@ -25,6 +25,7 @@ def fit(
     score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
     device: Device = "auto",
+    bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
     overwrite: Overwrite = False,
@@ -42,7 +43,7 @@ def fit(
 
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
-        teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device,
+        teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device, bits=bits,
     )  # fmt: skip
     console = error_console()
     header, seconds = fit_to_file(

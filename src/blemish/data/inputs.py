@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from blemish.data.datasets import holds_masks, is_manifest
 from blemish.data.layouts.manifest import read_paths
-from blemish.data.listing import find_images, is_folder
+from blemish.data.listing import find_images, is_folder, passed_over
+from blemish.data.samples import dim
 from blemish.errors import InputError, printable
 
+SEEN = 20  # images that are looked at for what is worth a warning
 LONGEST = 200  # bytes of a folder's or file's name that is made from an image's; most systems allow 255
 
 
@@ -44,6 +47,15 @@ def _found(given: Path) -> tuple[Path, list[Path]]:
     if is_folder(given):
         return given, find_images(given)
     return given.parent, read_paths(given) if is_manifest(given) else [given]
+
+
+def remarks(given: Iterable[Path], images: Iterable[Path], *, bits: int) -> list[str]:
+    """Return what to say of folders that are given and of the images in them: what is not seen, and what is dark.
+
+    Of the images the first SEEN are looked at; bits: as of `sources.load`.
+    """
+    dark = [f"warning: {line}" for line in dim(list(islice(images, SEEN)), bits=bits)]
+    return [*(line for path in given for line in passed_over(path)), *dark]
 
 
 def check_outside(out: Path, folder: Path) -> None:

@@ -58,7 +58,7 @@ def export(
     """
     target, kind = _checked(to, precision, good)
     samples = test_samples(labelled) if labelled is not None else []  # after the graph it would be late to refuse them
-    train, held_out = fit_sources(model.header.data, good) if good else ([], [])
+    train, held_out = fit_sources(model.header.data, good, bits=model.header.bits) if good else ([], [])
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
     with new_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS) as folder:
@@ -67,7 +67,7 @@ def export(
         engine = open_engine(folder, target, kind, threads=threads, streams=1)
         header = model.header
         if kind != "float32" and held_out:
-            maps = np.stack([raw_map(engine, load(source), model.sizes) for source in held_out])
+            maps = np.stack([raw_map(engine, load(source, bits=header.bits), model.sizes) for source in held_out])
             update = {"calibration": calibrate(maps, score=header.score)}
             header = Header.model_validate(header.model_copy(update=update).model_dump())
         files = golden_files(header, train)
