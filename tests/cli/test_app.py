@@ -14,7 +14,7 @@ from blemish.cli.app import main
 from blemish.demo.textures import make_textures
 from blemish.method.pretrained import find_weights
 from blemish.model import file as modelfile
-from commands import SIZES, model, parts, quick_recipe, run  # noqa: F401
+from commands import SIZES, child, model, parts, quick_recipe, run  # noqa: F401
 
 
 def test_help_and_version_import_nothing_heavy():
@@ -78,6 +78,26 @@ def test_teacher_list_shows_every_teacher(capsys, monkeypatch, tmp_path):
     assert rows["tf_efficientnet_lite0"] == ["24", "40", "112", "320", "Apache-2.0", "package"]
     assert rows["resnet18"] == ["64", "128", "256", "512", "BSD-3-Clause", "fetched"]
     assert rows["wide_resnet50_2"] == ["256", "512", "1024", "2048", "BSD-3-Clause", "no"]
+
+
+def test_a_user_without_a_home_can_list_teachers_and_fit(parts, tmp_path):
+    """As in a container that runs under a number: no HOME, no name, no entry in the list of users."""
+    unknown = "import pwd\ndef nobody(number): raise KeyError(number)\npwd.getpwuid = nobody\n"
+    names = "HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME"
+    env = {key: value for key, value in os.environ.items() if key not in names}
+    done = child("teacher", "list", before=unknown, env=env, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines()}
+    assert (rows["tf_efficientnet_lite0"], rows["resnet18"]) == ("package", "no")
+    done = child("fit", parts, "--out", "m.safetensors", *SIZES, before=unknown, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = child("fit", parts, "--out", "n", "--teacher", "resnet18", before=unknown, env=env, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("or run: blemish teacher fetch resnet18")
+    done = child("teacher", "fetch", "resnet18", before=unknown, env=env, cwd=tmp_path)
+    text = "error: teacher resnet18: no folder to keep its weights in: set HOME or XDG_CACHE_HOME\n"
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", text)
+    assert os.listdir(tmp_path) == ["m.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blemish.errors import InputError, StorageError
-from blemish.storage.files import check_writable, clean_stale, write_atomically
+from blemish.storage.files import check_writable, clean_stale, scratch_folder, write_atomically
 from faults import NEW, OLD, Killed, open_files, write
 
 
@@ -258,3 +258,15 @@ def test_check_writable_asks_for_the_right_to_write_in_the_folder(tmp_path, monk
     monkeypatch.setattr(os, "access", lambda path, mode: bool(asked.append((path, mode))))
     assert refusal(tmp_path / "file") == f"{tmp_path}/file: the folder {tmp_path} is not writable"
     assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+
+
+def test_a_temporary_folder_is_removed_and_one_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch_folder("x-") as folder:
+        (folder / "file").write_bytes(OLD)
+        assert [path.name[:2] for path in tmp_path.iterdir()] == ["x-"]
+    assert os.listdir(tmp_path) == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StorageError) as caught, scratch_folder("x-"):
+        pytest.fail("there is no place for it")
+    assert str(caught.value) == "no temporary folder can be made: no such file or directory; TMPDIR says where"

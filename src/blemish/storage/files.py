@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from blemish.errors import InputError, StorageError, printable
 
@@ -104,6 +105,18 @@ def locked(lock: Path, *, busy: str) -> Iterator[None]:
         with suppress(OSError):
             lock.unlink()
         held.release()
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Yield a temporary folder, removed in the end; raises StorageError if none can be made."""
+    try:
+        folder = TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StorageError(f"no temporary folder can be made: {reason}; TMPDIR says where") from error
+    with folder as name:
+        yield Path(name)
 
 
 def make_folder(folder: Path) -> None:
