@@ -13,6 +13,7 @@ from blemish.data.sources import Images, Source, all_sources, sources
 from blemish.errors import InputError, printable
 from blemish.model.arguments import Arguments
 from blemish.model.header import Header
+from blemish.storage.places import given_path
 from blemish.verdict.judge import Prediction, judge
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Detector:
         """
         from blemish.model.fit import fit
 
-        place = Path(workspace) if workspace is not None else None
+        place = given_path(workspace, "workspace") if workspace is not None else None
         arguments = Arguments(**self.get_params())
         fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb)
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
@@ -150,7 +151,7 @@ class Detector:
         from blemish.weighing.weigh import weigh
 
         self.model_, self.weighed_ = weigh(
-            self._fitted(), Path(labelled), good=all_sources(good), objective=objective, keep=keep,
+            self._fitted(), given_path(labelled, "labelled"), good=all_sources(good), objective=objective, keep=keep,
             budget_ms=budget_ms, share=share, report=report,
         )  # fmt: skip
         return self
@@ -162,7 +163,7 @@ class Detector:
         """
         from blemish.model.assembly import save
 
-        save(self._fitted(), path, embed_teacher=embed_teacher)
+        save(self._fitted(), given_path(path, "path"), embed_teacher=embed_teacher)
 
     def export(
         self,
@@ -178,8 +179,8 @@ class Detector:
         from blemish.export.export import export
 
         return export(
-            self._fitted(), Path(out), to=to, precision=precision, good=all_sources(good),
-            labelled=Path(labelled) if labelled is not None else None, overwrite=overwrite,
+            self._fitted(), given_path(out, "out"), to=to, precision=precision, good=all_sources(good),
+            labelled=given_path(labelled, "labelled") if labelled is not None else None, overwrite=overwrite,
         )  # fmt: skip
 
     @classmethod
@@ -193,7 +194,7 @@ class Detector:
         """
         from blemish.model.assembly import load
 
-        model = load(path, weights=weights, device=device)
+        model = load(given_path(path, "path"), weights=weights, device=device)
         header, levels = model.header, sorted({module.level for module in model.modules})
         detector = cls(sizes=header.sizes, levels=levels, teacher=header.teacher.name, weights=weights, device=device,
                        recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed)  # fmt: skip

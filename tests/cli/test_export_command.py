@@ -136,7 +136,6 @@ def test_export_replaces_a_bundle_only_when_told_so(capsys, model, bundle, tmp_p
         ("export MODEL --to torch --out NEW", "to: torch is not allowed, expected onnx or openvino"),
         ("export MODEL --to onnx --out NEW --good TEST", "good: 6 of the 6 good images that set the threshold are not"),
         ("export MODEL --to onnx --out NEW --good NONE", "none: cannot be read (No such file or directory)"),
-        ("export MODEL --to onnx --out MODEL", "is not a folder"),
         ("export MODEL --to onnx --out BRICK", "is not empty and holds no bundle.json; choose another folder"),
         ("export NONE --to onnx --out NEW", "none: no such file"),
         ("export BUNDLE --to onnx --out NEW", "not a file"),

@@ -82,9 +82,9 @@ def test_overwriting_follows_no_link(tmp_path, parts, earlier):
 
 
 def test_a_file_or_an_impossible_folder_is_refused(parts):
-    with pytest.raises(InputError, match=r"dull.png: is not a folder$"):
+    with pytest.raises(StorageError, match=r"dull.png: is not a folder$"):
         prepare_folder(parts / "dull.png", overwrite=True)
-    with pytest.raises(StorageError, match=r"dull.png/out: cannot be written: not a directory$"):
+    with pytest.raises(StorageError, match=r"dull.png/out: \S*dull.png is not a folder$"):
         prepare_folder(parts / "dull.png" / "out", overwrite=False)
-    with pytest.raises(StorageError, match="cannot be written: file name too long"):
+    with pytest.raises(StorageError, match="a folder name has at most 255 bytes and no NUL"):
         prepare_folder(parts.parent / ("n" * 300), overwrite=False)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whatever fails, and what may be written where."""
+"""Files that are written whole or not at all, whatever fails."""
 
 import errno
 import os
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from blemish.errors import InputError, StorageError
-from blemish.storage.files import check_writable, clean_stale, scratch_folder, write_atomically
+from blemish.errors import StorageError
+from blemish.storage.files import clean_stale, scratch_folder, write_atomically
+from blemish.storage.places import check_writable
 from faults import NEW, OLD, Killed, open_files, write
 
 
@@ -216,48 +217,6 @@ def test_link_is_replaced_and_not_followed(tmp_path):
     assert not (tmp_path / "link").is_symlink()
     assert (tmp_path / "link").read_bytes() == NEW
     assert (tmp_path / "real").read_bytes() == OLD
-
-
-def test_check_writable_accepts(tmp_path, monkeypatch):
-    check_writable(tmp_path / "new", overwrite=False)
-    (tmp_path / "old").write_bytes(OLD)
-    check_writable(tmp_path / "old", overwrite=True)
-    monkeypatch.chdir(tmp_path)
-    check_writable("new", overwrite=False)
-    assert os.listdir(tmp_path) == ["old"]
-
-
-def refusal(path, *, overwrite=True):
-    with pytest.raises(InputError) as caught:
-        check_writable(path, overwrite=overwrite)
-    return str(caught.value)
-
-
-def test_check_writable_refuses(tmp_path):
-    old, folder = tmp_path / "old", tmp_path / "folder"
-    old.write_bytes(OLD)
-    folder.mkdir()
-    (tmp_path / "link").symlink_to("nowhere")
-    os.mkfifo(tmp_path / "pipe")
-    missing = tmp_path / "missing"
-    assert refusal(old, overwrite=False) == f"{old}: exists; pass --overwrite to replace it"
-    assert refusal(tmp_path / "link", overwrite=False) == f"{tmp_path}/link: exists; pass --overwrite to replace it"
-    assert refusal(folder) == f"{folder}: is a folder; expected the name of a file"
-    assert refusal("") == ".: is a folder; expected the name of a file"
-    assert refusal(missing / "file") == f"{missing}/file: the folder {missing} does not exist"
-    assert refusal(old / "file") == f"{old}/file: the folder {old} does not exist"
-    assert refusal(tmp_path / "pipe") == f"{tmp_path}/pipe: exists and is not a regular file"
-    assert refusal("/dev/null") == "/dev/null: exists and is not a regular file"
-    assert refusal(tmp_path / "a\0b") == f"{tmp_path}/a\\x00b: a file name has at most 255 bytes and no NUL"
-    assert refusal(tmp_path / ("ü" * 128)).endswith(": a file name has at most 255 bytes and no NUL")
-    assert old.read_bytes() == OLD
-
-
-def test_check_writable_asks_for_the_right_to_write_in_the_folder(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(os, "access", lambda path, mode: bool(asked.append((path, mode))))
-    assert refusal(tmp_path / "file") == f"{tmp_path}/file: the folder {tmp_path} is not writable"
-    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
 
 
 def test_a_temporary_folder_is_removed_and_one_that_cannot_be_made_is_named(tmp_path, monkeypatch):

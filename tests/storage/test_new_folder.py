@@ -153,27 +153,33 @@ def test_only_a_folder_of_its_own_kind_is_replaced(tmp_path, monkeypatch):
     (shared / "thesis.doc").write_bytes(OLD)
     (tmp_path / "dangling").symlink_to("nowhere")
     monkeypatch.chdir(tmp_path)
-    for target, overwrite, text in [
-        (mine, False, f"{mine}: exists; pass --overwrite to replace it"),
-        (file, True, f"{file}: is not a folder"),
-        (link, True, f"{link}: is not a folder"),
-        (tmp_path / "dangling", True, f"{tmp_path}/dangling: is not a folder"),
-        (foreign, True, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
-        (foreign, False, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
-        (shared, True, f"{shared}: holds thesis.doc too; choose another folder"),
-        (shared, False, f"{shared}: holds thesis.doc too; choose another folder"),
-        (Path("."), True, ".: cannot be replaced; give a folder by its own name"),
-        (Path("mine/.."), True, "mine/..: cannot be replaced; give a folder by its own name"),
-        (Path("/"), True, "/: cannot be replaced; give a folder by its own name"),
-        (tmp_path / "a\0b", True, f"{tmp_path}/a\\x00b: a folder name has at most 255 bytes and no NUL"),
-        (tmp_path / ("ü" * 128), True, f"{tmp_path}/{'ü' * 128}: a folder name has at most 255 bytes and no NUL"),
+    for target, overwrite, kind, text in [
+        (mine, False, InputError, f"{mine}: exists; pass --overwrite to replace it"),
+        (file, True, StorageError, f"{file}: is not a folder"),
+        (link, True, StorageError, f"{link}: is not a folder"),
+        (tmp_path / "dangling", True, StorageError, f"{tmp_path}/dangling: is not a folder"),
+        (foreign, True, InputError, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
+        (foreign, False, InputError, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
+        (shared, True, InputError, f"{shared}: holds thesis.doc too; choose another folder"),
+        (shared, False, InputError, f"{shared}: holds thesis.doc too; choose another folder"),
+        (Path("."), True, InputError, ".: cannot be replaced; give a folder by its own name"),
+        (Path("mine/.."), True, InputError, "mine/..: cannot be replaced; give a folder by its own name"),
+        (Path("/"), True, InputError, "/: cannot be replaced; give a folder by its own name"),
+        (tmp_path / "a\0b", True, StorageError, f"{tmp_path}/a\\x00b: a folder name has at most 255 bytes and no NUL"),
+        (
+            tmp_path / ("n" * 256),
+            True,
+            StorageError,
+            f"{tmp_path}/{'n' * 256}: a folder name has at most 255 bytes and no NUL",
+        ),
     ]:
-        with pytest.raises(InputError) as caught:
-            check_folder(target, overwrite=overwrite, mark=MARK, others=["inner"])
-        assert str(caught.value) == text
-        with pytest.raises(InputError) as caught:
-            make(target, NEW, overwrite=overwrite)
-        assert str(caught.value) == text
+        for action in (
+            lambda **options: check_folder(options.pop("target"), mark=MARK, others=["inner"], **options),
+            lambda **options: make(options.pop("target"), NEW, **options),
+        ):
+            with pytest.raises(kind) as caught:
+                action(target=target, overwrite=overwrite)
+            assert str(caught.value) == text
     assert content(mine) == OLD
     assert (foreign / "thesis.doc").read_bytes() == (shared / "thesis.doc").read_bytes() == file.read_bytes() == OLD
     assert sorted(os.listdir(tmp_path)) == ["dangling", "file", "foreign", "link", "mine", "shared"]
@@ -185,7 +191,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 
     (tmp_path / "target").mkdir()
     monkeypatch.setattr(os, "listdir", denied)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(StorageError) as caught:
         check_folder(tmp_path / "target", overwrite=True, mark=MARK)
     assert str(caught.value) == f"{tmp_path}/target: cannot be read: permission denied"
 
@@ -201,6 +207,6 @@ def test_check_folder_accepts_and_makes_nothing(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "plain").write_bytes(OLD)
-    with pytest.raises(StorageError, match="plain: cannot be made: "):
+    with pytest.raises(StorageError, match=r"plain is not a folder$"):
         make(tmp_path / "plain" / "target", NEW)
     assert (tmp_path / "plain").read_bytes() == OLD

@@ -6,12 +6,14 @@ Nothing heavy is imported before a command runs.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
 from blemish.cli.allocator import keep_freed_memory
 from blemish.cli.benchmark import benchmark, tables
@@ -24,6 +26,7 @@ from blemish.cli.teacher import teacher_app
 from blemish.cli.weigh import weigh
 from blemish.errors import BlemishError, InputError, StorageError
 from blemish.printing.output import watched_output
+from blemish.storage.places import given_path
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
@@ -121,5 +124,20 @@ def demo(
     run(out, console=error_console())
 
 
+def _refuse_empty_paths(command: Callable[..., None]) -> None:
+    """Let each parameter that is a path refuse an empty one, by the name that is typed, or shown for an argument."""
+    for name, hint in get_type_hints(command, include_extras=True).items():
+        if _holds(hint, Path):
+            (info,) = hint.__metadata__
+            typed = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]  # as "--json" is
+            shown = info.metavar if isinstance(info, ArgumentInfo) else [*typed, f"--{name}"][0]
+            info.parser = partial(given_path, name=str(shown))
+
+
+def _holds(hint: object, kind: type) -> bool:
+    return hint is kind or any(_holds(one, kind) for one in get_args(hint))
+
+
 for command in (fit, predict, evaluate, weigh, export, inspect, demo, benchmark, tables):
+    _refuse_empty_paths(command)
     app.command()(command)

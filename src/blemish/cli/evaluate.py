@@ -48,7 +48,7 @@ def evaluate(
     from blemish.printing.bars import counting, error_console
     from blemish.printing.figures import print_evaluation, warnings
     from blemish.runtime.bundle import is_bundle
-    from blemish.storage.files import check_writable
+    from blemish.storage.places import check_writable
 
     if resolution not in ("256", "original"):
         raise InputError(f"resolution: {printable(resolution)} is not allowed, expected 256 or original")

@@ -36,9 +36,11 @@ def predict(
     from blemish.results.folder import prepare_folder
     from blemish.results.lines import summarise
     from blemish.results.write import write
+    from blemish.storage.places import check_folder_writable
 
     images = name_images(paths)
     check_inputs(out, paths)
+    check_folder_writable(out)
     scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
     prepare_folder(out, overwrite=overwrite)
     records = write(scorer, images, out, save_maps=save_maps)

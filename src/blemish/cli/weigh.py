@@ -46,7 +46,7 @@ def weigh(
     from blemish.detector import Detector
     from blemish.printing.bars import counting, error_console
     from blemish.printing.findings import print_weighed
-    from blemish.storage.files import check_writable
+    from blemish.storage.places import check_writable
     from blemish.weighing.front import plot_front
 
     for file in filter(None, (out, plot)):

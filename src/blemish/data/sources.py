@@ -15,6 +15,7 @@ from blemish.data.listing import find_images
 from blemish.data.records import DataPart, ImagePart
 from blemish.errors import InputError
 from blemish.images.read import as_image, read_image
+from blemish.storage.places import given_path
 
 Source = Path | NDArray[Any]
 Images = str | os.PathLike[str] | NDArray[Any] | Iterable[str | os.PathLike[str] | NDArray[Any]]
@@ -41,7 +42,7 @@ def good_sources(images: Images) -> tuple[list[Source], list[Source]]:
     """
     given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
     found = _expand(given, good_images, manifest=good_images)
-    paths = [Path(item) for item in given if not isinstance(item, np.ndarray)]
+    paths = [given_path(item, "images") for item in given if not isinstance(item, np.ndarray)]
     data_sets = [path for path in paths if os.path.isdir(path) or is_manifest(path)]
     return found, [path for data in data_sets for path in held_out_images(data)]
 
@@ -55,7 +56,7 @@ def _expand(
         if isinstance(item, np.ndarray):
             found.append(item)
         elif isinstance(item, str | os.PathLike):
-            path = Path(item)
+            path = given_path(item, "images")
             if os.path.isdir(path):
                 found.extend(folder(path))
             elif manifest and is_manifest(path):

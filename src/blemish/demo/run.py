@@ -29,6 +29,7 @@ from blemish.results.lines import summarise
 from blemish.results.overlays import colour_bar, contact_sheet, save_png, side_by_side
 from blemish.results.write import draw, scale_top, write
 from blemish.storage.files import write_atomically
+from blemish.storage.places import check_folder_writable
 
 # What decides how long the demo takes: under 4 minutes on two processor cores.
 SIZES = (128,)
@@ -77,14 +78,13 @@ def run(out: Path, *, console: Console) -> None:
 def _claim(out: Path) -> None:
     """Make the demo's folder and mark it, or find it marked."""
     name = printable(out)
+    check_folder_writable(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if os.listdir(out) and not (out / MARK).is_file():
             raise InputError(f"{name}: is not empty and not from an earlier demo; choose another folder with --out")
         write_atomically(out / MARK, b"blemish demo made this folder and may replace what is in it.\n")
         (out / "models").mkdir(exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"{name}: is not a folder") from None
     except OSError as error:
         raise StorageError(f"{name}: cannot be made: {(error.strerror or str(error)).lower()}") from error
 

@@ -22,6 +22,7 @@ from blemish.images.resize import resize_map, resize_mask
 from blemish.model.header import Header
 from blemish.model.scorer import Scorer
 from blemish.storage.files import write_atomically
+from blemish.storage.places import given_path
 from blemish.verdict.scale import image_score
 
 RESOLUTIONS = range(32, 4097)
@@ -97,7 +98,7 @@ def choose(scorer: Scorer, data: Path, *, used: str = "refuse") -> Chosen:
     """
     if used not in RULES:
         raise InputError(f"used: {printable(used)} is not allowed, expected {', '.join(RULES)}")
-    data = Path(data)
+    data = given_path(data, "data")
     samples = test_samples(data)
     images = identify([sample.path for sample in samples])
     uses = used_images(images, scorer.header_.data)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blemish.errors import InputError, StorageError, printable
+from blemish.storage.places import given_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +53,7 @@ def read_weights(name: str, weights: str | os.PathLike[str] | None = None) -> "d
     from blemish.method.teacher import architecture
 
     architecture(name)
-    path = Path(weights) if weights is not None else find_weights(name)
+    path = given_path(weights, "weights") if weights is not None else find_weights(name)
     if path is None:
         remedy = f"name a file with --weights, or run: blemish teacher fetch {name}"
         raise InputError(f"teacher {name}: no weights on this machine; {remedy}")

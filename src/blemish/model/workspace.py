@@ -15,7 +15,8 @@ from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
 from blemish.model.fit import Fitted, fit
 from blemish.model.header import Header
-from blemish.storage.files import check_writable, clean_stale, locked, make_folder
+from blemish.storage.files import clean_stale, locked, make_folder
+from blemish.storage.places import check_writable
 
 Say = Callable[[str], None]  # a line for the user
 Showing = Callable[[], AbstractContextManager[Report]]  # what shows the progress of a fit while that is entered
@@ -35,8 +36,9 @@ def fit_to_file(
     """Fit on the good images of `data`, write the model file, and return its header and the seconds that took.
 
     Trained modules are kept in a folder beside the file, named after it with .partial, which is removed in the end:
-    a fit that was interrupted or killed continues from it. Raises InputError, before any work, for an output that
-    exists, lies in `data` or could not be written; StoppedError on Ctrl-C; and what `fit` raises.
+    a fit that was interrupted or killed continues from it. Raises, before any work, InputError for an output that
+    exists or lies in `data`, StorageError for one that could not be written; StoppedError on Ctrl-C; and what `fit`
+    raises.
     """
     started = time.monotonic()
     arguments.check()

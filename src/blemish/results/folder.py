@@ -10,6 +10,7 @@ from blemish.data.listing import RESULTS_MARK
 from blemish.errors import InputError, StorageError, printable
 from blemish.results.lines import OVERLAYS
 from blemish.storage.files import write_atomically
+from blemish.storage.places import check_folder_writable
 
 LINES, MAPS = "results.jsonl", "maps"
 SUFFIXES = {OVERLAYS: ".png", MAPS: ".npy"}
@@ -18,13 +19,12 @@ SUFFIXES = {OVERLAYS: ".png", MAPS: ".npy"}
 def prepare_folder(out: Path, *, overwrite: bool) -> None:
     """Make the folder of the results and mark it; with overwrite, remove what an earlier run has left in it.
 
-    Raises InputError if it is a file, if it holds anything and overwrite is false, or if it holds what `write` does
-    not write or has no mark; StorageError if it cannot be made or emptied.
+    Raises InputError if it holds anything and overwrite is false, or if it holds what `write` does not write or has no
+    mark; StorageError if it is a file, or cannot be made or emptied.
     """
     name = printable(out)
     with storing(out):
-        if os.path.lexists(out) and not out.is_dir():
-            raise InputError(f"{name}: is not a folder")
+        check_folder_writable(out)
         out.mkdir(parents=True, exist_ok=True)
         found = sorted(set(os.listdir(out)) - {RESULTS_MARK})
         if found and not overwrite:

@@ -17,6 +17,7 @@ from blemish.images.resize import resize
 from blemish.model.header import Header
 from blemish.runtime.bundle import Bundle, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
+from blemish.storage.places import given_path
 from blemish.verdict.judge import Prediction, judge
 from blemish.verdict.scale import image_score
 
@@ -67,11 +68,12 @@ class Runtime:
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
                 raise InputError(f"{name}: {value} is not allowed, expected a whole number from 1 to 1024")
         streams = min(streams, threads)
-        bundle = read_bundle(Path(folder))
-        engine = open_engine(Path(folder), bundle.target, bundle.precision, threads=threads, streams=streams)
+        place = given_path(folder, "folder")
+        bundle = read_bundle(place)
+        engine = open_engine(place, bundle.target, bundle.precision, threads=threads, streams=streams)
         runtime = cls(bundle, engine, streams=streams, threads=threads)
         if self_test:
-            runtime.self_test(Path(folder))
+            runtime.self_test(place)
         return runtime
 
     @property

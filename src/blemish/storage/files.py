@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from blemish.errors import InputError, StorageError, printable
+from blemish.storage.places import check_folder_writable, exists
 
 _SUFFIX = ".blemish-tmp"
 _UMASK = threading.Lock()  # two threads at it could leave the strict value
@@ -58,30 +59,6 @@ def clean_stale(path: str | os.PathLike[str]) -> None:
         raise _storage_error(error, target, 0) from error
 
 
-def check_writable(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuse, before any work is done for it, an output file that could not be written.
-
-    Raises InputError: impossible name, path is a folder or a device, its folder is missing or not writable,
-    or it exists and overwrite is false.
-    """
-    target = Path(path)
-    name, folder = printable(target), printable(target.parent)
-    if "\0" in target.name or len(os.fsencode(target.name)) > 255:
-        raise InputError(f"{name}: a file name has at most 255 bytes and no NUL")
-    if os.path.isdir(target):
-        raise InputError(f"{name}: is a folder; expected the name of a file")
-    if not os.path.isdir(target.parent):
-        raise InputError(f"{name}: the folder {folder} does not exist")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{name}: the folder {folder} is not writable")
-    if not os.path.lexists(target):
-        return
-    if not (os.path.isfile(target) or os.path.islink(target)):
-        raise InputError(f"{name}: exists and is not a regular file")
-    if not overwrite:
-        raise InputError(f"{name}: exists; pass --overwrite to replace it")
-
-
 @contextmanager
 def locked(lock: Path, *, busy: str) -> Iterator[None]:
     """Hold a lock file, and remove it in the end; its folder must be there.
@@ -96,7 +73,7 @@ def locked(lock: Path, *, busy: str) -> Iterator[None]:
     except Timeout:
         raise InputError(busy) from None
     except OSError as error:
-        raise StorageError(f"{printable(lock.parent)}: cannot be written: {error.strerror}") from error
+        raise _storage_error(error, lock.parent, 0) from error
     try:
         yield
     finally:
@@ -125,7 +102,7 @@ def make_folder(folder: Path) -> None:
         with _UMASK:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error
+        raise StorageError(f"{printable(folder)}: cannot be made: {(error.strerror or str(error)).lower()}") from error
 
 
 def check_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[str] = ()) -> None:
@@ -133,21 +110,18 @@ def check_folder(target: Path, *, overwrite: bool, mark: str, others: Collection
     name = printable(target)
     if target.name in ("", ".."):
         raise InputError(f"{name}: cannot be replaced; give a folder by its own name")
-    if "\0" in target.name or len(os.fsencode(target.name)) > 255:
-        raise InputError(f"{name}: a folder name has at most 255 bytes and no NUL")
+    check_folder_writable(target, replaced=True)
     if os.path.lexists(target):
-        if target.is_symlink() or not target.is_dir():
-            raise InputError(f"{name}: is not a folder")
         try:
             found = set(os.listdir(target))
         except OSError as error:
-            raise InputError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+            raise StorageError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
         if found and mark not in found:
             raise InputError(f"{name}: is not empty and holds no {mark}; choose another folder")
         if strange := sorted(found - {mark, *others}):
             raise InputError(f"{name}: holds {printable(strange[0])} too; choose another folder")
         if found and not overwrite:
-            raise InputError(f"{name}: exists; pass --overwrite to replace it")
+            raise exists(target)
 
 
 @contextmanager
@@ -155,8 +129,7 @@ def new_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[s
     """Yield an empty folder that takes the place of `target` in the end; if anything is raised, nothing is left of it.
 
     What is at `target` already is replaced with overwrite only, and only if it is an empty folder, or one that holds
-    the file `mark` and none but `others` beside it. Raises InputError for another, StorageError if a folder cannot be
-    made.
+    the file `mark` and none but `others` beside it. Raises InputError for another, StorageError if it cannot be made.
     """
     check_folder(target, overwrite=overwrite, mark=mark, others=others)
     made, old = (target.with_name(f"{_prefix(target)}{part}{_SUFFIX}") for part in ("new", "old"))

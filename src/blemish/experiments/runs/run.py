@@ -30,6 +30,7 @@ from blemish.method.pretrained import load_teacher
 from blemish.method.teacher import pick_device
 from blemish.method.training import find_recipe
 from blemish.storage.files import locked, make_folder
+from blemish.storage.places import check_folder_writable
 
 DONE = ("ok", "collapsed")  # a search that collapsed would collapse again; what failed is tried again
 Work = list[tuple[Unit, list[Settings]]]
@@ -43,6 +44,7 @@ def run(data: Sequence[Path], grid: Grid, *, out: Path, only: Sequence[str], con
     StorageError if something cannot be kept; StoppedError on Ctrl-C. What goes wrong with one model or row is a row.
     """
     grid.check()
+    check_folder_writable(out)
     pick_device(grid.device)
     contents = read_all(data, only=only)
     work = list(units(grid, contents, {name: weights_sha256(name, grid.weights.get(name)) for name in grid.teachers}))

@@ -12,6 +12,7 @@ from blemish.experiments.tables import pictures, tables
 from blemish.experiments.tables.examples import examples
 from blemish.experiments.tables.markdown import markdown
 from blemish.storage.files import make_folder, write_atomically
+from blemish.storage.places import check_folder_writable
 
 EVERY_TABLE = (
     tables.table_1,
@@ -31,6 +32,8 @@ def report(folder: Path, *, number: int | None, out: Path | None, data: Sequence
     only: its categories. Files of an earlier report are replaced. Raises InputError where there are no rows for what is
     wanted, StorageError if something cannot be written.
     """
+    if out is not None:
+        check_folder_writable(out)
     path = folder / "rows.jsonl"
     rows = read_rows(path)
     if not rows:
