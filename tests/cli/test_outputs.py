@@ -1,9 +1,11 @@
 """Where each command may write: one rule for all of them, and each option that names an output."""
 
 import os
+import shutil
 
 import pytest
 
+from blemish.method.pretrained import find_weights
 from commands import SIZES, model, parts, quick_recipe, run  # noqa: F401
 
 FILES = [
@@ -111,3 +113,100 @@ def test_an_empty_path_is_not_the_working_folder(capsys, monkeypatch, places, tm
     expected = f"error: {name}: empty path; name a file or a folder\n"
     assert run(capsys, *(places.get(word, word) for word in command.split())) == (2, "", expected)
     assert os.listdir() == []
+
+
+@pytest.fixture
+def inputs(parts, model, tmp_path):
+    """Copies of all that a command can read, each under several names, and what the words of a command stand for."""
+    folder = tmp_path / "inputs"
+    data = shutil.copytree(parts, folder / "brick")
+    lines = ["path,label,mask,split"]
+    for split, name in [("train", "train/good"), ("test", "test/good")]:
+        lines += [f"brick/{name}/{file.name},good,,{split}" for file in sorted((data / name).iterdir())]
+    for mask in sorted((data / "ground_truth" / "hole").iterdir()):
+        lines.append(f"brick/test/hole/{mask.name.replace('_mask', '')},hole,brick/ground_truth/hole/{mask.name},test")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    places = {"DATA": data, "TEST": data / "test", "LIST": folder / "list.csv", "IMAGE": data / "test/good/000.png",
+              "MASK": data / "ground_truth/hole/000_mask.png", "NEW": tmp_path / "new", "FOLDER": folder,
+              "MODEL": folder / "m.safetensors", "WEIGHTS": folder / "w.pth", "VISA": folder / "split_csv/1cls.csv",
+              "LINK": tmp_path / "link", "HARD": tmp_path / "hard", "MODELLINK": tmp_path / "modellink"}  # fmt: skip
+    shutil.copy(model, places["MODEL"])
+    shutil.copy(find_weights("tf_efficientnet_lite0"), places["WEIGHTS"])
+    places["VISA"].parent.mkdir()
+    places["VISA"].write_text("a table\n")
+    places["LINK"].symlink_to(places["LIST"])
+    places["HARD"].hardlink_to(places["IMAGE"])
+    places["MODELLINK"].symlink_to(places["MODEL"])
+    return places
+
+
+def content(folder):
+    """Every file below a folder, links followed, with its bytes."""
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "given"),
+    [
+        ("fit LIST --out LIST", "LIST", "LIST"),
+        ("fit LIST --out LINK", "LINK", "LIST"),
+        ("fit LIST --out IMAGE", "IMAGE", "IMAGE"),
+        ("fit LIST --out HARD", "HARD", "IMAGE"),
+        ("fit LIST --out WEIGHTS --weights WEIGHTS", "WEIGHTS", "WEIGHTS"),
+        ("fit DATA --out IMAGE", "IMAGE", "DATA"),
+        ("fit DATA --out VISA", "VISA", "VISA"),
+        ("evaluate MODEL DATA --json MODEL", "MODEL", "MODEL"),
+        ("evaluate MODELLINK DATA --json MODEL", "MODEL", "MODELLINK"),
+        ("evaluate MODEL DATA --json MODELLINK", "MODELLINK", "MODEL"),
+        ("evaluate MODEL LIST --json LIST", "LIST", "LIST"),
+        ("evaluate MODEL LIST --json MASK", "MASK", "MASK"),
+        ("evaluate MODEL LIST --json HARD", "HARD", "IMAGE"),
+        ("evaluate MODEL DATA --json IMAGE", "IMAGE", "DATA"),
+        ("evaluate MODEL DATA --json WEIGHTS --weights WEIGHTS", "WEIGHTS", "WEIGHTS"),
+        ("weigh MODEL LIST --out LIST", "LIST", "LIST"),
+        ("weigh MODEL LIST --out WEIGHTS --weights WEIGHTS", "WEIGHTS", "WEIGHTS"),
+        ("weigh MODEL LIST --out NEW --budget-ms 1000 --plot MODEL", "MODEL", "MODEL"),
+        ("weigh MODEL LIST --out NEW --budget-ms 1000 --plot LIST", "LIST", "LIST"),
+        ("weigh MODEL LIST --out NEW --budget-ms 1000 --plot IMAGE --good DATA", "IMAGE", "IMAGE"),
+        ("predict MODEL IMAGE --out FOLDER", "MODEL", "FOLDER"),
+        ("predict MODEL TEST --out TEST", "TEST", "TEST"),
+    ],
+)
+def test_an_output_never_takes_the_place_of_an_input(capsys, inputs, tmp_path, command, output, given):
+    before = content(tmp_path)
+    words = [inputs.get(word, word) for word in command.split()]
+    code, printed, err = run(capsys, *words, "--overwrite")
+    assert (code, printed, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"error: {inputs[output]}: ")
+    assert str(inputs[given]) in err.removeprefix(f"error: {inputs[output]}: ")
+    assert content(tmp_path) == before
+
+
+def test_an_exported_bundle_never_takes_the_place_of_an_input(capsys, inputs, tmp_path):
+    bundle = tmp_path / "bundle"  # as an earlier export would leave it, with photographs in it that are given as good
+    shutil.copytree(inputs["DATA"] / "train" / "good", bundle / "golden")
+    (bundle / "bundle.json").touch()
+    before = content(tmp_path)
+    command = "export", inputs["MODEL"], "--to", "onnx", "--out", bundle, "--overwrite"
+    for option in ("--good", "--labelled"):
+        code, printed, err = run(capsys, *command, option, bundle / "golden")
+        assert (code, printed) == (2, "")
+        assert err == f"error: {bundle}/golden: lies in the output folder {bundle}; choose another place\n"
+    assert content(tmp_path) == before
+
+
+def test_two_outputs_are_never_the_same_file(capsys, inputs, tmp_path):
+    command = "weigh", inputs["MODEL"], inputs["LIST"], "--budget-ms", "1000"
+    for plot in (inputs["NEW"], tmp_path / "inputs" / ".." / "new"):
+        code, printed, err = run(capsys, *command, "--out", inputs["NEW"], "--plot", plot)
+        assert (code, printed) == (2, "")
+        assert err == f"error: {plot}: is the output {inputs['NEW']} too; choose another place\n"
+
+
+def test_a_model_may_be_replaced_by_its_weighed_one(capsys, inputs):
+    before = inputs["MODEL"].read_bytes()
+    command = "weigh", inputs["MODEL"], inputs["DATA"], "--out", inputs["MODEL"]
+    assert run(capsys, *command)[0] == 2  # not unless told
+    assert inputs["MODEL"].read_bytes() == before
+    assert run(capsys, *command, "--overwrite")[0] == 0
+    assert "labelled images, 8 defective" in run(capsys, "inspect", inputs["MODEL"])[1]

@@ -44,6 +44,7 @@ def evaluate(
 
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
+    from blemish.data.inputs import check_apart
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.printing.bars import counting, error_console
     from blemish.printing.figures import print_evaluation, warnings
@@ -54,6 +55,7 @@ def evaluate(
         raise InputError(f"resolution: {printable(resolution)} is not allowed, expected 256 or original")
     if json_file is not None:
         check_writable(json_file, overwrite=overwrite)
+    check_apart([json_file], [model, data, weights])
     scorer, console = load_scorer(model, weights=weights, device=device), error_console()
     chosen = choose(scorer, data, used=used)
     with counting(console, "test images") as report:

@@ -31,6 +31,7 @@ def export(
     blemish predict BUNDLE uses it, with no more than the extra runtime or openvino. It is written only
     if it scores golden images as the model does, decoding and resizing included.
     """
+    from blemish.data.inputs import check_apart
     from blemish.detector import Detector
     from blemish.printing.bars import error_console
     from blemish.printing.bundles import print_exported
@@ -40,6 +41,7 @@ def export(
     if bf16 and int8:
         raise InputError("bf16 and int8: give one of them")
     check_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS)
+    check_apart([out], [model, good, labelled, weights])
     detector = Detector.load(model, weights=weights, device=device)
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"
     error_console().out("exporting: half a minute or so")

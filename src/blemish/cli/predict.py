@@ -30,7 +30,7 @@ def predict(
     Writes DIR/results.jsonl, one line per image, and DIR/overlays/NAME.png. An image that cannot be used does not stop
     the others; the exit code is then 2.
     """
-    from blemish.data.inputs import check_inputs, name_images
+    from blemish.data.inputs import check_apart, name_images
     from blemish.printing.bars import error_console, follow
     from blemish.printing.figures import print_predictions
     from blemish.results.folder import prepare_folder
@@ -39,7 +39,7 @@ def predict(
     from blemish.storage.places import check_folder_writable
 
     images = name_images(paths)
-    check_inputs(out, paths)
+    check_apart([out], [model, weights, *paths])
     check_folder_writable(out)
     scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
     prepare_folder(out, overwrite=overwrite)

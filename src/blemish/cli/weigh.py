@@ -43,6 +43,7 @@ def weigh(
 
     Evaluate the new model on other images than these: blemish evaluate --used skip leaves them out.
     """
+    from blemish.data.inputs import check_apart
     from blemish.detector import Detector
     from blemish.printing.bars import counting, error_console
     from blemish.printing.findings import print_weighed
@@ -51,8 +52,10 @@ def weigh(
 
     for file in filter(None, (out, plot)):
         check_writable(file, overwrite=overwrite)
-    if plot is not None and (budget_ms is None or plot == out):
-        raise InputError("plot: needs --budget-ms, and a file of its own; it shows what each time can buy")
+    if plot is not None and budget_ms is None:
+        raise InputError("plot: needs --budget-ms; it shows what each time can buy")
+    check_apart([out, plot], [labelled, good, weights])
+    check_apart([plot], [model])  # the model itself may be replaced
     detector = Detector.load(model, weights=weights, device=device)
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,

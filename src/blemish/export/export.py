@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from blemish.data.datasets import test_samples
+from blemish.data.inputs import check_apart
 from blemish.data.sources import Source, fit_sources, load
 from blemish.errors import InputError, printable
 from blemish.export.gates import Lost, differences, lost_on
@@ -55,6 +56,7 @@ def export(
     nothing is left then.
     """
     target, kind = _checked(to, precision, good)
+    check_apart([out], [labelled, *(one for one in good if isinstance(one, Path))])
     samples = test_samples(labelled) if labelled is not None else []  # after the graph it would be late to refuse them
     train, held_out = fit_sources(model.header.data, good) if good else ([], [])
     if kind == "int8" and not train:

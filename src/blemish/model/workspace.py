@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from blemish.data.datasets import good_images, held_out_images, together
-from blemish.data.inputs import check_outside
+from blemish.data.inputs import check_apart
 from blemish.data.samples import unlike
 from blemish.errors import StoppedError, printable
 from blemish.method.progress import Progress, Report
@@ -43,7 +43,7 @@ def fit_to_file(
     started = time.monotonic()
     arguments.check()
     check_writable(out, overwrite=overwrite)
-    check_outside(out, data)
+    check_apart([out], [data, Path(arguments.weights) if arguments.weights is not None else None])
     workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
     try:
         images, apart = good_images(data), held_out_images(data)

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from blemish.errors import InputError, StorageError, printable
 from blemish.storage.places import check_folder_writable, exists
 
+LOCK = ".blemish-lock"  # in a folder in which one process works at a time
 _SUFFIX = ".blemish-tmp"
 _UMASK = threading.Lock()  # two threads at it could leave the strict value
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from blemish.data.inputs import check_outside
 from blemish.errors import InputError, printable
 from blemish.experiments.grid.rows import read_rows
 from blemish.experiments.tables import pictures, tables
@@ -34,6 +35,8 @@ def report(folder: Path, *, number: int | None, out: Path | None, data: Sequence
     """
     if out is not None:
         check_folder_writable(out)
+        for one in data:
+            check_outside(out, one)
     path = folder / "rows.jsonl"
     rows = read_rows(path)
     if not rows:
