@@ -1,5 +1,6 @@
 """The command `blemish weigh`. Nothing heavy is imported before it runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -43,19 +44,14 @@ def weigh(
 
     Evaluate the new model on other images than these: blemish evaluate --used skip leaves them out.
     """
-    from blemish.data.inputs import check_apart
     from blemish.detector import Detector
     from blemish.printing.bars import counting, error_console
     from blemish.printing.findings import print_weighed
-    from blemish.storage.places import check_writable
     from blemish.weighing.front import plot_front
 
-    for file in filter(None, (out, plot)):
-        check_writable(file, overwrite=overwrite)
     if plot is not None and budget_ms is None:
         raise InputError("plot: needs --budget-ms; it shows what each time can buy")
-    check_apart([out, plot], [labelled, good, weights])
-    check_apart([plot], [model])  # the model itself may be replaced
+    _check_outputs(out, plot, [labelled, good, weights], model=model, overwrite=overwrite)
     detector = Detector.load(model, weights=weights, device=device)
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
@@ -67,3 +63,15 @@ def weigh(
     print_weighed(out, detector.header_, found)
     if found.search.collapsed:
         error_console().out(f"warning: the search collapsed: {found.search.reason}")
+
+
+def _check_outputs(
+    out: Path, plot: Path | None, inputs: Sequence[Path | None], *, model: Path, overwrite: bool
+) -> None:
+    from blemish.data.inputs import check_apart
+    from blemish.storage.places import check_writable
+
+    for file in filter(None, (out, plot)):
+        check_writable(file, overwrite=overwrite)
+    check_apart([out, plot], inputs)
+    check_apart([plot], [model])  # by `out` it may be replaced

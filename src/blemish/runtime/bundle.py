@@ -12,10 +12,11 @@ from blemish.errors import InputError, printable, refused
 from blemish.model.header import Header
 from blemish.runtime.operations import fault_of
 from blemish.storage.fields import Part, Sha256, UtcTime, first_fault, read_object
+from blemish.storage.files import Own
 
 BUNDLE_VERSION = 1
 FILE = "bundle.json"
-CONTENTS = ("golden", "graph.onnx", "graph.xml", "graph.bin")  # what is beside it
+OWN = Own(FILE, b'"bundle_version"', r"graph\.(onnx|xml|bin)|golden/([0-9]{1,3}\.(png|jpg|bmp|tif))?")
 LARGEST = 1 << 31  # bytes of one file
 
 Target = Literal["onnx", "openvino"]

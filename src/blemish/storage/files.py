@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,6 +88,14 @@ def locked(lock: Path, *, busy: str) -> Iterator[None]:
 
 
 @contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other command out of a folder that is there; raises as `locked` does."""
+    busy = f"{printable(folder)}: another command is at work in it; wait, or choose another folder"
+    with locked(folder / LOCK, busy=busy):
+        yield
+
+
+@contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """Yield a temporary folder, removed in the end; raises StorageError if none can be made."""
     try:
@@ -106,36 +116,61 @@ def make_folder(folder: Path) -> None:
         raise StorageError(f"{printable(folder)}: cannot be made: {(error.strerror or str(error)).lower()}") from error
 
 
-def check_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[str] = ()) -> None:
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What tells a folder of our own: a file `mark` in which `sign` stands, and beside it nothing but what is known.
+
+    others: a regular expression of the paths below the folder; that of a folder ends in a slash.
+    """
+
+    mark: str
+    sign: bytes
+    others: str
+
+
+def check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
     """Refuse, before any work is done for it, an output folder that `new_folder` would not replace; see there."""
     name = printable(target)
     if target.name in ("", ".."):
         raise InputError(f"{name}: cannot be replaced; give a folder by its own name")
     check_folder_writable(target, replaced=True)
-    if os.path.lexists(target):
-        try:
-            found = set(os.listdir(target))
-        except OSError as error:
-            raise StorageError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-        if found and mark not in found:
-            raise InputError(f"{name}: is not empty and holds no {mark}; choose another folder")
-        if strange := sorted(found - {mark, *others}):
-            raise InputError(f"{name}: holds {printable(strange[0])} too; choose another folder")
-        if found and not overwrite:
-            raise exists(target)
+    try:
+        if not os.path.lexists(target) or not os.listdir(target):
+            return
+        if not os.path.lexists(mark := target / own.mark):
+            raise InputError(f"{name}: is not empty and holds no {own.mark}; choose another folder")
+        if strange := next(_strange(target, own), None):
+            raise InputError(f"{name}: holds {printable(strange)} too; choose another folder")
+        if own.sign not in mark.read_bytes():
+            raise InputError(f"{name}: holds a {own.mark} of another kind; choose another folder")
+    except OSError as error:
+        raise StorageError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    if not overwrite:
+        raise exists(target)
+
+
+def _strange(folder: Path, own: Own, below: str = "") -> Iterator[str]:
+    """Yield what does not belong into a folder of our own: other names, other kinds of files, links."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name, inner = below + entry.name, entry.is_dir(follow_symlinks=False)
+        known = name == own.mark or re.fullmatch(own.others, f"{name}/" if inner else name)
+        if not known or not (inner or entry.is_file(follow_symlinks=False)):
+            yield name
+        elif inner:
+            yield from _strange(folder / entry.name, own, f"{name}/")
 
 
 @contextmanager
-def new_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[str] = ()) -> Iterator[Path]:
+def new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` in the end; if anything is raised, nothing is left of it.
 
-    What is at `target` already is replaced with overwrite only, and only if it is an empty folder, or one that holds
-    the file `mark` and none but `others` beside it. Raises InputError for another, StorageError if it cannot be made.
+    What is at `target` already is replaced with overwrite only, and only if it is an empty folder, or one of our own.
+    Raises InputError for another, StorageError if it cannot be made.
     """
-    check_folder(target, overwrite=overwrite, mark=mark, others=others)
+    check_folder(target, overwrite=overwrite, own=own)
     made, old = (target.with_name(f"{_prefix(target)}{part}{_SUFFIX}") for part in ("new", "old"))
     _restore(old, target)  # of an earlier run that was killed: now there is something to check
-    check_folder(target, overwrite=overwrite, mark=mark, others=others)
+    check_folder(target, overwrite=overwrite, own=own)
     make_folder(target.parent)
     shutil.rmtree(made, ignore_errors=True)
     make_folder(made)
