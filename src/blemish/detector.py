@@ -156,14 +156,14 @@ class Detector:
         )  # fmt: skip
         return self
 
-    def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False, overwrite: bool = True) -> None:
         """Write the model file, atomically; embed_teacher: with the teacher's weights, as deep as they are needed.
 
-        Raises StorageError if the file cannot be written.
+        Raises StorageError if the file cannot be written, InputError if there is one and overwrite is false.
         """
         from blemish.model.assembly import save
 
-        save(self._fitted(), given_path(path, "path"), embed_teacher=embed_teacher)
+        save(self._fitted(), given_path(path, "path"), embed_teacher=embed_teacher, overwrite=overwrite)
 
     def export(
         self,

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 import blemish
@@ -14,6 +15,7 @@ from blemish.cli.app import main
 from blemish.demo.textures import make_textures
 from blemish.method.pretrained import find_weights
 from blemish.model import file as modelfile
+from blemish.storage.files import LOCK
 from commands import SIZES, child, model, parts, quick_recipe, run  # noqa: F401
 
 
@@ -257,6 +259,11 @@ def test_the_demo_makes_its_folder_and_can_run_again(capsys, tmp_path, monkeypat
     monkeypatch.setattr(demo, "RECIPE", "fast")  # the one of a few steps
     monkeypatch.setattr(demo, "make_textures", lambda out: make_textures(out, train=6, validation=2, test=1, defects=1))
     out = tmp_path / "demo"
+    out.mkdir()
+    with FileLock(out / LOCK):
+        text = f"error: {out}: another command is at work in it; wait, or choose another folder\n"
+        assert run(capsys, "demo", "--out", out) == (2, "", text)
+    assert os.listdir(out) == [LOCK]  # as a demo that was killed has left it
     for _ in range(2):
         code, printed, _ = run(capsys, "demo", "--out", out)
         assert code == 0

@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from blemish.cli.app import main
+from blemish.detector import Detector
 from blemish.export import export, writing
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import read_bundle
@@ -124,6 +125,28 @@ def test_export_replaces_a_bundle_only_when_told_so(capsys, model, bundle, tmp_p
     assert run(capsys, *command, "--overwrite")[0] == 0
     assert set(content(out)) == {"bundle.json", "graph.onnx", "golden/0.png", "golden/1.jpg"}  # no photographs given
     assert os.listdir(tmp_path) == ["b"]
+
+
+def test_two_exports_at_a_time_do_not_mix(capsys, model, bundle, tmp_path, monkeypatch):
+    """The second ends at once, without a model being loaded, and the first as if it had been alone."""
+    out, tried, load = tmp_path / "b", [], Detector.load
+    command = ["export", model, "--to", "onnx", "--out", out, "--overwrite"]
+
+    def write(path, graph):
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(Detector, "load", lambda *_, **__: pytest.fail("not at once"))
+        tried.append(run(capsys, *command))
+        assert sorted(tmp_path.rglob("*")) == before
+        shutil.copy(bundle / "graph.onnx", path)
+
+    monkeypatch.setattr(writing, "write_onnx", write)
+    for _ in range(2):  # a new bundle, and one that is replaced
+        monkeypatch.setattr(Detector, "load", load)
+        assert run(capsys, *command)[0] == 0
+        text = f"error: {out}: another command is at work on it; wait, or choose another folder\n"
+        assert tried.pop() == (2, "", text)
+        read_bundle(out)
+        assert os.listdir(tmp_path) == ["b"]
 
 
 @pytest.mark.parametrize(

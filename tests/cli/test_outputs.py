@@ -210,3 +210,25 @@ def test_a_model_may_be_replaced_by_its_weighed_one(capsys, inputs):
     assert inputs["MODEL"].read_bytes() == before
     assert run(capsys, *command, "--overwrite")[0] == 0
     assert "labelled images, 8 defective" in run(capsys, "inspect", inputs["MODEL"])[1]
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(capsys, monkeypatch, inputs, tmp_path):
+    """And of an evaluation the figures are shown all the same."""
+    out, link = tmp_path / "out", os.link
+
+    def late(source, target):
+        if target == out:
+            out.write_text("the other's")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    text = f"error: {out}: exists; pass --overwrite to replace it\n"
+    code, printed, err = run(capsys, "evaluate", inputs["MODEL"], inputs["DATA"], "--json", out)
+    assert (code, err, out.read_text()) == (2, text, "the other's")
+    assert printed.startswith("12 test images, 4 good; ")
+    command = "weigh", inputs["MODEL"], inputs["DATA"], "--budget-ms", "1000000"
+    for option, other in (("--out", "--plot"), ("--plot", "--out")):
+        out.unlink()
+        inputs["NEW"].unlink(missing_ok=True)
+        code, _, err = run(capsys, *command, option, out, other, inputs["NEW"])
+        assert (code, err, out.read_text()) == (2, text, "the other's")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blemish.errors import StorageError
+from blemish.errors import InputError, StorageError
 from blemish.storage.files import clean_stale, scratch_folder, write_atomically
 from blemish.storage.places import check_writable
 from faults import NEW, OLD, Killed, open_files, write
@@ -113,6 +113,62 @@ def test_kill_at_every_step_leaves_old_or_new(tmp_path, old):
         assert os.listdir(folder) == ([] if expected is None else ["file"]), (step, name)
         write_atomically(target, NEW)
         assert target.read_bytes() == NEW
+
+
+def refused(path, *, before=lambda: None, links=True):
+    """Write a new file where one appears in the last moment; return what is said."""
+    link = os.link
+
+    def late(source, target):
+        before()
+        return link(source, target) if links else no_links(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", late)
+        with pytest.raises(InputError) as caught:
+            write_atomically(path, NEW, overwrite=False)
+    return str(caught.value)
+
+
+def no_links(source, target):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))  # what FAT and some network disks say
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_takes_no_name_that_another_has_taken(tmp_path, monkeypatch, links):
+    target = tmp_path / "file"
+    text = refused(target, before=lambda: target.write_bytes(OLD), links=links)
+    assert text == f"{target}: exists; pass --overwrite to replace it"
+    assert (target.read_bytes(), os.listdir(tmp_path)) == (OLD, ["file"])
+    target.unlink()
+    target.symlink_to("nowhere")
+    refused(target, links=links)
+    assert os.readlink(target) == "nowhere"
+    target.unlink()
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    write_atomically(target, NEW, overwrite=False)
+    assert (target.read_bytes(), os.listdir(tmp_path), target.stat().st_nlink) == (NEW, ["file"], 1)
+
+
+def test_fault_or_kill_at_every_step_of_a_new_file_leaves_it_whole_or_none(tmp_path):
+    steps = write(tmp_path / "trial", overwrite=False)
+    assert steps[-6:] == ["close", "link", "unlink", "open", "fsync", "close"]
+    umask = os.umask(0o022)
+    for fault, kind in ((errno.EIO, StorageError), (None, Killed)):
+        for step, name in enumerate(steps):
+            folder = tmp_path / f"{fault} {step}"
+            folder.mkdir()
+            before = open_files()
+            with pytest.raises(kind):
+                write(folder / "file", step=step, fault=fault, overwrite=False)
+            os.umask(umask)
+            for leaked in open_files() - before:  # the system would have closed it
+                os.close(leaked)
+            clean_stale(folder / "file")
+            expected = [] if step <= steps.index("link") else ["file"]
+            assert os.listdir(folder) == expected, (fault, step, name)
+            assert [(folder / name).read_bytes() for name in expected] == [NEW] * len(expected)
 
 
 def test_clean_stale_touches_only_the_temporary_files_of_its_target(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,7 +47,6 @@ def evaluate(
     from blemish.data.inputs import check_apart
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.printing.bars import counting, error_console
-    from blemish.printing.figures import print_evaluation, warnings
     from blemish.runtime.bundle import is_bundle
     from blemish.storage.places import check_writable
 
@@ -60,13 +59,21 @@ def evaluate(
     chosen = choose(scorer, data, used=used)
     with counting(console, "test images") as report:
         result = measure(scorer, chosen, resolution=256 if resolution == "256" else None, report=report)
-    if json_file is not None:
-        save(json_file, result)
+    try:
+        if json_file is not None:
+            save(json_file, result, overwrite=overwrite)
+    finally:  # what was measured is shown, whatever becomes of the file
+        _show(result, console)
+    if record and not is_bundle(model):
+        _record(model, scorer.header_, chosen.images, console)
+
+
+def _show(result: dict[str, Any], console: "Console") -> None:
+    from blemish.printing.figures import print_evaluation, warnings
+
     for line in warnings(result):
         console.out(f"warning: {line}")
     print_evaluation(result)
-    if record and not is_bundle(model):
-        _record(model, scorer.header_, chosen.images, console)
 
 
 def _record(model: Path, header: "Header", images: "Sequence[ImagePart]", console: "Console") -> None:

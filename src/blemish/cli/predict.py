@@ -33,18 +33,17 @@ def predict(
     from blemish.data.inputs import check_apart, name_images
     from blemish.printing.bars import error_console, follow
     from blemish.printing.figures import print_predictions
-    from blemish.results.folder import prepare_folder
+    from blemish.results.folder import check_results, results_folder
     from blemish.results.lines import summarise
     from blemish.results.write import write
-    from blemish.storage.places import check_folder_writable
 
     images = name_images(paths)
     check_apart([out], [model, weights, *paths])
-    check_folder_writable(out)
+    check_results(out, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
-    prepare_folder(out, overwrite=overwrite)
-    records = write(scorer, images, out, save_maps=save_maps)
-    summary = summarise(follow(records, total=len(images), console=error_console()))
+    with results_folder(out, overwrite=overwrite):
+        records = write(scorer, images, out, save_maps=save_maps)
+        summary = summarise(follow(records, total=len(images), console=error_console()))
     print_predictions(summary, threshold=scorer.threshold_, out=out)
     if summary.failed:
         raise typer.Exit(InputError.exit_code)

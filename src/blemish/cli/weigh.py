@@ -57,9 +57,9 @@ def weigh(
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
                        share=share, report=report)  # fmt: skip
     found = detector.weighed_
-    detector.save(out, embed_teacher=detector.header_.teacher.embedded)
+    detector.save(out, embed_teacher=detector.header_.teacher.embedded, overwrite=overwrite)
     if plot is not None:
-        plot_front(plot, found.points, chosen=found.chosen)
+        plot_front(plot, found.points, chosen=found.chosen, overwrite=overwrite)
     print_weighed(out, detector.header_, found)
     if found.search.collapsed:
         error_console().out(f"warning: the search collapsed: {found.search.reason}")

@@ -151,9 +151,9 @@ def measure(
     }
 
 
-def save(path: Path, result: dict[str, Any]) -> None:
-    """Write an evaluation as JSON, atomically; raises StorageError if the file cannot be written."""
-    write_atomically(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+def save(path: Path, result: dict[str, Any], *, overwrite: bool = True) -> None:
+    """Write an evaluation as JSON, atomically; raises as `write_atomically` does."""
+    write_atomically(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode(), overwrite=overwrite)
 
 
 def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Report | None) -> Iterator[Scored]:

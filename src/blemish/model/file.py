@@ -25,16 +25,19 @@ def libraries() -> dict[str, str]:
     return {library: version(library) for library in ("numpy", "pillow", "safetensors", "timm", "torch")}
 
 
-def save(path: str | os.PathLike[str], header: Header, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+def save(
+    path: str | os.PathLike[str], header: Header, tensors: Mapping[str, NDArray[np.float32]], *, overwrite: bool = True
+) -> None:
     """Write a model file atomically; the same header and tensors always give the same bytes.
 
     tensors: name -> float32 array of any shape. Raises ModelFileError if the header is not valid or a tensor is not
-    float32, not finite or a variance below its least value, StorageError if the file cannot be written.
+    float32, not finite or a variance below its least value, StorageError if the file cannot be written, InputError if
+    there is one and overwrite is false.
     """
     text = header.model_dump_json()
     _header(text, path)  # model_copy and changed lists escape the checks on creation
     check_values(tensors, path)
-    write_atomically(path, packed(text, tensors, path))
+    write_atomically(path, packed(text, tensors, path), overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Header, Tensors]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from blemish.data.datasets import good_images, held_out_images, together
 from blemish.data.inputs import check_apart
 from blemish.data.samples import unlike
-from blemish.errors import StoppedError, printable
+from blemish.errors import InputError, StoppedError, printable
 from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
@@ -56,17 +56,21 @@ def fit_to_file(
                              cache_gb=cache_gb)  # fmt: skip
             if follower.last is None:
                 say("continuing: all modules were trained before")
-            _save(fitted, out, say=say, embed_teacher=embed_teacher)
+            _save(fitted, out, say=say, embed_teacher=embed_teacher, overwrite=overwrite)
     except KeyboardInterrupt:
         raise StoppedError(f"interrupted; the same command continues {_place(follower.last, workspace)}") from None
     return fitted.model.header, time.monotonic() - started
 
 
-def _save(fitted: Fitted, out: Path, *, say: Say, embed_teacher: bool) -> None:
+def _save(fitted: Fitted, out: Path, *, say: Say, embed_teacher: bool, overwrite: bool) -> None:
     """Say what a fit has met, save it, and remove the modules that were kept on the way."""
     met = fitted.model.header.data
     say(f"{len(met.train)} images trained, {len(met.held_out)} held out")
-    save(fitted.model, out, embed_teacher=embed_teacher)
+    try:
+        save(fitted.model, out, embed_teacher=embed_teacher, overwrite=overwrite)
+    except InputError:
+        way = "the same command with --overwrite does not train again; with another --out it does"
+        raise InputError(f"{printable(out)}: appeared meanwhile; the trained modules are kept: {way}") from None
     if fitted.run_folder:
         shutil.rmtree(fitted.run_folder, ignore_errors=True)
 

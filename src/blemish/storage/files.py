@@ -19,14 +19,16 @@ from blemish.storage.places import check_folder_writable, exists
 LOCK = ".blemish-lock"  # in a folder in which one process works at a time
 _SUFFIX = ".blemish-tmp"
 _UMASK = threading.Lock()  # two threads at it could leave the strict value
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray, *, overwrite: bool = True) -> None:
     """Replace the file at path by data, or leave it untouched.
 
     The bytes go to a new file in the same folder, which is renamed once they are on the disk. The result has mode
     0644 less the umask. A symbolic link at path is replaced, not followed.
+    Without overwrite, a file that is there when all is written stays, whoever made it meanwhile: InputError.
     Raises StorageError naming the file: disk full, read-only, not permitted, no such folder, input/output error.
     If only the last step fails (telling the disk about the new name), the new file is already in place.
     """
@@ -34,11 +36,13 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray) -> N
     temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}{_SUFFIX}")
     try:
         _write_new(temporary, data)
-        os.replace(temporary, target)
+        (os.replace if overwrite else _move_new)(temporary, target)
         _sync_folder(target.parent)
     except BaseException as error:  # Ctrl-C too must not leave a temporary file behind
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise exists(target) from None
         if isinstance(error, OSError):
             raise _storage_error(error, target, len(data)) from error
         raise
@@ -130,6 +134,13 @@ class Own:
 
 def check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
     """Refuse, before any work is done for it, an output folder that `new_folder` would not replace; see there."""
+    _check_folder(target, overwrite=overwrite, own=own)
+    if os.path.lexists(_lock_beside(target)):
+        with _alone_beside(target):
+            pass
+
+
+def _check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
     name = printable(target)
     if target.name in ("", ".."):
         raise InputError(f"{name}: cannot be replaced; give a folder by its own name")
@@ -165,13 +176,19 @@ def new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` in the end; if anything is raised, nothing is left of it.
 
     What is at `target` already is replaced with overwrite only, and only if it is an empty folder, or one of our own.
-    Raises InputError for another, StorageError if it cannot be made.
+    Raises InputError for another, and if another process is at the same work, StorageError if it cannot be made.
     """
-    check_folder(target, overwrite=overwrite, own=own)
+    _check_folder(target, overwrite=overwrite, own=own)
+    make_folder(target.parent)
+    with _alone_beside(target), _new_folder(target, overwrite=overwrite, own=own) as made:
+        yield made
+
+
+@contextmanager
+def _new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
     made, old = (target.with_name(f"{_prefix(target)}{part}{_SUFFIX}") for part in ("new", "old"))
     _restore(old, target)  # of an earlier run that was killed: now there is something to check
-    check_folder(target, overwrite=overwrite, own=own)
-    make_folder(target.parent)
+    _check_folder(target, overwrite=overwrite, own=own)
     shutil.rmtree(made, ignore_errors=True)
     make_folder(made)
     try:
@@ -185,6 +202,17 @@ def new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
     finally:
         shutil.rmtree(made, ignore_errors=True)
         _restore(old, target)
+
+
+@contextmanager
+def _alone_beside(target: Path) -> Iterator[None]:
+    busy = f"{printable(target)}: another command is at work on it; wait, or choose another folder"
+    with locked(_lock_beside(target), busy=busy):
+        yield
+
+
+def _lock_beside(target: Path) -> Path:
+    return target.with_name(f"{_prefix(target)}lock{_SUFFIX}")
 
 
 def _restore(old: Path, target: Path) -> None:
@@ -209,6 +237,19 @@ def _write_new(path: Path, data: bytes | bytearray) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _move_new(path: Path, target: Path) -> None:
+    """Rename a file; raises FileExistsError, and changes nothing, if the new name is taken."""
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))  # on a disk without links: takes the name
+        os.replace(path, target)
+    else:
+        os.unlink(path)
 
 
 def _umask() -> int:
