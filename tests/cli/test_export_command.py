@@ -62,7 +62,17 @@ def test_export_says_what_it_has_made(capsys, model, bundle, brick, tmp_path, mo
     code, printed, err = run(capsys, "export", model, "--to", "onnx", "--good", good, "--labelled", brick, "--out", out)
     assert (code, err) == (0, "exporting: half a minute or so\n")
     lines, found = facts(printed), read_bundle(out)
-    assert list(lines) == ["bundle", "exported", "model", "threshold", "promise", "self-test", "difference", "labelled"]
+    assert list(lines) == [
+        "bundle",
+        "exported",
+        "model",
+        "threshold",
+        "promise",
+        "images",
+        "self-test",
+        "difference",
+        "labelled",
+    ]
     assert lines["bundle"] == f"{out} ({size_of(out)}), for onnx, float32"
     assert lines["exported"] == f"{found.exported} by blemish {found.blemish}"
     assert lines["model"] == f"{found.model.created}, 4 modules: 64/2, 64/3, 128/2, 128/3"
@@ -242,7 +252,7 @@ def test_inspect_shows_a_bundle(capsys, bundle):
     code, printed, err = run(capsys, "inspect", bundle)
     assert (code, err) == (0, "")
     lines, found = facts(printed), read_bundle(bundle)
-    assert list(lines) == ["bundle", "exported", "model", "threshold", "promise", "self-test"]
+    assert list(lines) == ["bundle", "exported", "model", "threshold", "promise", "images", "self-test"]
     assert lines["bundle"] == f"{bundle} ({size_of(bundle)}), for onnx, float32"
     assert lines["self-test"] == "5 golden images, on each start, within 0.001"
     code, printed, _ = run(capsys, "inspect", bundle, "--json")
@@ -251,14 +261,19 @@ def test_inspect_shows_a_bundle(capsys, bundle):
 
 
 def test_evaluate_gives_the_same_with_a_bundle(capsys, model, bundle, brick, tmp_path):
-    before, own = content(bundle), shutil.copy(model, tmp_path / "own.safetensors")
+    own, bundle = shutil.copy(model, tmp_path / "own.safetensors"), shutil.copytree(bundle, tmp_path / "b")
+    before = content(bundle)
     results = {}
     for name, scorer in (("model", own), ("bundle", bundle)):
         code, _, err = run(capsys, "evaluate", scorer, brick, "--json", tmp_path / f"{name}.json")
         assert (code, err) == (0, "")
         results[name] = json.loads((tmp_path / f"{name}.json").read_text())
     assert content(bundle) == before  # nothing is noted in it
-    assert own.read_bytes() != model.read_bytes()
+    lists = [json.loads((tmp_path / f"{name}.tested.json").read_text()) for name in ("own.safetensors", "b")]
+    assert lists[0]["images"] == lists[1]["images"]
+    assert len(lists[0]["images"]) == 18
+    assert facts(run(capsys, "inspect", bundle)[1])["images"].endswith("; 0 weighed, 18 tested")
+    assert json.loads(run(capsys, "inspect", bundle, "--json")[1])["model"]["data"]["tested"] == lists[1]["images"]
     expected, found = results["model"], results["bundle"]
     close(found, expected)
     assert found["model"]["modules"] == ["64/2", "64/3", "128/2", "128/3"]

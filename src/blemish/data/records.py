@@ -20,7 +20,8 @@ class DataPart(Part):
     """Every image that the model has met.
 
     The good ones of the fit, `train` and `held_out` (of training; they set the threshold); the labelled ones that
-    `weighed` the modules; and those that it was `tested` on.
+    `weighed` the modules; and those that it was `tested` on, as far as older versions have noted them: now a list
+    beside the model says it (model/tested.py).
     """
 
     train: list[ImagePart]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from blemish.data.holdout import fingerprints
 from blemish.errors import InputError, printable, refused
 from blemish.model.header import Header
 from blemish.runtime.operations import fault_of
@@ -58,6 +59,14 @@ class Bundle(Part):
 def is_bundle(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a folder, as a bundle is; a model file is none."""
     return os.path.isdir(path)
+
+
+def identity(path: Path) -> str:
+    """Return the sha256 of what tells a model again: its file, or the `bundle.json` of a bundle, which names the rest.
+
+    Raises InputError for a file that cannot be read.
+    """
+    return fingerprints([path / FILE if is_bundle(path) else path])[0]
 
 
 def sealed(**fields: Any) -> Bundle:

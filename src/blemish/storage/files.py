@@ -67,16 +67,17 @@ def clean_stale(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def locked(lock: Path, *, busy: str) -> Iterator[None]:
+def locked(lock: Path, *, busy: str, wait: float = 0) -> Iterator[None]:
     """Hold a lock file, and remove it in the end; its folder must be there.
 
-    Raises InputError with the text `busy` if another process holds it, StorageError if it cannot be made.
+    Raises InputError with the text `busy` if another process holds it, for more than `wait` seconds, StorageError if it
+    cannot be made.
     """
     from filelock import FileLock, Timeout
 
     held = FileLock(lock)
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=wait)
     except Timeout:
         raise InputError(busy) from None
     except OSError as error:
@@ -135,7 +136,7 @@ class Own:
 def check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
     """Refuse, before any work is done for it, an output folder that `new_folder` would not replace; see there."""
     _check_folder(target, overwrite=overwrite, own=own)
-    if os.path.lexists(_lock_beside(target)):
+    if os.path.lexists(lock_beside(target)):
         with _alone_beside(target):
             pass
 
@@ -207,11 +208,12 @@ def _new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
 @contextmanager
 def _alone_beside(target: Path) -> Iterator[None]:
     busy = f"{printable(target)}: another command is at work on it; wait, or choose another folder"
-    with locked(_lock_beside(target), busy=busy):
+    with locked(lock_beside(target), busy=busy):
         yield
 
 
-def _lock_beside(target: Path) -> Path:
+def lock_beside(target: Path) -> Path:
+    """Return the lock file of a file or folder, for `locked`; it lies beside it."""
     return target.with_name(f"{_prefix(target)}lock{_SUFFIX}")
 
 
