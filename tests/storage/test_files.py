@@ -151,6 +151,17 @@ def test_a_new_file_takes_no_name_that_another_has_taken(tmp_path, monkeypatch, 
     assert (target.read_bytes(), os.listdir(tmp_path), target.stat().st_nlink) == (NEW, ["file"], 1)
 
 
+def test_a_fault_on_a_disk_without_links_leaves_no_empty_file(tmp_path, monkeypatch):
+    def broken(source, target):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(StorageError, match="file: cannot be written: input/output error"):
+        write_atomically(tmp_path / "file", NEW, overwrite=False)
+    assert os.listdir(tmp_path) == []
+
+
 def test_fault_or_kill_at_every_step_of_a_new_file_leaves_it_whole_or_none(tmp_path):
     steps = write(tmp_path / "trial", overwrite=False)
     assert steps[-6:] == ["close", "link", "unlink", "open", "fsync", "close"]

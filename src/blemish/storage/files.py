@@ -19,7 +19,7 @@ from blemish.storage.places import check_folder_writable, exists
 LOCK = ".blemish-lock"  # in a folder in which one process works at a time
 _SUFFIX = ".blemish-tmp"
 _UMASK = threading.Lock()  # two threads at it could leave the strict value
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -249,7 +249,12 @@ def _move_new(path: Path, target: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))  # on a disk without links: takes the name
-        os.replace(path, target)
+        try:
+            os.replace(path, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(target)
+            raise
     else:
         os.unlink(path)
 
