@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blemish.data.inputs import check_inputs, check_outside, name_images
+from blemish.data.inputs import check_apart, check_outside, name_images
 from blemish.errors import InputError
 from blemish.results.folder import prepare_folder
 from blemish.results.write import write
@@ -92,12 +92,13 @@ def test_an_input_is_not_in_the_way_of_the_result(parts, tmp_path):
         (parts, parts / "sub" / "bright.png"),
         (tmp_path / "link", parts / "dull.png"),
         (parts, tmp_path / "link" / "dull.png"),
+        (tmp_path / "parts" / "sub", parts / "sub" / "bright.png"),
     ):
         with pytest.raises(InputError, match=f"^{given}: lies in the output folder {out}; choose another place$"):
-            check_inputs(out, [tmp_path.parent / "elsewhere.png", given])
+            check_apart([out], [tmp_path.parent / "elsewhere.png", None, given])
     with pytest.raises(InputError, match="lies in the input folder"):
-        check_inputs(parts / "out", [parts])
-    check_inputs(tmp_path / "out", [parts, parts / "dull.png", tmp_path / "out-of-here.png"])
+        check_apart([parts / "out"], [parts])
+    check_apart([tmp_path / "out"], [parts, parts / "dull.png", tmp_path / "out-of-here.png"])
 
 
 def test_a_manifest_stands_for_the_images_of_its_rows(parts, tmp_path):

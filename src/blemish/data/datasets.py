@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from blemish.data.layouts.manifest import read_manifest, read_visa
+from blemish.data.layouts.manifest import named_files, read_manifest, read_visa, visa_split
 from blemish.data.layouts.trees import Reading, plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
 from blemish.data.listing import (
     check_link,
@@ -150,6 +150,13 @@ def holds_masks(folder: Path) -> bool:
 def is_manifest(data: Path) -> bool:
     """Tell whether a path is that of a CSV manifest: its name ends in .csv, and it is no folder."""
     return data.suffix.lower() == ".csv" and not is_folder(data)
+
+
+def files_beside(data: Path) -> list[Path]:
+    """Return the files of a data set that lie outside of the path given: what a manifest names, the table of VisA."""
+    if is_manifest(data):
+        return named_files(data)
+    return [visa_split(data)] if is_folder(data) else []
 
 
 def sample_root(data: Path) -> Path:

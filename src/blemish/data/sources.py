@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from blemish.checks import checked_path
+from blemish.checks import given_path
 from blemish.data.copies import thumbnail
 from blemish.data.datasets import good_images, held_out_images, is_manifest, read_samples
 from blemish.data.holdout import array_fingerprint, fingerprints
@@ -47,7 +47,7 @@ def good_sources(images: Images) -> tuple[list[Source], list[Source]]:
     """
     given = list(_singles(images))
     found = _expand(given, good_images, manifest=good_images)
-    paths = [Path(item) for item in given if isinstance(item, str | os.PathLike)]
+    paths = [given_path(item, "images") for item in given if isinstance(item, str | os.PathLike)]
     data_sets = [path for path in paths if is_folder(path) or is_manifest(path)]
     return found, [path for data in data_sets for path in held_out_images(data)]
 
@@ -63,7 +63,7 @@ def _expand(
         elif isinstance(item, Image):
             found.append(from_pillow(item))
         elif isinstance(item, str | os.PathLike):
-            path = checked_path("images", item)
+            path = given_path(item, "images")
             if is_folder(path):
                 found.extend(folder(path))
             elif manifest and is_manifest(path):

@@ -9,6 +9,7 @@ import numpy as np
 
 from blemish.checks import word
 from blemish.data.datasets import test_samples
+from blemish.data.inputs import check_apart
 from blemish.data.sources import Source, fit_sources, load
 from blemish.errors import InputError
 from blemish.export.gates import Lost, differences, lost_on
@@ -17,8 +18,8 @@ from blemish.export.writing import write_bundle, write_graph
 from blemish.model.calibration import calibrate
 from blemish.model.header import Header
 from blemish.model.model import Model
-from blemish.runtime.bundle import CONTENTS, FILE, GRAPHS, Bundle, Precision, Target, read_bundle
-from blemish.runtime.engines import available_threads, open_engine
+from blemish.runtime.bundle import GRAPHS, OWN, Bundle, Precision, Target, read_bundle
+from blemish.runtime.engines import Engine, available_threads, open_engine
 from blemish.runtime.runtime import Runtime, raw_map
 from blemish.storage.files import new_folder
 from blemish.storage.offline import import_openvino
@@ -57,19 +58,16 @@ def export(
     nothing is left then.
     """
     target, kind = _checked(to, precision, good)
+    check_apart([out], [labelled, *(one for one in good if isinstance(one, Path))])
     samples = test_samples(labelled) if labelled is not None else []  # after the graph it would be late to refuse them
     train, held_out = fit_sources(model.header.data, good, bits=model.header.bits) if good else ([], [])
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
-    with new_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS) as folder:
+    with new_folder(out, overwrite=overwrite, own=OWN) as folder:
         write_graph(folder, model, target=target, precision=kind, good=train[:RANGES])
         threads = available_threads()
         engine = open_engine(folder, target, kind, threads=threads, streams=1)
-        header = model.header
-        if kind != "float32" and held_out:
-            maps = np.stack([raw_map(engine, load(source, bits=header.bits), model.sizes) for source in held_out])
-            update = {"calibration": calibrate(maps, score=header.score)}
-            header = Header.model_validate(header.model_copy(update=update).model_dump())
+        header = _calibrated(model, engine, held_out) if kind != "float32" and held_out else model.header
         files = golden_files(header, train)
         bundle = write_bundle(folder, header, engine, files, target=target, precision=kind)
         runtime = Runtime(read_bundle(folder), engine, threads=threads)
@@ -77,6 +75,13 @@ def export(
         runtime.self_test(folder)
         lost = lost_on(model, runtime, samples, data=labelled) if labelled is not None else None
     return Exported(bundle, score_difference=score, mean_difference=mean, lost=lost)
+
+
+def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Header:
+    """Return the model's header with a threshold of the graph's own."""
+    maps = np.stack([raw_map(engine, load(source, bits=model.header.bits), model.sizes) for source in held_out])
+    update = {"calibration": calibrate(maps, score=model.header.score)}
+    return Header.model_validate(model.header.model_copy(update=update).model_dump())
 
 
 def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, Precision]:

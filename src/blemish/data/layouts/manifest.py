@@ -8,6 +8,7 @@ import csv
 import io
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from unicodedata import normalize
 
@@ -16,6 +17,7 @@ from blemish.data.listing import check_inside, first_of, folder_name, real_path
 from blemish.data.samples import SPLITS, Sample, Split, size_problems
 from blemish.errors import InputError, printable
 
+COLUMNS, MORE = ("path", "label", "split"), ("mask", "category")
 VISA_SPLIT = Path("split_csv", "1cls.csv")
 VISA_LABELS = {"normal": "good", "anomaly": "anomaly"}
 
@@ -30,7 +32,7 @@ def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
     good images only; category, if not all are of one. Samples come in the order of the splits, then of the rows.
     Raises InputError for a file that is no such table.
     """
-    rows, problems = _table(file, required=("path", "label", "split"), optional=("mask", "category"))
+    rows, problems = _table(file, required=COLUMNS, optional=MORE)
     for _, row in rows:
         row["label"], row["category"] = (normalize("NFC", row[column]) for column in ("label", "category"))
     samples, wrong = _samples(rows, file.parent, splits=splits)
@@ -42,7 +44,7 @@ def read_paths(file: Path) -> list[Path]:
 
     Raises InputError for a file that is no such table, and for paths that lead out of its folder.
     """
-    rows, problems = _table(file, required=("path",), optional=("label", "split", "mask", "category"))
+    rows, problems = _table(file, required=COLUMNS[:1], optional=(*COLUMNS[1:], *MORE))
     top = real_path(file.parent)
     for number, row in rows:
         faults = _misplaced({"path": row["path"], "mask": ""}, file.parent, top=top, needed=False)
@@ -52,13 +54,26 @@ def read_paths(file: Path) -> list[Path]:
     return [file.parent / row["path"] for _, row in rows]
 
 
+def named_files(file: Path) -> list[Path]:
+    """Return every image and mask that a manifest names, unchecked; none where it is no manifest."""
+    rows: list[tuple[int, Row]] = []
+    with suppress(InputError):  # who reads it says so
+        rows, _ = _table(file, required=COLUMNS[:1], optional=(*COLUMNS[1:], *MORE))
+    return [file.parent / row[column] for _, row in rows for column in ("path", "mask") if row[column]]
+
+
+def visa_split(folder: Path) -> Path:
+    """Return where the table of VisA lies for a category's folder."""
+    return Path(os.path.abspath(folder)).parent / VISA_SPLIT
+
+
 def read_visa(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
     """Read a category of VisA: the rows of ../split_csv/1cls.csv whose object it is; labels are good and anomaly.
 
     Raises InputError for a table that is missing or is none. Source: Zou et al., ECCV 2022.
     """
     category = folder_name(folder)
-    file = Path(os.path.abspath(folder)).parent / VISA_SPLIT
+    file = visa_split(folder)
     table, problems = _table(file, required=("object", "split", "label", "image"), optional=("mask",))
     rows: list[tuple[int, Row]] = []
     for number, row in table:
