@@ -20,7 +20,7 @@ from blemish.data.listing import (
     none_found,
     real_path,
 )
-from blemish.data.samples import SPLITS, Sample, Split
+from blemish.data.samples import SPLITS, Sample, Split, masks_beside
 from blemish.data.words import by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError, printable
 
@@ -90,7 +90,7 @@ def _check_all_good(data: Path, images: Sequence[Path]) -> None:
     if len(beside) > 1 and any(meaning(name) == "good" for name in beside):
         names = listed(name for name in beside if meaning(name) != "good")
         raise InputError(f"{printable(data)}: holds {names} beside its good images; give the folder of the good ones")
-    if masks := [path for path in images if path.stem.endswith("_mask")]:
+    if masks := [path for path in images if path.stem.endswith("_mask")] or masks_beside(images):
         raise InputError(f"{printable(masks[0])}: a mask, not an image of a good part; give a folder of good images")
 
 

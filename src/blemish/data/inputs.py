@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from blemish.data.datasets import files_beside, holds_masks, is_manifest
 from blemish.data.layouts.manifest import read_paths
 from blemish.data.listing import find_images, is_folder, passed_over
-from blemish.data.samples import dim
+from blemish.data.samples import dim, masks_beside
 from blemish.errors import InputError, printable
 
 SEEN = 20  # images that are looked at for what is worth a warning
@@ -36,6 +36,11 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
                 f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
             )
         folder, found = _found(given)
+        if masks := masks_beside(found):
+            raise InputError(
+                f"{printable(given)}: {len(masks)} of its images are masks of others, such as {printable(masks[0])}; "
+                "give a folder of photographs alone"
+            )
         for path in found:
             relative = path.relative_to(folder)
             above = os.path.basename(os.path.abspath(folder)) if path != given and len(paths) > 1 else ""
