@@ -156,8 +156,7 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
     """
     top, top_truth = folder / test, folder / truth
     masks = list_images(top_truth, root=folder) if is_folder(top_truth) else []
-    images = list_images(top, root=folder) if is_folder(top) else []
-    images, misplaced = _without_masks([path for path in images if not path.is_relative_to(top_truth)], top)
+    images, misplaced = _without_masks(list_images(top, root=folder) if is_folder(top) else [], top, top_truth)
     owned = pair_masks(images, masks, test=top, truth=top_truth)
     samples: list[Sample] = []
     astray, misnamed = [], []
@@ -192,8 +191,9 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
     return samples, problems + size_problems(samples, root=top)
 
 
-def _without_masks(images: Sequence[Path], top: Path) -> tuple[list[Path], list[str]]:
-    """Return the images below a folder without the masks that lie among them, and the names of those."""
+def _without_masks(found: Sequence[Path], top: Path, top_truth: Path) -> tuple[list[Path], list[str]]:
+    """Return the images below a folder, without masks in their own folder, and the names of masks among the images."""
+    images = [path for path in found if not path.is_relative_to(top_truth)]
     beside = set(masks_beside(images))
     masks = [path for path in images if path in beside or meaning(path.relative_to(top).parts[0]) == "masks"]
     return [path for path in images if path not in set(masks)], [str(path.relative_to(top)) for path in masks]
