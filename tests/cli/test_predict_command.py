@@ -133,3 +133,16 @@ def test_predict_says_which_pictures_it_does_not_see(capsys, parts, model, tmp_p
     ]
     code, printed, err = run(capsys, "predict", model, tmp_path / "in" / "list.csv", "--out", tmp_path / "out2")
     assert (code, printed.splitlines()[0][:8], err) == (0, "1 image:", "")
+
+
+def test_predict_follows_links_when_told_so(capsys, parts, model, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "links").symlink_to(parts / "test" / "good")
+    code, _, err = run(capsys, "predict", model, tmp_path / "in", "--out", tmp_path / "out")
+    assert code == 2
+    ways = "copy the image there, or follow links with --follow-links"
+    assert err.endswith(f"links: path escapes dataset root {tmp_path}/in; {ways}\n")
+    code, printed, _ = run(capsys, "predict", model, tmp_path / "in", "--out", tmp_path / "out", "--follow-links")
+    assert code == 0
+    assert printed.startswith("4 images: ")
+    assert run(capsys, "predict", model, tmp_path / "in", "--out", tmp_path / "out", "--overwrite")[0] == 2

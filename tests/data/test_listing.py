@@ -2,7 +2,18 @@
 
 import os
 
-from blemish.data.listing import check_inside, find_images, folder_name, is_folder, list_images, listed, passed_over
+import pytest
+
+from blemish.data.listing import (
+    check_inside,
+    find_images,
+    folder_name,
+    follow_links,
+    is_folder,
+    list_images,
+    listed,
+    passed_over,
+)
 from faults import ordinary  # noqa: F401
 from trees import names, paint, refused
 
@@ -45,7 +56,7 @@ def test_links_may_not_leave_the_root_nor_dangle(tmp_path):
         ("out.png", outside, "out.png: path escapes dataset root"),
         ("out", outside.parent, "out: path escapes dataset root"),
         ("up", root.parent, "up: path escapes dataset root"),
-        ("loop", root, "link to a folder not followed"),
+        ("loop", root, "link to a folder not followed (--follow-links follows it)"),
         ("gone.png", root / "nothing.png", "gone.png: dangling link"),
         ("self.png", root / "self.png", "self.png: dangling link"),
     ]:
@@ -138,3 +149,24 @@ def test_a_folder_has_its_own_name_from_wherever_it_is_seen(tmp_path, monkeypatc
 
 def test_names_in_messages_are_of_one_line():
     assert listed(["b\n", "a"]) == "b\\n, a"
+
+
+@pytest.fixture
+def followed():
+    follow_links(True)
+    yield
+    follow_links(False)
+
+
+def test_links_are_followed_where_that_is_asked_for(tmp_path, followed):
+    """To folders, out of the root, twice to the same place; one that leads back ends there, a dangling one is told."""
+    root, pool = tmp_path / "root", tmp_path / "pool"
+    paint(pool / "a" / "0.png")
+    paint(tmp_path / "x.png")
+    root.mkdir()
+    for name, target in (("1", pool), ("2", pool / "a"), ("y.png", tmp_path / "x.png"), ("up", tmp_path)):
+        (root / name).symlink_to(target)
+    (pool / "back").symlink_to(root)
+    assert names(find_images(root), root) == ["1/a/0.png", "2/0.png", "up/pool/a/0.png", "up/x.png", "y.png"]
+    (root / "gone.png").symlink_to(root / "nothing.png")
+    refused(lambda: find_images(root), "gone.png: dangling link")

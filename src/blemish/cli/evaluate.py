@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish.checks import word
-from blemish.cli.options import Device, ModelOrBundle, Overwrite, Weights, load_scorer
+from blemish.cli.options import Device, FollowLinks, ModelOrBundle, Overwrite, Weights, load_scorer
 from blemish.errors import BlemishError, refused
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def evaluate(
     record: Recorded = True,
     weights: Weights = None,
     device: Device = "auto",
+    _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure a model on labelled images.
@@ -49,7 +50,7 @@ def evaluate(
     from blemish.data.inputs import remarks
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.model.tested import list_path, read_tested
-    from blemish.printing.bars import counting, error_console
+    from blemish.printing.bars import counting, error_console, say
     from blemish.runtime.bundle import identity
 
     word("resolution", resolution, SIDES)
@@ -59,8 +60,7 @@ def evaluate(
     if record:
         read_tested(model, sha256=sha256)  # one that is damaged is said before the work
     chosen = choose(scorer, data, used=used)
-    for line in remarks([data], (sample.path for sample in chosen.samples), bits=scorer.header_.bits):
-        console.out(line)
+    say(remarks([data], (sample.path for sample in chosen.samples), bits=scorer.header_.bits))
     with counting(console, "test images") as report:
         result = measure(scorer, chosen, resolution=SIDES[resolution], report=report)
     try:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, Model, Overwrite, Weights
+from blemish.cli.options import Device, FollowLinks, Model, Overwrite, Weights
 from blemish.errors import InputError
 
 FitImages = Annotated[
@@ -25,6 +25,7 @@ def export(
     labelled: Labelled = None,
     weights: Weights = None,
     device: Device = "auto",
+    _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Export a model to a folder that scores without torch: a bundle.

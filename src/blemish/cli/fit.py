@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, Good, Overwrite, Sizes, Weights, whole_numbers
+from blemish.cli.options import Device, FollowLinks, Good, Overwrite, Sizes, Weights, whole_numbers
 
 Levels = Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher, of 2 to 5.")]
 CacheGb = Annotated[
@@ -28,6 +28,7 @@ def fit(
     bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
+    _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Learn from images of good parts.

@@ -30,6 +30,19 @@ Sizes = Annotated[str, typer.Option(metavar="LIST", help="Sides of the square ne
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
 
 
+def _follow(wanted: bool) -> bool:
+    from blemish.data.listing import follow_links
+
+    follow_links(wanted)
+    return wanted
+
+
+FollowLinks = Annotated[
+    bool,
+    typer.Option("--follow-links", callback=_follow, help="Follow links to folders, and out of the folder given."),
+]
+
+
 def whole_numbers(text: str, name: str, *, example: str = "2,3") -> list[int]:
     """Return the whole numbers of a list such as 128,256,384; InputError names the option."""
     try:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, ModelOrBundle, Overwrite, Weights, load_scorer
+from blemish.cli.options import Device, FollowLinks, ModelOrBundle, Overwrite, Weights, load_scorer
 from blemish.errors import InputError
 
 
@@ -22,6 +22,7 @@ def predict(
     self_test: Annotated[
         bool, typer.Option("--self-test/--no-self-test", help="Score a bundle's golden images first.")
     ] = True,
+    _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Score images and draw overlays.
@@ -31,7 +32,7 @@ def predict(
     the others; the exit code is then 2.
     """
     from blemish.data.inputs import check_apart, name_images, remarks
-    from blemish.printing.bars import error_console, follow
+    from blemish.printing.bars import error_console, follow, say
     from blemish.printing.figures import print_predictions
     from blemish.results.folder import check_results, results_folder
     from blemish.results.lines import summarise
@@ -41,8 +42,7 @@ def predict(
     check_apart([out], [model, weights, *paths])
     check_results(out, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
-    for line in remarks(paths, (path for path, _ in images), bits=scorer.header_.bits):
-        error_console().out(line)
+    say(remarks(paths, (path for path, _ in images), bits=scorer.header_.bits))
     with results_folder(out, overwrite=overwrite):
         records = write(scorer, images, out, save_maps=save_maps)
         summary = summarise(follow(records, total=len(images), console=error_console()))

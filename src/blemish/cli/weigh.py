@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Device, Model, Overwrite, Weights
+from blemish.cli.options import Device, FollowLinks, Model, Overwrite, Weights
 from blemish.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def weigh(
     share: Share = None,
     weights: Weights = None,
     device: Device = "auto",
+    _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Weigh the modules by labelled defects, and drop those that add little.
@@ -69,14 +70,11 @@ def weigh(
 
 def _warn(found: "Findings", labelled: Path) -> None:
     from blemish.data.listing import passed_over
-    from blemish.printing.bars import error_console
+    from blemish.printing.bars import say
     from blemish.printing.figures import doubts
 
     collapsed = [f"the search collapsed: {found.search.reason}"] if found.search.collapsed else []
-    for line in passed_over(labelled):
-        error_console().out(line)
-    for line in [*doubts(found.doubtful_masks), *collapsed]:
-        error_console().out(f"warning: {line}")
+    say([*passed_over(labelled), *(f"warning: {line}" for line in [*doubts(found.doubtful_masks), *collapsed])])
 
 
 def _check_outputs(

@@ -1,4 +1,4 @@
-"""What folders hold, listed safely: nothing outside of the root, no hidden files, no links to folders.
+"""What folders hold, listed safely: no hidden files, and no links to folders or out of the root unless asked for.
 
 Images are found at any depth by their suffix, .png .jpg .jpeg .bmp .tif .tiff in any case. Other files are ignored, and
 so is every hidden file and folder (.DS_Store, ._x.png), every folder that systems keep for themselves (lost+found), and
@@ -10,6 +10,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from unicodedata import normalize
 
@@ -31,7 +32,13 @@ SYSTEM_FOLDERS = frozenset(
         "#snapshot", "@tmp", "__MACOSX",
     )
 )  # fmt: skip
+_FOLLOWED = ContextVar("links are followed", default=False)
 NAMED = 10  # names in one message; of more the number is enough
+
+
+def follow_links(wanted: bool) -> None:
+    """Let links lead out of a data set, and stand for folders, from now on; by default neither is followed."""
+    _FOLLOWED.set(wanted)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -57,16 +64,17 @@ def list_images(folder: Path, *, root: Path) -> list[Path]:
     """
     top = real_path(root)
     check_inside(folder, top)
-    found, pending = [], [folder]
+    found, pending = [], [(folder, {real_path(folder)})]
     while pending:
-        place = pending.pop()
+        place, above = pending.pop()
         if os.path.lexists(place / RESULTS_MARK):
             continue
         for entry in entries(place):
             if entry.is_symlink():
                 check_link(entry, top)
             if entry.is_dir():
-                pending.append(Path(entry.path))
+                if (real := real_path(entry.path)) not in above:  # a link that leads back would never end
+                    pending.append((Path(entry.path), above | {real}))
             elif is_data(entry):
                 found.append(Path(entry.path))
     return sorted(found, key=Path.as_posix)
@@ -119,18 +127,19 @@ def is_data(entry: "os.DirEntry[str]") -> bool:
 
 
 def check_link(entry: "os.DirEntry[str]", top: str) -> None:
-    """Raise InputError for a link that dangles, leads out of the real path `top` or stands for a folder."""
+    """Raise InputError for a link that dangles and, unless followed, leads out of `top` or stands for a folder."""
     if not os.path.exists(entry.path):
         raise InputError(f"{printable(entry.path)}: dangling link")
     check_inside(entry.path, top)
-    if entry.is_dir():
-        raise InputError(f"{printable(entry.path)}: link to a folder not followed (allowed: links to files)")
+    if entry.is_dir() and not _FOLLOWED.get():
+        raise InputError(f"{printable(entry.path)}: link to a folder not followed (--follow-links follows it)")
 
 
 def check_inside(path: str | Path, top: str) -> None:
-    """Raise InputError for a path that, links followed, does not lie in the real path `top`."""
-    if os.path.commonpath([real_path(path), top]) != top:
-        raise InputError(f"{printable(path)}: path escapes dataset root {printable(top)}; copy the image there")
+    """Raise InputError for a path that leads out of the real path `top` by links, unless these are followed."""
+    if os.path.commonpath([real_path(path), top]) != top and not _FOLLOWED.get():
+        ways = "copy the image there, or follow links with --follow-links"
+        raise InputError(f"{printable(path)}: path escapes dataset root {printable(top)}; {ways}")
 
 
 def real_path(path: str | Path) -> str:

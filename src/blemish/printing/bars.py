@@ -15,6 +15,12 @@ from blemish.results.lines import Record
 EVERY = 10.0  # seconds between plain lines
 
 
+def say(lines: Iterable[str]) -> None:
+    """Print lines to stderr, where progress goes."""
+    for line in lines:
+        error_console().out(line)
+
+
 def error_console() -> Console:
     """Return the console for progress and errors; names in square brackets are no markup to it."""
     return Console(stderr=True, markup=False, highlight=False, emoji=False)
