@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from blemish.data.datasets import holds_masks
 from blemish.data.listing import find_images
+from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 
 LONGEST = 200  # bytes of a folder's or file's name that is made from an image's; most systems allow 255
@@ -25,11 +25,13 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     for given in paths:
         if not os.path.lexists(given):
             raise InputError(f"no such file or folder: {printable(given)}")
-        if os.path.isdir(given) and holds_masks(given):
+        images = find_images(given) if os.path.isdir(given) else [given]
+        folders = {folder for path in images if path != given for folder in path.relative_to(given).parts[:-1]}
+        if any(meaning(folder) == "masks" for folder in folders):
             raise InputError(
                 f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
             )
-        for path in find_images(given) if os.path.isdir(given) else [given]:
+        for path in images:
             relative = path.relative_to(given) if path != given else Path(path.name)
             above = os.path.basename(os.path.abspath(given)) if path != given and len(paths) > 1 else ""
             named.append((path, _free(PurePosixPath(above, relative), taken)))

@@ -36,6 +36,11 @@ def list_images(folder: Path, *, root: Path) -> list[Path]:
 
     Raises InputError as find_images does.
     """
+    return list_files(folder, root=root, suffixes=SUFFIXES)
+
+
+def list_files(folder: Path, *, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files under a folder whose names end so, in any case, as `list_images` does images."""
     top = real_path(root)
     check_inside(folder, top)
     found, pending = [], [folder]
@@ -48,7 +53,7 @@ def list_images(folder: Path, *, root: Path) -> list[Path]:
                 check_link(entry, top)
             if entry.is_dir():
                 pending.append(Path(entry.path))
-            elif is_data(entry):
+            elif entry.name.lower().endswith(suffixes) and entry.is_file():
                 found.append(Path(entry.path))
     return sorted(found, key=Path.as_posix)
 

@@ -45,6 +45,7 @@ def ellipse(x: float, y: float, *, across: float, down: float, turned: float = 0
 
     (x, y) is its centre, across and down are its half axes, in px; turned: by how many degrees, clockwise as seen.
     """
+    x, y, across, down = (float(np.clip(value, -FARTHEST, FARTHEST)) for value in (x, y, across, down))
     count = int(np.clip(4 * max(across, down), 64, 2048))
     angle, turn = np.arange(count) * (2 * np.pi / count), np.deg2rad(turned)
     along, aside = across * np.cos(angle), down * np.sin(angle)

@@ -46,6 +46,8 @@ UNCLEAR = frozenset(
         """positive positives pos negative negatives neg 0 1 true false yes no class-0 class-1 label-0 label-1""",
     )
 )
+# Folders in which labelling tools leave their files, beside those of the images.
+LABEL_FOLDERS = frozenset({"label", "labels", "annotation", "annotations", "json", "jsons"})
 TAILS = re.compile(
     "-(dirs?|folders?|images?|imgs?|pics?|pictures?|photos?|parts?|samples?|data|bilder|teile|set|png|jpg|bmp)$"
 )

@@ -70,15 +70,15 @@ def read_image(source: Path | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) 
         return _rgb(_pixels(image, data, name=name))
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Return the ground truth mask in a file, upright: True where the part is defective.
+def read_mask(source: Path | bytes) -> NDArray[np.bool_]:
+    """Return the ground truth mask in a file, or in the bytes of one, upright: True where the part is defective.
 
     Shape (H, W), bool, of any size. Of a mask in colour the largest channel counts; transparency is ignored; a palette
     counts by its colours. If the largest value is below 32, values are labels and all but 0 are True (so {0, 1} is read
     as {0, 255} is); otherwise True is above half of the largest value, which cuts soft edges in the middle.
     Raises InputError as read_image does.
     """
-    image, data, name = _open(path, max_megapixels=MAX_MEGAPIXELS)
+    image, data, name = _open(source, max_megapixels=MAX_MEGAPIXELS)
     if image.mode not in COLOUR8 | GREY16 | {"I"}:
         raise InputError(f"{name}: pixel type {image.mode} not supported (allowed for a mask: integers)")
     with _decoding(name):
