@@ -55,11 +55,15 @@ class _Reader:
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
+        data = read_bytes(self.file)
         try:
-            parser.Parse(read_bytes(self.file), True)
+            data.decode()
+            parser.Parse(data, True)
+        except UnicodeDecodeError as error:
+            raise self._refused(f"not UTF-8 at byte {error.start}") from None
         except expat.ExpatError as error:
-            what = f"line {error.lineno}: not well-formed XML in UTF-8, or cut ({expat.ErrorString(error.code)})"
-            raise self._refused(what) from None
+            why = expat.ErrorString(error.code)
+            raise self._refused(f"line {error.lineno}: not well-formed XML, or cut ({why})") from None
 
     def _refused(self, why: str) -> InputError:
         return InputError(f"{printable(self.file)}: {why}")
