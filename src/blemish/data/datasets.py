@@ -42,7 +42,7 @@ def read_samples(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Sample]:
     """
     if _reader(data, labels) or categories(data):
         return _read(data, *SPLITS, labels=labels)
-    return [Sample(path, "good", (), "train", folder_name(data)) for path in good_images(data)]
+    return [Sample(path, "good", (), "train", folder_name(data)) for path in good_images(data, labels=labels)]
 
 
 def good_images(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Path]:
@@ -179,15 +179,17 @@ def _reader(data: Path, labels: Labels) -> Tree | None:
         return read_manifest if not labels.defects else lambda *_: ([], [NO_LABELS])
     root = sample_root(data)
     files = [data] if is_label_file(data) else label_files(root)
-    tree = _tree(root, labelled=bool(files))
-    if tree is None and (files or (os.path.isdir(root) and not categories(root) and has_labelme(root))):
-        if files and (many := [folder for folder in categories(root) if not label_files(folder)]):
-            names = listed(folder.name for folder in many)
-            raise InputError(f"{printable(files[0])}: labels of several categories, give each its own: {names}")
-        inner = root / spelt(root, PICTURES)
-        found = _tree(inner, labelled=True)
-        return partial(read_labelled, labels=labels, tree=(inner, found) if found else None)
-    return partial(read_labelled, labels=labels, tree=(root, tree)) if tree else None
+    if tree := _tree(root, labelled=bool(files)):
+        return partial(read_labelled, labels=labels, tree=(root, tree))
+    inner = root / spelt(root, PICTURES)
+    others = [one for one in categories(root) if one.name != inner.name] if os.path.isdir(root) else []
+    if files and (without := [one.name for one in others if not label_files(one)]):
+        fault = f"labels of several categories, give each its own: {listed(without)}"
+        raise InputError(f"{printable(files[0])}: {fault}")
+    if not files and (others or not has_labelme(root)):
+        return None
+    tree = _tree(inner, labelled=True)
+    return partial(read_labelled, labels=labels, tree=(inner, tree) if tree else None)
 
 
 def _tree(folder: Path, *, labelled: bool) -> Tree | None:
