@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Device, ModelOrBundle, Overwrite, Weights, load_scorer
+from blemish.cli.options import (
+    Defects,
+    Device,
+    ModelOrBundle,
+    Overwrite,
+    Unlabelled,
+    Weights,
+    load_scorer,
+    read_labels,
+)
 from blemish.errors import BlemishError, InputError, printable
 
 if TYPE_CHECKING:
@@ -36,6 +45,8 @@ def evaluate(
     resolution: Resolution = "256",
     used: Used = "refuse",
     record: Recorded = True,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -54,8 +65,9 @@ def evaluate(
         raise InputError(f"resolution: {printable(resolution)} is not allowed, expected 256 or original")
     if json_file is not None:
         check_writable(json_file, overwrite=overwrite)
+    labels = read_labels(unlabelled, defects)
     scorer, console = load_scorer(model, weights=weights, device=device), error_console()
-    chosen = choose(scorer, data, used=used)
+    chosen = choose(scorer, data, used=used, labels=labels)
     with counting(console, "test images") as report:
         result = measure(scorer, chosen, resolution=256 if resolution == "256" else None, report=report)
     if json_file is not None:

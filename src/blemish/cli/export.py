@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, Model, Overwrite, Weights
+from blemish.cli.options import Defects, Device, Model, Overwrite, Unlabelled, Weights, read_labels
 from blemish.errors import InputError
 
 
@@ -22,6 +22,8 @@ def export(
     labelled: Annotated[
         Path | None, typer.Option(metavar="DATA", help="A labelled data set, to measure what is lost.")
     ] = None,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -40,10 +42,10 @@ def export(
     if bf16 and int8:
         raise InputError("bf16 and int8: give one of them")
     check_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS)
+    labels = read_labels(unlabelled, defects)
     detector = Detector.load(model, weights=weights, device=device)
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"
     error_console().out("exporting: half a minute or so")
-    found = detector.export(
-        out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite
-    )  # fmt: skip
+    found = detector.export(out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite,
+                            labels=labels)  # fmt: skip
     print_exported(out, found)

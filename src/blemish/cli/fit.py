@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, Good, Overwrite, Sizes, Weights, whole_numbers
+from blemish.cli.options import (
+    Defects,
+    Device,
+    Good,
+    Overwrite,
+    Sizes,
+    Unlabelled,
+    Weights,
+    read_labels,
+    whole_numbers,
+)
 
 Levels = Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher, of 2 to 5.")]
 CacheGb = Annotated[
@@ -24,6 +34,8 @@ def fit(
     recipe: Annotated[str, typer.Option(metavar="fast|quick|paper", help="How to train.")] = "fast",
     score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
     device: Device = "auto",
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
@@ -40,6 +52,7 @@ def fit(
     from blemish.printing.bars import error_console, training
     from blemish.printing.models import print_fit
 
+    labels = read_labels(unlabelled, defects)
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
         teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device,
@@ -47,6 +60,6 @@ def fit(
     console = error_console()
     header, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
-        overwrite=overwrite, cache_gb=cache_gb,
+        overwrite=overwrite, cache_gb=cache_gb, labels=labels,
     )  # fmt: skip
     print_fit(out, header, seconds=seconds)

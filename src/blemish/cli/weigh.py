@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, Model, Overwrite, Weights
+from blemish.cli.options import Defects, Device, Model, Overwrite, Unlabelled, Weights, read_labels
 from blemish.errors import InputError
 
 Labelled = Annotated[Path, typer.Argument(metavar="LABELLED", help="A data set whose test images are labelled.")]
@@ -35,6 +35,8 @@ def weigh(
     plot: Plot = None,
     objective: Objective = "logistic",
     share: Share = None,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -46,17 +48,14 @@ def weigh(
     from blemish.detector import Detector
     from blemish.printing.bars import counting, error_console
     from blemish.printing.findings import print_weighed
-    from blemish.storage.files import check_writable
     from blemish.weighing.front import plot_front
 
-    for file in filter(None, (out, plot)):
-        check_writable(file, overwrite=overwrite)
-    if plot is not None and (budget_ms is None or plot == out):
-        raise InputError("plot: needs --budget-ms, and a file of its own; it shows what each time can buy")
+    _check_outputs(out, plot, budget_ms, overwrite=overwrite)
+    labels = read_labels(unlabelled, defects)
     detector = Detector.load(model, weights=weights, device=device)
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
-                       share=share, report=report)  # fmt: skip
+                       share=share, report=report, labels=labels)  # fmt: skip
     found = detector.weighed_
     detector.save(out, embed_teacher=detector.header_.teacher.embedded)
     if plot is not None:
@@ -64,3 +63,12 @@ def weigh(
     print_weighed(out, detector.header_, found)
     if found.search.collapsed:
         error_console().out(f"warning: the search collapsed: {found.search.reason}")
+
+
+def _check_outputs(out: Path, plot: Path | None, budget_ms: float | None, *, overwrite: bool) -> None:
+    from blemish.storage.files import check_writable
+
+    for file in filter(None, (out, plot)):
+        check_writable(file, overwrite=overwrite)
+    if plot is not None and (budget_ms is None or plot == out):
+        raise InputError("plot: needs --budget-ms, and a file of its own; it shows what each time can buy")

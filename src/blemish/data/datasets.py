@@ -156,6 +156,11 @@ def is_manifest(data: Path) -> bool:
     return data.suffix.lower() == ".csv" and not os.path.isdir(data)
 
 
+def is_data_file(path: Path) -> bool:
+    """Tell whether a path is that of a file that stands for many images: a CSV manifest, COCO's JSON or CVAT's XML."""
+    return is_manifest(path) or is_label_file(path)
+
+
 def sample_root(data: Path) -> Path:
     """Return the folder below which the samples of a data set lie: the one given, or that of a manifest or labels."""
     if is_label_file(data):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.data.copies import WORDS, describe, used_images
-from blemish.data.datasets import sample_root, test_samples
+from blemish.data.datasets import AS_THEY_ARE, sample_root, test_samples
+from blemish.data.layouts.labels import Labels
 from blemish.data.listing import path_text
 from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, read_truth
@@ -68,12 +69,13 @@ def evaluate(
     resolution: int | None = 256,
     used: str = "refuse",
     report: Report | None = None,
+    labels: Labels = AS_THEY_ARE,
 ) -> dict[str, Any]:
     """Return how well a detector does on the test images of a category, or of all categories of a root.
 
     resolution: the side in px at which map and mask are compared, 32 ... 4096: the score map of the reference size is
-    resized to it, and the mask by nearest neighbour, as papers do. None: both at the image's own resolution. used: see
-    `choose`. report: called with the number of images scored and of all images.
+    resized to it, and the mask by nearest neighbour, as papers do. None: both at the image's own resolution. used and
+    labels: see `choose`. report: called with the number of images scored and of all images.
 
     Returns `overall` and, for each type of defect, `types` (that type's images and all good ones): the metrics of
     `pixel_metrics` and `image_metrics`, with the reason for each that is None in `undefined`; the counts images, good,
@@ -85,20 +87,21 @@ def evaluate(
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
     _check(resolution)
-    return measure(scorer, choose(scorer, data, used=used), resolution=resolution, report=report)
+    return measure(scorer, choose(scorer, data, used=used, labels=labels), resolution=resolution, report=report)
 
 
-def choose(scorer: Scorer, data: Path, *, used: str = "refuse") -> Chosen:
+def choose(scorer: Scorer, data: Path, *, used: str = "refuse", labels: Labels = AS_THEY_ARE) -> Chosen:
     """Return the test images of a category, or of all categories of a root, that a detector can be judged by.
 
     used: what becomes of images that it was trained, held out or weighed on, and of near copies of them. "refuse"
-    raises InputError, "skip" leaves them out, "include" keeps them. Raises InputError as `test_samples` and
-    `read_image` do too. Chosen.used is {"rule": used, "images": [{"image", "use", "same_file"}], "summary": a line}.
+    raises InputError, "skip" leaves them out, "include" keeps them. labels: how those of labelling tools are taken.
+    Raises InputError as `test_samples` and `read_image` do too. Chosen.used is {"rule": used, "images": [{"image",
+    "use", "same_file"}], "summary": a line}.
     """
     if used not in RULES:
         raise InputError(f"used: {printable(used)} is not allowed, expected {', '.join(RULES)}")
     data = Path(data)
-    samples = test_samples(data)
+    samples = test_samples(data, labels=labels)
     images = identify([sample.path for sample in samples])
     uses = used_images(images, scorer.header_.data)
     names = [_name(sample, data) for sample in samples]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.data.datasets import test_samples
+from blemish.data.datasets import AS_THEY_ARE, test_samples
+from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Source, fit_sources, load
 from blemish.errors import InputError, printable
 from blemish.export.gates import Lost, differences, lost_on
@@ -16,7 +17,7 @@ from blemish.model.calibration import calibrate
 from blemish.model.header import Header
 from blemish.model.model import Model
 from blemish.runtime.bundle import CONTENTS, FILE, GRAPHS, Bundle, Precision, Target, read_bundle
-from blemish.runtime.engines import available_threads, open_engine
+from blemish.runtime.engines import Engine, available_threads, open_engine
 from blemish.runtime.runtime import Runtime, raw_map
 from blemish.storage.files import new_folder
 from blemish.storage.offline import import_openvino
@@ -44,18 +45,20 @@ def export(
     good: Sequence[Source] = (),
     labelled: Path | None = None,
     overwrite: bool = False,
+    labels: Labels = AS_THEY_ARE,
 ) -> Exported:
     """Write a model's bundle to a new folder, and return how near it comes to the model.
 
     to: "onnx" or "openvino"; precision: "float32", and with OpenVINO "bfloat16" or "int8". good: the good images of the
     fit, which int8 needs: those that trained set its ranges, half of them with blots, as what good parts never show
     must not be cut off; those held out set its threshold; the first that trained are golden. labelled: a data set on
-    which is measured what the bundle has lost. Raises InputError for arguments or images that cannot be used,
-    StorageError if the folder cannot be written, ExportError for a bundle that does not pass the gates of `gates`;
-    nothing is left then.
+    which is measured what the bundle has lost; labels: how those of labelling tools are taken. Raises InputError for
+    arguments or images that cannot be used, StorageError if the folder cannot be written, ExportError for a bundle that
+    does not pass the gates of `gates`; nothing is left then.
     """
     target, kind = _checked(to, precision, good)
-    samples = test_samples(labelled) if labelled is not None else []  # after the graph it would be late to refuse them
+    # After the graph it would be late to refuse them.
+    samples = test_samples(labelled, labels=labels) if labelled is not None else []
     train, held_out = fit_sources(model.header.data, good) if good else ([], [])
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
@@ -63,11 +66,7 @@ def export(
         write_graph(folder, model, target=target, precision=kind, good=train[:RANGES])
         threads = available_threads()
         engine = open_engine(folder, target, kind, threads=threads, streams=1)
-        header = model.header
-        if kind != "float32" and held_out:
-            maps = np.stack([raw_map(engine, load(source), model.sizes) for source in held_out])
-            update = {"calibration": calibrate(maps, score=header.score)}
-            header = Header.model_validate(header.model_copy(update=update).model_dump())
+        header = _calibrated(model, engine, held_out) if kind != "float32" and held_out else model.header
         files = golden_files(header, train)
         bundle = write_bundle(folder, header, engine, files, target=target, precision=kind)
         runtime = Runtime(read_bundle(folder), engine, threads=threads)
@@ -75,6 +74,13 @@ def export(
         runtime.self_test(folder)
         lost = lost_on(model, runtime, samples, data=labelled) if labelled is not None else None
     return Exported(bundle, score_difference=score, mean_difference=mean, lost=lost)
+
+
+def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Header:
+    """Return a model's header with the scale and the threshold that its graph has on the held-out images."""
+    maps = np.stack([raw_map(engine, load(source), model.sizes) for source in held_out])
+    update = {"calibration": calibrate(maps, score=model.header.score)}
+    return Header.model_validate(model.header.model_copy(update=update).model_dump())
 
 
 def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, Precision]:

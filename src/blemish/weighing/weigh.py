@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.copies import describe, used_images
-from blemish.data.datasets import sample_root, test_samples
+from blemish.data.datasets import AS_THEY_ARE, sample_root, test_samples
 from blemish.data.holdout import draw_share, fingerprints
+from blemish.data.layouts.labels import Labels
 from blemish.data.records import ImagePart
 from blemish.data.samples import Sample
 from blemish.data.sources import Source, held_out_sources, identify
@@ -38,6 +39,7 @@ def weigh(
     budget_ms: float | None,
     share: float | None,
     report: Report | None,
+    labels: Labels = AS_THEY_ARE,
 ) -> tuple[Model, Findings]:
     """Return the model that labelled images make of another, and what was found; the model given does not change.
 
@@ -45,7 +47,7 @@ def weigh(
     """
     count = len(model.modules)
     _check(objective, keep=keep, budget_ms=budget_ms, modules=count)
-    samples, images = _labelled_images(model.header, data, share=share)
+    samples, images = _labelled_images(model.header, data, share=share, labels=labels)
     held_out = held_out_sources(model.header.data, good)
     score = "paper" if objective == "paper" else "whitened"
     labelled = label(model, samples, score=score, report=report)
@@ -78,9 +80,11 @@ def _chooser(objective: str, bare: Sequence[float], costs: Costs, *, keep: int, 
     return choose
 
 
-def _labelled_images(header: Header, data: Path, *, share: float | None) -> tuple[list[Sample], list[ImagePart]]:
+def _labelled_images(
+    header: Header, data: Path, *, share: float | None, labels: Labels
+) -> tuple[list[Sample], list[ImagePart]]:
     """Return the labelled images and what tells them again; raises InputError for those that must not weigh."""
-    samples = test_samples(data)
+    samples = test_samples(data, labels=labels)
     if all(sample.label == "good" for sample in samples):
         raise InputError(f"{printable(data)}: no defective image: weights are searched with labelled defects")
     if share is not None:
