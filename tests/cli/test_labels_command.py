@@ -92,7 +92,7 @@ def test_evaluate_measures_with_labels_as_with_masks(capsys, parts, flat, learnt
     for path in find_images(flat / "images"):
         kind = path.stem.partition("-")[0]
         good = kind.isdigit()
-        tested = f"images/{path.name}" in {one for one in names_of(flat, defects)}
+        tested = f"images/{path.name}" in names_of(flat, defects)
         place = tree / ("test" if tested else "train") / ("good" if good else kind) / path.name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(path.read_bytes())
