@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
@@ -53,6 +54,7 @@ TAILS = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def meaning(name: str) -> Meaning:
     """Return what a folder's name says of the images in it; "" for a word that says nothing, such as a type of defect.
 
