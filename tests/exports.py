@@ -5,7 +5,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from blemish.data.holdout import fingerprints
 from blemish.data.records import DataPart
 from blemish.export import export, gates, writing
 from blemish.export.graph import Graph, write_onnx
@@ -15,6 +14,7 @@ from blemish.method.teacher import state_fingerprint
 from blemish.model.calibration import calibrate
 from blemish.model.header import Header
 from tiny import tell, tiny_detector
+from trees import pixel_hashes
 
 
 def widely(monkeypatch, *, allowed=0.99):
@@ -92,7 +92,7 @@ def blotted(picture):
 def held_out_files(detector, brick):
     """The paths of the images that set the threshold, in the order of their sha256."""
     files = sorted((brick / "train" / "good").iterdir())
-    known = dict(zip(fingerprints(files), files, strict=True))
+    known = dict(zip(pixel_hashes(files), files, strict=True))
     return [known[key] for key in sorted(image.sha256 for image in detector.header_.data.held_out)]
 
 

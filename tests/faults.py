@@ -1,7 +1,9 @@
 """What the tests of files share: calls of the system that are counted, fail, or kill."""
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,20 @@ def write(path: Path, *, step: int = sys.maxsize, fault: int | None = None) -> l
 def open_files() -> set[int]:
     listed = map(int, os.listdir("/proc/self/fd"))
     return {descriptor for descriptor in listed if os.path.exists(f"/proc/self/fd/{descriptor}")}
+
+
+@pytest.fixture
+def ordinary():
+    """A folder of a user to whom permissions apply; for root, the test runs as such a user."""
+    folder, root = Path(tempfile.mkdtemp(prefix="blemish-ordinary-")), os.geteuid() == 0
+    if root:
+        os.chown(folder, 65534, 65534)
+        os.setegid(65534)
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+        os.setegid(0)
+    for place, _, _ in os.walk(folder):
+        os.chmod(place, 0o700)
+    shutil.rmtree(folder)

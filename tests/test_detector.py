@@ -16,7 +16,8 @@ from blemish import BlemishError, Detector, Prediction
 from blemish.data.datasets import test_samples as samples_of
 from blemish.errors import InputError, ModelFileError
 from blemish.evaluation.metrics import pixel_metrics
-from blemish.images.read import read_image, read_mask
+from blemish.images.masks import read_mask
+from blemish.images.read import read_image
 from blemish.images.resize import resize_map
 from blemish.model import file as modelfile
 from blemish.verdict.regions import regions
@@ -178,7 +179,7 @@ def test_grey_and_the_same_in_colour_score_the_same(detector, good_arrays):
 def test_unfitted_and_unreadable(tmp_path, model):
     with pytest.raises(InputError, match="not fitted yet"):
         Detector().predict(np.zeros((64, 64), np.uint8))
-    with pytest.raises(InputError, match="expected paths and numpy arrays"):
+    with pytest.raises(InputError, match="expected paths, numpy arrays and pictures of PIL"):
         Detector.load(model).predict([3])
     with pytest.raises(InputError, match="no such file"):
         Detector.load(tmp_path / "none.safetensors")

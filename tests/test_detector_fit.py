@@ -9,9 +9,9 @@ from PIL import Image
 
 from blemish import Detector
 from blemish.data.copies import thumbnail
-from blemish.data.holdout import fingerprints
 from blemish.errors import InputError
 from blemish.images.read import read_image
+from trees import pixel_hashes
 
 
 class Stop(Exception):
@@ -28,9 +28,9 @@ def test_a_folder_in_the_layout_of_mvtec_stands_for_its_good_images(short, brick
     options = {"sizes": (64,), "levels": (2,)}
     train, kept = (sorted((brick / part / "good").iterdir()) for part in ("train", "validation"))
     whole = Detector(**options).fit(brick).header_
-    assert [image.sha256 for image in whole.data.train] == sorted(fingerprints(train))
-    assert [image.sha256 for image in whole.data.held_out] == sorted(fingerprints(kept))
-    small = dict(zip(fingerprints(kept), (thumbnail(read_image(path)) for path in kept), strict=True))
+    assert [image.sha256 for image in whole.data.train] == sorted(pixel_hashes(train))
+    assert [image.sha256 for image in whole.data.held_out] == sorted(pixel_hashes(kept))
+    small = dict(zip(pixel_hashes(kept), (thumbnail(read_image(path)) for path in kept), strict=True))
     assert {image.sha256: image.thumbnail for image in whole.data.held_out} == small
     assert (whole.data.weighed, whole.data.tested, whole.weighing) == ([], [], None)
     assert whole.calibration.false_alarm_rate == pytest.approx(1 / (len(kept) + 1))
@@ -50,7 +50,7 @@ def test_a_manifest_stands_for_its_good_images(short, good_arrays, tmp_path, kin
         rows.append(f"{index:02}.png,good,,{split}")
     (tmp_path / "parts.csv").write_text("\n".join(rows))
     data = Detector(sizes=(64,), levels=(2,)).fit(kind(tmp_path / "parts.csv")).header_.data
-    hashes = fingerprints(sorted(tmp_path.glob("*.png")))
+    hashes = pixel_hashes(sorted(tmp_path.glob("*.png")))
     assert [image.sha256 for image in data.train] == sorted(hashes[:7])
     assert [image.sha256 for image in data.held_out] == sorted(hashes[7:10])
 
@@ -105,7 +105,7 @@ def test_header_says_what_was_done(detector, brick):
 
 def test_the_threshold_is_the_highest_score_of_the_held_out_images(detector, brick):
     paths = sorted((brick / "train" / "good").iterdir())
-    hashes = dict(zip(fingerprints(paths), paths, strict=True))
+    hashes = dict(zip(pixel_hashes(paths), paths, strict=True))
     held = [hashes[image.sha256] for image in detector.header_.data.held_out]
     highest = max(prediction.score for prediction in detector.predict(held))
     assert highest == pytest.approx(detector.threshold_, abs=1e-6)
@@ -255,10 +255,10 @@ def test_numpys_numbers_give_the_same_model_and_a_header(short, good_arrays, tmp
     [
         ({"sizes": 64}, "sizes: 64 is not allowed, expected one or more different multiples of 32 from 64 to 1024"),
         ({"levels": (2.0,)}, r"levels: \[2.0\] is not allowed, expected one or more different of 2, 3, 4, 5"),
-        ({"recipe": "slow"}, "recipe slow is not known"),
+        ({"recipe": "slow"}, "recipe: slow is not allowed"),
         ({"score": "best"}, "score: best is not allowed, expected whitened or paper"),
         ({"seed": True}, "seed: True is not allowed, expected a whole number from 0 to 4294967295"),
-        ({"teacher": "vgg"}, "teacher vgg is not known"),
+        ({"teacher": "vgg"}, "teacher: vgg is not allowed"),
         ({"device": "tpu"}, "device: tpu is not allowed, expected auto, cpu or cuda"),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blemish.data.sources import identify
 from blemish.errors import InputError
 
 
@@ -34,6 +35,11 @@ def refused(action, *words):
     for word in words:
         assert word in text, text
     return text
+
+
+def pixel_hashes(paths):
+    """What a header says of these images."""
+    return [image.sha256 for image in identify(paths)]
 
 
 def names(paths, folder):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.checks import checked_path
 from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
@@ -98,7 +99,7 @@ class Detector:
         """
         from blemish.model.fit import fit
 
-        place = Path(workspace) if workspace is not None else None
+        place = checked_path("workspace", workspace) if workspace is not None else None
         arguments = Arguments(**self.get_params())
         fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
                      labels=labels)  # fmt: skip
@@ -156,7 +157,7 @@ class Detector:
         from blemish.weighing.weigh import weigh
 
         self.model_, self.weighed_ = weigh(
-            self._fitted(), Path(labelled), good=all_sources(good), objective=objective, keep=keep,
+            self._fitted(), checked_path("labelled", labelled), good=all_sources(good), objective=objective, keep=keep,
             budget_ms=budget_ms, share=share, report=report, labels=labels,
         )  # fmt: skip
         return self
@@ -168,7 +169,7 @@ class Detector:
         """
         from blemish.model.assembly import save
 
-        save(self._fitted(), path, embed_teacher=embed_teacher)
+        save(self._fitted(), checked_path("path", path), embed_teacher=embed_teacher)
 
     def export(
         self,
@@ -185,8 +186,9 @@ class Detector:
         from blemish.export.export import export
 
         return export(
-            self._fitted(), Path(out), to=to, precision=precision, good=all_sources(good),
-            labelled=Path(labelled) if labelled is not None else None, overwrite=overwrite, labels=labels,
+            self._fitted(), checked_path("out", out), to=to, precision=precision, good=all_sources(good),
+            labelled=checked_path("labelled", labelled) if labelled is not None else None, overwrite=overwrite,
+            labels=labels,
         )  # fmt: skip
 
     @classmethod
@@ -200,7 +202,7 @@ class Detector:
         """
         from blemish.model.assembly import load
 
-        model = load(path, weights=weights, device=device)
+        model = load(checked_path("path", path), weights=weights, device=device)
         header, levels = model.header, sorted({module.level for module in model.modules})
         detector = cls(sizes=header.sizes, levels=levels, teacher=header.teacher.name, weights=weights, device=device,
                        recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed)  # fmt: skip

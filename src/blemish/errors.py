@@ -44,12 +44,12 @@ def refused(path: str | os.PathLike[str], reason: str) -> ModelFileError:
     return ModelFileError(f"{printable(path)}: {printable(reason[:300])}")
 
 
-def printable(name: str | os.PathLike[str]) -> str:
-    """Return a file name on one line, with control, bidirectional and undecodable characters escaped."""
+def printable(name: object) -> str:
+    """Return a name on one line, with control, bidirectional and undecodable characters escaped."""
     hidden = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     return "".join(
         character.encode("unicode_escape", "surrogatepass").decode("ascii")
         if unicodedata.category(character) in hidden
         else character
-        for character in os.fspath(name)
+        for character in (os.fsdecode(name) if isinstance(name, bytes | os.PathLike) else str(name))
     )

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.data.holdout import fingerprints
 from blemish.data.listing import find_images
 from blemish.detector import Detector
 from blemish.evaluation.metrics import pixel_metrics
-from blemish.images.read import read_mask
+from blemish.images.masks import read_mask
 from blemish.images.resize import resize_map, resize_mask
 from blemish.model import file as modelfile
 from blemish.model.header import WeighingPart
 from commands import digest, model, parts, quick_recipe, run  # noqa: F401
+from trees import pixel_hashes
 
 
 @pytest.mark.parametrize("resolution", ["256", "original"])
@@ -74,8 +74,8 @@ def test_evaluate_refuses_images_that_the_model_has_met(capsys, seen, own, tmp_p
     code, printed, err = run(capsys, "evaluate", own, seen, "--json", tmp_path / "e.json")
     assert (code, printed) == (2, "")
     assert err == (
-        f"error: {seen}: the model has met 1 of 2 test images before: 1 trained (same file), such as test/good/a.png "
-        "(--used skip leaves them out, --used include keeps them)\n"
+        f"error: {seen}: the model has met 1 of 2 test images before: 1 trained (same picture), such as "
+        "test/good/a.png (--used skip leaves them out, --used include keeps them)\n"
     )
     assert not (tmp_path / "e.json").exists()
     assert own.read_bytes() == before  # what was not evaluated was not tested
@@ -86,17 +86,19 @@ def test_evaluate_says_what_became_of_images_that_the_model_has_met(capsys, seen
     code, printed, err = run(capsys, "evaluate", own, seen, "--used", used, "--json", tmp_path / "e.json")
     assert code == 0
     assert err == (
-        "warning: the mask of 1 defective image marks nothing, such as test/hole/a.png: its pixels count as good\n"
+        "warning: masks that mark nothing, so that all pixels count as good: 1, such as that of test/hole/a.png\n"
     )
     fate = "left out" if used == "skip" else "kept, so figures are too good"
     lines = printed.splitlines()
     assert lines[0].startswith("1 test image, 0 good" if used == "skip" else "2 test images, 1 good")
-    assert lines[1] == (f"1 image that the model has met before {fate}: 1 trained (same file), such as test/good/a.png")
+    assert lines[1] == (
+        f"1 image that the model has met before {fate}: 1 trained (same picture), such as test/good/a.png"
+    )
     assert lines[-1] in ("-: undefined, no defect pixel", "-: undefined, no good image")
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["images"] == images
     assert result["used"]["rule"] == used
-    assert result["used"]["images"] == [{"image": "test/good/a.png", "use": "trained", "same_file": True}]
+    assert result["used"]["images"] == [{"image": "test/good/a.png", "use": "trained", "same_picture": True}]
     assert len(modelfile.load(own)[0].data.tested) == images
 
 
@@ -106,7 +108,7 @@ def test_evaluate_notes_the_test_images_in_the_model_file(capsys, parts, model, 
     first = run(capsys, "evaluate", own, parts)
     header, _ = modelfile.load(own)
     images = find_images(parts / "test")
-    assert [image.sha256 for image in header.data.tested] == sorted(fingerprints(images))
+    assert [image.sha256 for image in header.data.tested] == sorted(pixel_hashes(images))
     assert digest(own)[1] == digest(model)[1]
     after = own.read_bytes()
     assert run(capsys, "evaluate", own, parts) == first  # twice is fine, and says the same

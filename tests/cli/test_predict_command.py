@@ -90,3 +90,19 @@ def test_predict_stays_out_of_its_input(capsys, parts, model):
     assert code == 2
     assert err == f"error: {parts}/test/out: lies in the input folder {parts}/test; choose another place\n"
     assert not (parts / "test" / "out").exists()
+
+
+def test_predict_says_which_pictures_it_does_not_see(capsys, parts, model, tmp_path):
+    image = parts / "test" / "good" / "000.png"
+    for name in ("0.png", "1.webp", "2.webp", "@eaDir/0.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(image.read_bytes())
+    (tmp_path / "in" / "list.csv").write_text("path\n0.png\n")
+    code, printed, err = run(capsys, "predict", model, tmp_path / "in", "--out", tmp_path / "out")
+    assert (code, printed.splitlines()[0][:8]) == (0, "1 image:")
+    assert err.splitlines() == [
+        "passed over: 2 .webp files (allowed: .png .jpg .jpeg .bmp .tif .tiff)",
+        "passed over: folders of the system: @eaDir",
+    ]
+    code, printed, err = run(capsys, "predict", model, tmp_path / "in" / "list.csv", "--out", tmp_path / "out2")
+    assert (code, printed.splitlines()[0][:8], err) == (0, "1 image:", "")

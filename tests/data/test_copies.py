@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from blemish.data import copies
-from blemish.data.copies import FORGIVEN, LIMIT, Use, describe, distances, near_limit, thumbnail, used_images
+from blemish.data.copies import FORGIVEN, LIMIT, Use, describe, distances, near_limit, structure, thumbnail, used_images
 from blemish.data.records import DataPart, ImagePart
 from blemish.data.sources import identify
 from blemish.method.pyramid import read_known, read_pyramid
@@ -128,7 +128,7 @@ def test_a_photograph_of_a_part_in_a_fixture_is_no_copy():
     assert used_images(same, data) == [Use(0, "train", False), Use(1, "train", True)]
 
 
-def test_each_use_is_told_with_the_same_file_first():
+def test_each_use_is_told_with_the_same_picture_first():
     data = DataPart(train=[part("a"), part("b")], held_out=[part("c")], weighed=[part("d")], tested=[part("e")])
     near = {letter: noise(ord(letter)) + np.uint8(1) for letter in "abcde"}
     images = [
@@ -159,7 +159,7 @@ def test_uses_are_counted_by_kind_with_an_example():
     uses = [Use(0, "weighed", False), Use(1, "train", False), Use(2, "train", True), Use(3, "train", True)]
     names = ["a.png", "b\n.png", "c.png", "d.png"]
     assert describe(uses, names) == (
-        "2 trained (same file), such as c.png; 1 trained (near copy), such as b\\n.png; "
+        "2 trained (same picture), such as c.png; 1 trained (near copy), such as b\\n.png; "
         "1 weighed (near copy), such as a.png"
     )
     assert describe([], names) == ""
@@ -195,3 +195,32 @@ def test_files_and_arrays_are_identified_by_content_in_one_decode(tmp_path, monk
     assert known[1].thumbnail == thumbnail(array)
     assert known[0].sha256 != known[1].sha256
     assert bool((pyramid[64] == read_pyramid(given, [64])[64]).all())
+
+
+def sheet(seed):
+    """A plain sheet: one grey, shaded by a lamp that stands elsewhere each time, and the noise of a camera."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:96, 0:96] / 48 - 1
+    light = 128 + rng.normal() + rng.normal() * x + rng.normal() * y
+    return np.clip(light + rng.normal(0, 0.5, light.shape), 0, 255).astype(np.uint8)
+
+
+def test_plain_sheets_are_no_copies_of_each_other():
+    """Nothing of them can be told again but the picture itself."""
+    pictures = [np.repeat(sheet(seed)[..., None], 3, axis=2) for seed in range(60)]
+    small = [thumbnail(one) for one in pictures]
+    known = [ImagePart(sha256=f"{index:064x}", thumbnail=one) for index, one in enumerate(small)]
+    good, new = known[:36], known[36:]
+    nearest = distances(small[36:], small[:36]).min(axis=1)
+    assert (nearest < near_limit(small[:36])).any()  # what would call them near copies
+    data = DataPart(train=good, held_out=[])
+    assert used_images(new, data) == []
+    assert used_images([new[0], good[7]], data) == [Use(1, "train", True)]
+
+
+def test_structure_is_what_no_smooth_surface_is():
+    y, x = np.mgrid[0:16, 0:16]
+    smooth = np.clip(90 + 3 * x - 2 * y + 0.2 * x * y, 0, 255)
+    assert structure(np.rint(smooth).astype(np.uint8).tobytes().hex()) < 0.4  # the rounding
+    stripes = smooth + np.where(x % 2, 8, -8)
+    assert structure(np.rint(stripes).astype(np.uint8).tobytes().hex()) == pytest.approx(8, abs=0.2)

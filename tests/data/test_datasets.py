@@ -9,6 +9,7 @@ from blemish.data import datasets
 from blemish.data.datasets import categories, good_images, held_out_images, is_category, read_samples, sample_root
 from blemish.data.listing import find_images
 from blemish.data.samples import Sample
+from faults import ordinary  # noqa: F401
 from trees import names, paint, plant, refused, rows
 
 
@@ -308,3 +309,33 @@ def test_the_working_folder_has_its_own_name(bottle, monkeypatch):
     assert good_images(Path(".")) == [Path("000.png"), Path("001.png"), Path("002.png")]
     monkeypatch.chdir(bottle.parent)
     refused(lambda: good_images(Path(".")), "several categories, choose one of them: bottle")
+
+
+@pytest.mark.parametrize("closed", ["train", "train/good", "test", "test/bent", "ground_truth"])
+def test_a_folder_that_may_not_be_entered_is_named(ordinary, closed):
+    part = ordinary / "bottle"
+    plant(part, *(f"train/good/{n}.png" for n in range(3)), "test/good/0.png", "test/bent/0.png")
+    plant(part, "ground_truth/bent/0_mask.png")
+    (part / closed).chmod(0)
+    readers = [good_images, read_samples] if closed.startswith("train") else [datasets.test_samples, read_samples]
+    for read in readers:
+        assert refused(lambda read=read: read(part)) == f"permission denied: {part / closed}"
+
+
+def test_one_line_stays_one_line_however_much_is_wrong(tmp_path):
+    part = tmp_path / "part"
+    plant(part, "train/good/0.png", "ground_truth/cut/x.png")
+    (part / "test/cut").mkdir(parents=True)
+    for index in range(300):
+        (part / "test/cut" / f"{index:03}.png").touch()
+    told = refused(lambda: datasets.test_samples(part), "300 images without a mask of their own: cut/000.png, ")
+    assert "cut/009.png, and 290 more" in told
+    file = tmp_path / "list.csv"
+    file.write_text("path,label,split\n" + "\n".join(f"{n}.png,good,test" for n in range(300)))
+    told = refused(lambda: datasets.test_samples(file), "row 2: no such file: 0.png; row 3: no such file: 1.png; ")
+    assert told.endswith("row 11: no such file: 9.png; and 290 problems more")
+    for index in range(30):
+        plant(tmp_path / "many" / f"{index:02}", "train/good/0.png", "test/loose.png")
+    told = refused(lambda: read_samples(tmp_path / "many"))
+    assert told.count("loose.png") == 10
+    assert told.endswith("; and 20 problems more")

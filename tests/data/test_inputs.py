@@ -98,3 +98,25 @@ def test_an_input_is_not_in_the_way_of_the_result(parts, tmp_path):
     with pytest.raises(InputError, match="lies in the input folder"):
         check_inputs(parts / "out", [parts])
     check_inputs(tmp_path / "out", [parts, parts / "dull.png", tmp_path / "out-of-here.png"])
+
+
+def test_a_manifest_stands_for_the_images_of_its_rows(parts, tmp_path):
+    """One column is enough, and an image that is gone is for predict to tell: the others must not wait for it."""
+    file = parts / "list.csv"
+    file.write_text("path\nsub/bright.png\ngone.png\ndull.png\n")
+    assert name_images([file]) == [
+        (parts / "sub" / "bright.png", "sub/bright"),
+        (parts / "gone.png", "gone"),
+        (parts / "dull.png", "dull"),
+    ]
+    file.write_text("path,label,mask,split\ndull.png,scratch,,test\n")
+    assert name_images([file, parts / "sub"]) == [
+        (parts / "dull.png", "parts/dull"),
+        (parts / "sub" / "bright.png", "sub/bright"),
+    ]
+    file.write_text("path\n../x.png\n")
+    with pytest.raises(InputError, match=r"list.csv: row 2: ../x.png not allowed"):
+        name_images([file])
+    file.write_text("image\ndull.png\n")
+    with pytest.raises(InputError, match="row 1: column path missing"):
+        name_images([file])

@@ -2,9 +2,8 @@
 
 import os
 
-import pytest
-
-from blemish.data.listing import check_inside, find_images, folder_name, list_images, listed
+from blemish.data.listing import check_inside, find_images, folder_name, is_folder, list_images, listed, passed_over
+from faults import ordinary  # noqa: F401
 from trees import names, paint, refused
 
 
@@ -67,12 +66,45 @@ def test_folders_that_cannot_be_read(tmp_path):
     refused(lambda: find_images(tmp_path / "a\0b"), "a\\x00b: cannot be read")
 
 
-def test_permission_denied(tmp_path):
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0)
-    if os.access(locked, os.R_OK):
-        pytest.skip("this user may read everything")
-    refused(lambda: find_images(tmp_path), f"permission denied: {locked}")
+def test_permission_denied(ordinary):
+    paint(ordinary / "0.png")
+    locked = ordinary / "deep" / "locked"
+    paint(locked / "1.png")
+    assert len(find_images(ordinary)) == 2
+    locked.chmod(0)
+    assert refused(lambda: find_images(ordinary)) == f"permission denied: {locked}"
+    assert refused(lambda: is_folder(locked / "more" / "x")) == f"permission denied: {locked}"
+    assert is_folder(locked)
+    assert not is_folder(ordinary / "0.png")
+    assert not is_folder(ordinary / "gone")
+
+
+def test_folders_of_systems_are_passed_over_and_said(ordinary):
+    """Some of them nobody but the system may enter; a part may be called so all the same."""
+    paint(ordinary / "a" / "0.png")
+    for name in ("lost+found", "a/@eaDir", "$RECYCLE.BIN", "System Volume Information"):
+        paint(ordinary / name / "1.png")
+    (ordinary / "lost+found").chmod(0)
+    assert names(find_images(ordinary), ordinary) == ["a/0.png"]
+    assert passed_over(ordinary) == [
+        "passed over: folders of the system: $RECYCLE.BIN, System Volume Information, a/@eaDir, lost+found"
+    ]
+
+
+def test_pictures_of_other_kinds_are_counted(tmp_path):
+    paint(tmp_path / "0.png")
+    for name in ("1.WEBP", "a/2.webp", "a/3.jfif", "notes.txt", ".4.webp", "5"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert passed_over(tmp_path) == [
+        "passed over: 1 .jfif, 2 .webp files (allowed: .png .jpg .jpeg .bmp .tif .tiff)",
+    ]
+    assert passed_over(tmp_path / "gone") == []
+
+
+def test_of_many_names_the_first_are_said(tmp_path):
+    assert listed(map(str, range(10))) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert listed(map(str, range(3000))) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, and 2990 more"
 
 
 def test_a_folder_without_images_is_refused_or_an_empty_list(tmp_path):

@@ -1,9 +1,10 @@
 """Samples: the union of their masks, the sizes of these, and images that are unlike each other."""
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from blemish.data.samples import Sample, read_truth, size_problems, unlike
+from blemish.data.outlines import Outlines
+from blemish.data.samples import Sample, doubtful_masks, read_truth, size_problems, unlike
 from trees import paint, refused
 
 
@@ -60,6 +61,35 @@ def test_sizes_that_differ_and_files_that_cannot_be_read_are_all_listed(tmp_path
         "a/i.png (mask 1.png 41x32 vs image 40x32), a/i.png (mask 2.png 42x32 vs image 40x32)",
         f"1 files that cannot be read: {empty}: empty file (allowed: PNG, JPEG, BMP, TIFF)",
     ]
+
+
+def test_masks_that_may_not_say_what_was_meant_are_listed_by_their_doubt(tmp_path):
+    square = np.zeros((32, 40), np.uint8)
+    square[8:24, 8:24] = 255
+    soft = np.array(Image.fromarray(square).filter(ImageFilter.BoxBlur(2)))
+    labels = np.where(square > 0, 3, 0).astype(np.uint8)
+    labels[7] = 255
+    kinds = {"sound": square, "empty": square * 0, "inverted": 255 - square, "soft": soft, "voc": labels}
+    for name, mask in kinds.items():
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+    samples = [sample(tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png") for name in kinds]
+    assert doubtful_masks(samples, root=tmp_path) == {
+        "empty": ["empty.png"],
+        "nearly all": ["inverted.png"],
+        "left out": ["soft.png"],
+        "void": ["voc.png"],
+    }
+    both = sample(tmp_path / "two.png", tmp_path / "empty_mask.png", tmp_path / "sound_mask.png")
+    assert doubtful_masks([both, sample(tmp_path / "bare.png")], root=tmp_path) == {}
+
+
+def test_outlines_are_doubted_like_masks(tmp_path):
+    polygons = {"outside": (50, 50, 60, 50, 60, 60), "all": (0, 0, 40, 0, 40, 32, 0, 32), "sound": (1, 1, 9, 1, 9, 9)}
+    samples = [
+        Sample(tmp_path / name, "cut", (), "test", "part", Outlines(32, 40, (corners,)))
+        for name, corners in polygons.items()
+    ]
+    assert doubtful_masks(samples, root=tmp_path) == {"empty": ["outside"], "nearly all": ["all"]}
 
 
 # Images that are unlike each other.

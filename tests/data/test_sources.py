@@ -1,15 +1,18 @@
 """What stands for one image and what for many: arrays, files, folders and manifests."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
 from blemish import Labels
 from blemish.data.records import DataPart
-from blemish.data.sources import all_sources, content_hashes, good_sources, held_out_sources, identify, load, sources
+from blemish.data.sources import all_sources, good_sources, held_out_sources, identify, load, sources
 from blemish.errors import InputError
 from labelfiles import BOX, coco
 from tiny import tiny_detector
-from trees import names, paint, plant, refused
+from trees import names, paint, pixel_hashes, plant, refused
 
 ARRAY = np.zeros((32, 40), np.uint8)
 
@@ -73,7 +76,10 @@ def test_elsewhere_a_manifest_is_a_file_like_any_other(manifest):
     assert sources(manifest) == [manifest]
     assert names(sources(manifest.parent / "a"), manifest.parent) == [f"a/{index}.png" for index in range(4)]
     for find in (sources, all_sources, good_sources):
-        with pytest.raises(InputError, match=r"^images: int is not allowed, expected paths and numpy arrays$"):
+        with pytest.raises(
+            InputError,
+            match=r"^images: int is not allowed, expected paths, numpy arrays and pictures of PIL, one or several$",
+        ):
             find([3])
 
 
@@ -83,13 +89,14 @@ def test_the_images_that_set_a_threshold_are_found_by_their_content(tmp_path):
     known = identify(good)
     header = tiny_detector(["64/2"], sizes=[64])[0].header_
     held_out = [known[index] for index in (0, 2, 4)]
-    header = header.model_copy(update={"data": DataPart(train=[known[1], known[3]], held_out=held_out)})
-    hashes = content_hashes(good)
-    assert hashes == [one.sha256 for one in known]
+    header = header.model_copy(
+        update={"data": DataPart(train=[known[1], known[3]], held_out=held_out, told_by="pixels")}
+    )
+    hashes = [one.sha256 for one in known]
     renamed = paths[0].rename(tmp_path / "renamed.png")
     found = held_out_sources(header.data, [good[4], paths[1], paths[2], renamed, ARRAY])
     expected = {hashes[0]: renamed, hashes[2]: paths[2], hashes[4]: good[4]}
-    assert content_hashes(found) == sorted(expected)
+    assert pixel_hashes(found) == sorted(expected)
     for source, key in zip(found, sorted(expected), strict=True):
         np.testing.assert_array_equal(load(source), load(expected[key]))
     for given, count in (([], 3), ([renamed, paths[1], ARRAY], 2), ([renamed, paths[2]], 1)):
@@ -99,3 +106,29 @@ def test_the_images_that_set_a_threshold_are_found_by_their_content(tmp_path):
             f"good: {count} of the 3 good images that set the threshold are not among those given; "
             "give the images that the model was fitted on (--good FOLDER)"
         )
+
+
+def test_a_file_and_the_array_read_from_it_are_one_image(tmp_path):
+    """And so is the same picture in another file, and with another suffix; by the rule of old models they are not."""
+    file, again = paint(tmp_path / "a.png", value=9), paint(tmp_path / "b.bmp", value=9)
+    assert file.read_bytes() != again.read_bytes()
+    one, two, three = identify([file, again, load(file)])
+    assert one == two == three
+    assert identify([paint(tmp_path / "c.png", value=8)])[0].sha256 != one.sha256
+    by_bytes = identify([file, again, load(file)], told_by="bytes")
+    assert by_bytes[0].sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert by_bytes[1].sha256 == hashlib.sha256(again.read_bytes()).hexdigest()
+    assert by_bytes[2].sha256 == one.sha256
+
+
+def test_models_of_before_find_their_images_by_the_bytes_of_their_files(tmp_path):
+    file = paint(tmp_path / "a.png", value=9)
+    old = DataPart.model_validate_json(
+        json.dumps({"train": [], "held_out": [part.model_dump() for part in identify([file], told_by="bytes")]})
+    )
+    assert old.told_by == "bytes"
+    assert held_out_sources(old, [file]) == [file]
+    with pytest.raises(InputError, match="1 of the 1 good images that set the threshold are not among those given"):
+        held_out_sources(old, [load(file)])
+    assert "told_by" not in old.model_dump_json()  # a bundle's checksum is of what it has said since it was made
+    assert '"told_by":"pixels"' in old.model_copy(update={"told_by": "pixels"}).model_dump_json()

@@ -32,7 +32,9 @@ def header(*, threshold=0.9, train=(), held_out=(), weighed=(), tested=(), weigh
         preprocessing=PreprocessingPart(mean=[0.5] * 3, std=[0.5] * 3),
         calibration=CalibrationPart(held_out=9, threshold=threshold, false_alarm_rate=0.1),
         weighing=weighing,
-        data=DataPart(train=list(train), held_out=list(held_out), weighed=list(weighed), tested=list(tested)),
+        data=DataPart(
+            train=list(train), held_out=list(held_out), weighed=list(weighed), tested=list(tested), told_by="pixels"
+        ),
         libraries={},
     )
 
@@ -105,8 +107,8 @@ def test_figures_are_those_of_the_maps(part):
         assert figures["undefined"] == {}
     keys = {
         "pixel_auroc", "aupro", "image_auroc", "pixel_ap", "pixel_f1_max", "pixel_f1_threshold", "image_ap",
-        "image_f1_max", "regions", "regions_lost", "pixels", "defect_pixels", "images", "good", "found",
-        "false_alarms", "undefined",
+        "image_f1_max", "regions", "regions_lost", "pixels", "defect_pixels", "images", "good", "without_masks",
+        "found", "recall", "false_alarms", "undefined",
     }  # fmt: skip
     assert set(result["overall"]) == set(result["types"]["dot"]) == keys
 
@@ -139,7 +141,7 @@ def test_a_region_that_the_resolution_loses_is_counted(tmp_path):
     assert small["types"]["dots"]["regions_lost"] == 1
     full = evaluate(Stub(), tmp_path, resolution=None)
     assert (full["regions"], full["regions_lost"], full["resolution"]) == (4, 0, "original")
-    assert (small["resolution"], small["empty_masks"]) == (32, [])
+    assert (small["resolution"], small["doubtful_masks"]) == (32, {})
     assert full["overall"]["pixels"] == 64 * 64
     assert small["overall"]["pixels"] == 32 * 32
     assert small["overall"]["defect_pixels"] == 1 + 1 + 4
@@ -151,7 +153,7 @@ def test_a_mask_that_the_resolution_empties_is_not_called_empty(tmp_path):
     paint(tmp_path / "test" / "dot" / "a.png", np.full((64, 64), 90, np.uint8))
     paint(tmp_path / "ground_truth" / "dot" / "a.png", mask)
     result = evaluate(Stub(), tmp_path, resolution=32)
-    assert (result["regions"], result["regions_lost"], result["empty_masks"]) == (0, 1, [])
+    assert (result["regions"], result["regions_lost"], result["doubtful_masks"]) == (0, 1, {})
 
 
 def test_the_images_own_resolution_need_not_be_square(tmp_path):
@@ -181,7 +183,7 @@ def test_what_is_undefined_is_null_with_its_reason(part, tmp_path):
 def test_a_defective_image_with_an_empty_mask_is_named(part):
     paint(part / "ground_truth" / "dot" / "0_mask.png", np.zeros((SIDE, SIDE), np.uint8))
     result = evaluate(Stub(), part, resolution=SIDE)
-    assert result["empty_masks"] == ["test/dot/0.png"]
+    assert result["doubtful_masks"] == {"empty": ["test/dot/0.png"]}
     assert result["types"]["dot"]["undefined"]["aupro"] == "no defect pixel"
     assert result["types"]["dot"]["image_auroc"] is not None
     assert result["overall"]["regions"] == 4
@@ -210,8 +212,8 @@ def test_images_that_the_model_has_met_stop_an_evaluation(part, met):
     with pytest.raises(InputError) as caught:
         evaluate(stub, part, resolution=SIDE)
     assert str(caught.value) == (
-        f"{part}: the model has met 4 of 6 test images before: 1 trained (same file), such as test/good/1.png; "
-        "1 held out (same file), such as test/dot/0.png; 1 held out (near copy), such as test/good/2.png; "
+        f"{part}: the model has met 4 of 6 test images before: 1 trained (same picture), such as test/good/1.png; "
+        "1 held out (same picture), such as test/dot/0.png; 1 held out (near copy), such as test/good/2.png; "
         "1 weighed (near copy), such as test/scratch/0.png "
         "(--used skip leaves them out, --used include keeps them)"
     )
@@ -225,12 +227,12 @@ def test_images_that_the_model_has_met_are_left_out(part, met):
     assert result["overall"]["pixel_auroc"] == pixel_metrics(maps, masks)["pixel_auroc"]
     images = result["used"].pop("images")
     assert result["used"]["rule"] == "skip"
-    assert result["used"]["summary"].startswith("1 trained (same file), such as test/good/1.png; 1 held out")
+    assert result["used"]["summary"].startswith("1 trained (same picture), such as test/good/1.png; 1 held out")
     assert images == [
-        {"image": "test/dot/0.png", "use": "held out", "same_file": True},
-        {"image": "test/good/1.png", "use": "trained", "same_file": True},
-        {"image": "test/good/2.png", "use": "held out", "same_file": False},
-        {"image": "test/scratch/0.png", "use": "weighed", "same_file": False},
+        {"image": "test/dot/0.png", "use": "held out", "same_picture": True},
+        {"image": "test/good/1.png", "use": "trained", "same_picture": True},
+        {"image": "test/good/2.png", "use": "held out", "same_picture": False},
+        {"image": "test/scratch/0.png", "use": "weighed", "same_picture": False},
     ]
     met["tested"] = identify([part / "test" / "good" / "0.png"])  # testing twice is no use
     assert evaluate(Stub(**met), part, resolution=SIDE, used="skip")["images"] == 2
@@ -246,7 +248,7 @@ def test_images_that_the_model_has_met_are_kept_and_told(part, met):
     assert result["used"]["rule"] == "include"
     assert len(result["used"]["images"]) == 4
     assert plain["used"] == {"rule": "refuse", "images": [], "summary": ""}
-    with pytest.raises(InputError, match=r"^used: some is not allowed, expected refuse, skip, include$"):
+    with pytest.raises(InputError, match=r"^used: some is not allowed, expected refuse, skip or include$"):
         evaluate(Stub(), part, used="some")
 
 
@@ -282,7 +284,7 @@ def test_a_weighed_model_shows_what_its_modules_do_without_labels(part):
     assert figures["aupro"] == expected["aupro"]
     scores = [(1 - one).max() for one in maps]
     assert figures["image_auroc"] == image_metrics(scores, [mask.any() for mask in masks])["image_auroc"]
-    assert set(result["overall"]) - set(figures) == {"found", "false_alarms"}
+    assert set(result["overall"]) - set(figures) == {"found", "recall", "false_alarms"}
     assert result["model"]["weighing"] == weighing.model_dump()
 
 
@@ -349,3 +351,62 @@ def test_a_score_that_is_not_finite_names_the_image(part):
     )
     with pytest.raises(InputError, match=r"^test/good/2.png: 1024 of 1024 scores are NaN"):
         evaluate(broken, part, resolution=SIDE)
+
+
+# Labels without masks, and pictures that are there twice.
+
+
+def test_defects_without_masks_are_judged_as_images_only(part):
+    whole = evaluate(Stub(threshold=0.7), part, resolution=SIDE)["overall"]
+    for file in (part / "ground_truth").rglob("*.png"):
+        file.unlink()
+    for folder in (part / "ground_truth/scratch", part / "ground_truth/dot", part / "ground_truth"):
+        folder.rmdir()
+    result = evaluate(Stub(threshold=0.7), part, resolution=SIDE)
+    overall = result["overall"]
+    assert (result["images"], result["good"], result["without_masks"], result["regions"]) == (6, 3, 3, 0)
+    for same in ("image_auroc", "image_ap", "found", "false_alarms", "recall"):
+        assert overall[same] == whole[same]
+    assert overall["recall"] == overall["found"] / 3
+    assert overall["pixel_auroc"] is None
+    assert overall["undefined"]["aupro"] == "no defect pixel"
+    assert result["types"]["dot"]["without_masks"] == 1
+
+
+def test_pixels_are_judged_on_images_with_masks_alone(part, tmp_path):
+    """A mask less: the figures of pixels are those of a set without that image, the others stay."""
+    manifest = ["path,label,mask,split"]
+    for path in sorted((part / "test").rglob("*.png")):
+        label = path.parent.name
+        mask = f"ground_truth/{label}/{path.stem}_mask.png" if label != "good" else ""
+        manifest.append(f"{path.relative_to(part)},{label},{mask},test")
+    (part / "all.csv").write_text("\n".join(manifest))
+    (part / "less.csv").write_text("\n".join(manifest).replace("ground_truth/dot/0_mask.png", ""))
+    (part / "two.csv").write_text("\n".join(line for line in manifest if "dot" not in line))
+    whole, less, two = (evaluate(Stub(), part / f"{name}.csv", resolution=SIDE) for name in ("all", "less", "two"))
+    assert (less["without_masks"], less["regions"], whole["regions"]) == (1, 4, 5)
+    for key in ("aupro", "pixel_auroc", "pixel_ap", "pixel_f1_max"):
+        assert less["overall"][key] == two["overall"][key] != whole["overall"][key]
+    assert less["overall"]["image_auroc"] == whole["overall"]["image_auroc"]
+
+
+def test_a_picture_that_is_there_twice_counts_once(part):
+    before = evaluate(Stub(threshold=0.7), part, resolution=SIDE)
+    first = part / "test/scratch/0.png"
+    for name in ("7.png", "8.png"):
+        (part / "test/scratch" / name).write_bytes(first.read_bytes())
+        paint(part / "ground_truth/scratch" / name, np.full((SIDE, SIDE), 255, np.uint8))
+    after = evaluate(Stub(threshold=0.7), part, resolution=SIDE)
+    assert after["repeated"] == [
+        {"image": f"test/scratch/{name}", "same_as": "test/scratch/0.png"} for name in ("7.png", "8.png")
+    ]
+    assert after["overall"] == before["overall"]
+    (part / "test/good/9.png").write_bytes(first.read_bytes())
+    with pytest.raises(InputError, match=r"one picture with two labels: .*good/9.png \(good\) and .*0.png \(scratch\)"):
+        evaluate(Stub(), part)
+
+
+def test_a_mask_that_marks_all_is_named(part):
+    paint(part / "ground_truth/dot/0_mask.png", np.full((SIDE, SIDE), 255, np.uint8))
+    result = evaluate(Stub(), part, resolution=SIDE)
+    assert result["doubtful_masks"] == {"nearly all": ["test/dot/0.png"]}

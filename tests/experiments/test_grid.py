@@ -129,8 +129,8 @@ def test_a_unit_for_each_category_teacher_recipe_and_seed():
             "experiments: size is not allowed, expected one or more different of sizes, levels",
         ),
         ({"objectives": ["best"]}, "objectives: best is not allowed"),
-        ({"teachers": ["vgg"]}, "teacher vgg is not known"),
-        ({"recipes": ["slow"]}, "recipe slow is not known"),
+        ({"teachers": ["vgg"]}, "teacher: vgg is not allowed"),
+        ({"recipes": ["slow"]}, "recipe: slow is not allowed"),
         ({"draws": 0}, "draws: 0 is not allowed"),
     ],
 )

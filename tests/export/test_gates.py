@@ -17,7 +17,8 @@ from blemish.evaluation.metrics import pixel_metrics
 from blemish.export import export, gates, writing
 from blemish.export.gates import Lost
 from blemish.export.golden import golden_files
-from blemish.images.read import read_image, read_mask
+from blemish.images.masks import read_mask
+from blemish.images.read import read_image
 from blemish.images.resize import resize_mask
 from blemish.runtime import Runtime
 from blemish.runtime import runtime as running

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from blemish.errors import InputError
-from blemish.images.read import as_image, image_shape, read_mask
+from blemish.images.masks import inspect_mask, read_mask
+from blemish.images.read import as_image, image_shape
 from encoding import COLOURS, encoded, png
 
 RNG = np.random.default_rng(3)
@@ -53,9 +54,6 @@ def test_masks_in_colour_count_by_their_largest_channel(tmp_path):
     for alpha in (np.zeros((2, 4), np.uint8), np.full((2, 4), 255, np.uint8)):  # ignored
         assert mask_of(tmp_path, np.dstack([colours, alpha])).tolist() == expected
         assert mask_of(tmp_path, np.dstack([colours.max(axis=2), alpha])).tolist() == expected
-    palette = Image.fromarray(np.array([[0, 1, 2]], np.uint8))
-    palette.putpalette([0, 0, 0, 0, 200, 0, 0, 0, 99])
-    assert mask_of(tmp_path, palette).tolist() == [[False, True, False]]
 
 
 def test_masks_are_turned_upright_and_checked_as_images_are(tmp_path):
@@ -73,6 +71,108 @@ def test_masks_are_turned_upright_and_checked_as_images_are(tmp_path):
         path.write_bytes(data)
         with pytest.raises(InputError, match=told):
             read_mask(path)
+
+
+def drawn(values):
+    """A mask of areas: a square for each value, 12 px wide, in rows of eight; and where the squares are."""
+    rows = -(-len(values) // 8)
+    mask = np.zeros((16 * rows, 128), np.int64)
+    for index, value in enumerate(values):
+        y, x = 16 * (index // 8), 16 * (index % 8)
+        mask[y + 2 : y + 14, x + 2 : x + 14] = value
+    return mask, mask > 0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [range(1, 41), [50, 100, 150, 200, 250], [1, 128, 255], [32, 33], range(5, 256, 5)],
+    ids=["instances", "classes", "three", "two", "many"],
+)
+def test_labels_are_defects_all_of_them(tmp_path, values):
+    mask, truth = drawn(list(values))
+    assert np.array_equal(mask_of(tmp_path, mask.astype(np.uint8)), truth)
+    assert np.array_equal(mask_of(tmp_path, (mask * 200).astype(np.uint16)), truth)
+    touching = np.kron(mask[2:14, 2:14], np.ones((3, 3), np.int64))
+    touching[10:20, 10:20] = values[1]  # one over another
+    assert mask_of(tmp_path, touching.astype(np.uint8)).all()
+
+
+def test_dark_colours_are_defects_as_bright_ones_are(tmp_path):
+    mask, truth = drawn([1, 2, 3])
+    for colours in (
+        [(0, 0, 0), (255, 0, 0), (40, 0, 0), (0, 30, 60)],
+        [(0, 0, 0), (0, 9, 0), (0, 0, 200), (99, 99, 0)],
+    ):
+        pixels = np.array(colours, np.uint8)[mask]
+        assert np.array_equal(mask_of(tmp_path, pixels), truth)
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95, 100])
+def test_the_noise_of_jpeg_is_cut_away(tmp_path, quality):
+    _, truth = drawn([255, 255, 255])
+    saved = encoded(truth.astype(np.uint8) * np.uint8(255), "JPEG", quality=quality)
+    (tmp_path / "mask.jpg").write_bytes(saved)
+    wrong = read_mask(tmp_path / "mask.jpg") != truth
+    assert wrong.mean() < 0.005
+    again = np.array(Image.open(tmp_path / "mask.jpg"))  # what a colleague has saved as PNG since
+    assert len(np.unique(again)) > 2
+    assert np.array_equal(mask_of(tmp_path, again), read_mask(tmp_path / "mask.jpg"))
+
+
+def test_smoothed_borders_are_cut_in_the_middle_and_the_rest_is_counted(tmp_path):
+    truth = np.zeros((60, 60), bool)
+    truth[20:40, 20:40] = True
+    big = Image.fromarray(truth.astype(np.uint8) * np.uint8(255))
+    soft = np.array(big.filter(ImageFilter.BoxBlur(1)))
+    assert np.array_equal(mask_of(tmp_path, soft), soft > 127)
+    found = inspect_mask(tmp_path / "mask")
+    assert found.left_out == 1 - (soft > 127).sum() / (soft > 0).sum()
+    assert 0.1 < found.left_out < 0.3
+    mask_of(tmp_path, truth.astype(np.uint8) * np.uint8(255))
+    assert inspect_mask(tmp_path / "mask").left_out == 0
+
+
+def test_palettes_count_by_index(tmp_path):
+    """Colours may be dark, or the same for two classes; where the colours are in another order, black is none."""
+    mask, truth = drawn([1, 2, 3, 4])
+    picture = Image.fromarray(mask.astype(np.uint8), "P")
+    picture.putpalette([0, 0, 0, 20, 0, 0, 0, 250, 0, 0, 0, 99, 0, 0, 0])
+    assert np.array_equal(mask_of(tmp_path, picture), truth)
+    swapped = Image.fromarray(np.where(truth, 0, 1).astype(np.uint8), "P")
+    swapped.putpalette([200, 0, 0, 0, 0, 0])
+    assert np.array_equal(mask_of(tmp_path, swapped), truth)
+    grey = Image.fromarray(np.where(truth, 0, 1).astype(np.uint8), "P")
+    grey.putpalette([255, 255, 255, 0, 0, 0])
+    assert np.array_equal(mask_of(tmp_path, grey), truth)
+
+
+@pytest.mark.parametrize("kind", ["P", "L"])
+def test_the_border_of_voc_is_no_defect(tmp_path, kind):
+    mask, truth = drawn([1, 15, 20])
+    border = np.zeros(mask.shape, bool)
+    border[1:15, 1:15] = ~truth[1:15, 1:15]
+    picture = Image.fromarray(np.where(border, 255, mask).astype(np.uint8), kind)
+    if kind == "P":
+        picture.putpalette([0, 0, 0, *RNG.integers(1, 256, 3 * 254).tolist(), 224, 224, 192])
+    assert np.array_equal(mask_of(tmp_path, picture), truth)
+    assert inspect_mask(tmp_path / "mask").void
+    alone = Image.fromarray(np.where(truth, 255, 0).astype(np.uint8), kind)
+    if kind == "P":
+        alone.putpalette([0, 0, 0, *RNG.integers(1, 256, 3 * 255).tolist()])
+    assert np.array_equal(mask_of(tmp_path, alone), truth)
+    assert not inspect_mask(tmp_path / "mask").void
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_mask_that_differs_in_its_alpha_channel_only_is_refused(tmp_path, colours):
+    _, truth = drawn([1, 2])
+    plain = np.full((*truth.shape, colours), 255, np.uint8)
+    path = tmp_path / "mask.png"
+    path.write_bytes(encoded(np.dstack([plain, truth.astype(np.uint8) * np.uint8(255)])))
+    with pytest.raises(InputError, match="drawn in its alpha channel only; save the mask as black and white instead"):
+        read_mask(path)
+    path.write_bytes(encoded(np.dstack([plain, np.full(truth.shape, 255, np.uint8)])))
+    assert read_mask(path).all()
 
 
 # Arrays and sizes.

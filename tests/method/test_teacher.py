@@ -293,5 +293,5 @@ def test_fetch_says_why_there_is_nothing(monkeypatch, tmp_path):
 
 
 def test_an_unknown_teacher_names_the_known_ones():
-    with pytest.raises(InputError, match="teacher vgg16 is not known; known teachers: tf_efficientnet_lite0"):
+    with pytest.raises(InputError, match="teacher: vgg16 is not allowed, expected tf_efficientnet_lite0"):
         load_teacher("vgg16")

@@ -313,5 +313,5 @@ def test_small_maps_are_taken_whole():
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(InputError, match="recipe slow is not known; known recipes: paper, fast, quick"):
+    with pytest.raises(InputError, match="recipe: slow is not allowed, expected paper, fast or quick"):
         find_recipe("slow")

@@ -64,7 +64,7 @@ def test_the_ends_of_the_ranges_are_allowed():
         ({"seed": np.True_}, "seed: True is not allowed, expected a whole number from 0 to 4294967295"),
         ({"seed": 1.0}, "seed: 1.0 is not allowed, expected a whole number from 0 to 4294967295"),
         ({"seed": None}, "seed: None is not allowed, expected a whole number from 0 to 4294967295"),
-        ({"seed": "1"}, "seed: 1 is not allowed, expected a whole number from 0 to 4294967295"),
+        ({"seed": "1"}, "seed: '1' is not allowed, expected a whole number from 0 to 4294967295"),
     ],
 )
 def test_everything_else_is_named(options, message):

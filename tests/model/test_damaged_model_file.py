@@ -74,6 +74,18 @@ def test_damaged_files(path, data, reason):
     assert message(path, data).startswith(f"model file is damaged: {reason}")
 
 
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b'{\n  "bundle_version": 1' + b" " * 4000, "a text file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "a picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(99), "a picture"),
+    ],
+)
+def test_what_is_no_model_at_all_is_named(path, data, kind):
+    assert message(path, data) == f"{kind}, not a model; expected a file that blemish fit has written"
+
+
 def test_header_over_the_limit_is_refused_before_it_is_read(path):
     with open(path, "wb") as file:
         file.write((101_000_000).to_bytes(8, "little") + b"{")
@@ -121,7 +133,9 @@ def test_pickles_are_refused_and_never_run(path, tmp_path):
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         assert message(path, pickle.dumps(Payload(canary), protocol)) == refused
     for protocol in range(2):  # these are plain text without a mark
-        assert message(path, pickle.dumps(Payload(canary), protocol)).startswith("model file is damaged: header of ")
+        assert message(path, pickle.dumps(Payload(canary), protocol)).startswith(
+            ("model file is damaged: header of ", "a text file, not a model; ")
+        )
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("archive/data.pkl", pickle.dumps(Payload(canary)))  # what torch.save writes

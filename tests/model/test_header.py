@@ -19,11 +19,11 @@ from modelfiles import (
 
 def test_newer_file_is_named_even_if_nothing_else_in_it_is_known(path):
     text = f"made by newer version 9.1, this is {__version__}"
-    assert message(path, packed({"schema_version": 2, "blemish": "9.1", "new": {"fields": 1}})) == text
+    assert message(path, packed({"schema_version": 3, "blemish": "9.1", "new": {"fields": 1}})) == text
     assert message(path, packed({**FIELDS, "schema_version": 9, "blemish": "9.1"})) == text
-    signed_otherwise = packed({"schema_version": 2, "blemish": "9.1"}).replace(b'"sha256":"', b'"sha999":"')
+    signed_otherwise = packed({"schema_version": 3, "blemish": "9.1"}).replace(b'"sha256":"', b'"sha999":"')
     assert message(path, signed_otherwise) == text
-    hostile = packed({"schema_version": 2, "blemish": "\ud800\n" * 1000})
+    hostile = packed({"schema_version": 3, "blemish": "\ud800\n" * 1000})
     assert message(path, hostile).startswith("made by newer version \\ud800\\n")
 
 

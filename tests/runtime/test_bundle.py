@@ -334,3 +334,17 @@ def test_whatever_is_edited_by_hand_is_noticed(bundle, tmp_path, limit):
     found["model"]["calibration"]["limit"] *= limit
     (folder / FILE).write_text(json.dumps(found))
     assert refusal(lambda: read_bundle(folder), folder) == "bundle.json is damaged: checksum mismatch"
+
+
+def test_a_file_of_a_bundle_is_known_for_one(tmp_path):
+    """Whoever gives bundle.json or the graph means the folder."""
+    for name in (FILE, "graph.onnx"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "model.safetensors").write_text("{}")
+    assert is_bundle(tmp_path)
+    assert not is_bundle(tmp_path / "model.safetensors")
+    assert not is_bundle(tmp_path / "gone")
+    for name in (FILE, "graph.onnx"):
+        with pytest.raises(InputError) as caught:
+            is_bundle(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name}: a file of a bundle; give its folder: {tmp_path}"

@@ -327,7 +327,7 @@ def test_numbers_of_threads_that_make_no_sense(tmp_path, name, value):
     """Said before the folder is looked at."""
     with pytest.raises(InputError) as caught:
         Runtime.load(tmp_path / "nothing", **{name: value})
-    assert str(caught.value) == f"{name}: {value} is not allowed, expected a whole number from 1 to 1024"
+    assert str(caught.value) == f"{name}: {value!r} is not allowed, expected a whole number from 1 to 1024"
 
 
 def test_all_cores_are_used_unless_told(bundle, monkeypatch):

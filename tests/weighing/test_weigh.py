@@ -7,7 +7,6 @@ from safetensors import safe_open
 from blemish import Detector
 from blemish.cli.app import main
 from blemish.data.datasets import test_samples as samples_of
-from blemish.data.holdout import fingerprints
 from blemish.data.sources import load
 from blemish.errors import InputError
 from blemish.method.imitation import combine
@@ -18,6 +17,7 @@ from blemish.weighing.findings import _folds, spread
 from blemish.weighing.front import front
 from blemish.weighing.labelled import LabelledMaps, label
 from tiny import tell
+from trees import pixel_hashes
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def test_labels_weigh_all_modules_and_the_threshold_is_set_anew(own, brick):
     weighing = header.weighing
     assert (weighing.objective, weighing.labelled, weighing.defective, weighing.modules) == ("logistic", 18, 12, 4)
     paths = [sample.path for sample in samples_of(brick)]
-    assert [image.sha256 for image in header.data.weighed] == sorted(fingerprints(paths))
+    assert [image.sha256 for image in header.data.weighed] == sorted(pixel_hashes(paths))
     assert header.data.train == before.data.train
     good = list((brick / "train" / "good").iterdir())
     names = {image.sha256 for image in header.data.held_out}
-    held = [path for path, digest in zip(good, fingerprints(good), strict=True) if digest in names]
+    held = [path for path, digest in zip(good, pixel_hashes(good), strict=True) if digest in names]
     highest = max(prediction.score for prediction in own.predict(held))
     assert highest == pytest.approx(own.threshold_, abs=1e-6)
     assert not np.array_equal(own.score_maps(brick / "test" / "stain")[0], maps[0])
@@ -130,7 +130,7 @@ def test_the_papers_objective_makes_the_score_the_papers(own, brick):
         ({"budget_ms": 0.0}, "budget: 0.0 is not allowed, expected milliseconds above 0"),
         ({"budget_ms": float("nan")}, "budget: nan is not allowed"),
         ({"keep": 2, "budget_ms": 5.0}, "keep and budget: give one of them"),
-        ({"objective": "auroc"}, "objective: auroc is not allowed, expected logistic, aupro, paper"),
+        ({"objective": "auroc"}, "objective: auroc is not allowed, expected logistic, aupro or paper"),
     ],
 )
 def test_wrong_arguments_are_named_and_nothing_changes(own, brick, options, message):
@@ -168,7 +168,7 @@ def test_the_command_writes_a_smaller_model_and_its_images_are_not_tested_on(cap
     assert main(["inspect", str(out)]) == 0
     assert "18 labelled" in capsys.readouterr().out
     assert main(["evaluate", str(out), str(brick)]) == 2
-    assert "18 weighed (same file)" in capsys.readouterr().err
+    assert "18 weighed (same picture)" in capsys.readouterr().err
     assert main(command) == 2
     assert "exists; pass --overwrite" in capsys.readouterr().err
     assert main(["weigh", str(model), str(brick), "--out", str(tmp_path / "x"), "--plot", str(tmp_path / "y.png")]) == 2
@@ -201,3 +201,26 @@ def test_a_share_of_each_type_weighs_and_the_rest_is_left_to_test(own, brick):
     assert not labels & {image.sha256 for image in chosen.images}
     with pytest.raises(InputError, match=r"share: 1.5 is not allowed, expected above 0 and at most 1"):
         own.weigh(brick, good=brick, share=1.5)
+
+
+def test_defects_without_masks_do_not_weigh(own, brick, capsys, tmp_path):
+    """As many as have none are left out and counted; of them alone nothing can be learnt."""
+    tested = sorted((brick / "test").rglob("*.png"))
+    lines, bare = ["path,label,mask,split"], ["path,label,split"]
+    for index, path in enumerate(tested):
+        label = path.parent.name
+        mask = f"ground_truth/{label}/{path.stem}_mask.png" if label != "good" and index % 2 else ""
+        lines.append(f"{path.relative_to(brick)},{label},{mask},test")
+        bare.append(f"{path.relative_to(brick)},{label},test")
+    masked = sum("_mask" in line for line in lines)
+    defects = sum(path.parent.name != "good" for path in tested)
+    table = brick / "half.csv"
+    try:
+        table.write_text("\n".join(lines))
+        found = own.weigh(table, good=brick)
+        assert (found.weighed_.without_masks, masked) == (defects - masked, found.header_.weighing.defective)
+        table.write_text("\n".join(bare))
+        with pytest.raises(InputError, match=f"no defective image with a mask, and {defects} without"):
+            own.weigh(table, good=brick)
+    finally:
+        table.unlink()

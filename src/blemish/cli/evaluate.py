@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,7 +57,7 @@ def evaluate(
     """
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.printing.bars import counting, error_console
-    from blemish.printing.figures import print_evaluation, warnings
+    from blemish.printing.figures import print_evaluation
     from blemish.runtime.bundle import is_bundle
     from blemish.storage.files import check_writable
 
@@ -72,11 +72,18 @@ def evaluate(
         result = measure(scorer, chosen, resolution=256 if resolution == "256" else None, report=report)
     if json_file is not None:
         save(json_file, result)
-    for line in warnings(result):
-        console.out(f"warning: {line}")
+    _warn(result, data, console)
     print_evaluation(result)
     if record and not is_bundle(model):
         _record(model, scorer.header_, chosen.images, console)
+
+
+def _warn(result: "dict[str, Any]", data: Path, console: "Console") -> None:
+    from blemish.data.listing import passed_over
+    from blemish.printing.figures import warnings
+
+    for line in [*passed_over(data), *(f"warning: {line}" for line in warnings(result))]:
+        console.out(line)
 
 
 def _record(model: Path, header: "Header", images: "Sequence[ImagePart]", console: "Console") -> None:

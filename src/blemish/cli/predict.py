@@ -12,7 +12,7 @@ from blemish.errors import InputError
 def predict(
     model: ModelOrBundle,
     *,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, and folders of images.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images, folders of images, and CSV manifests.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder for the results.")],
     weights: Weights = None,
     device: Device = "auto",
@@ -31,6 +31,7 @@ def predict(
     the others; the exit code is then 2.
     """
     from blemish.data.inputs import check_inputs, name_images
+    from blemish.data.listing import passed_over
     from blemish.printing.bars import error_console, follow
     from blemish.printing.figures import print_predictions
     from blemish.results.folder import prepare_folder
@@ -38,6 +39,8 @@ def predict(
     from blemish.results.write import write
 
     images = name_images(paths)
+    for line in [line for path in paths for line in passed_over(path)]:
+        error_console().out(line)
     check_inputs(out, paths)
     scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
     prepare_folder(out, overwrite=overwrite)

@@ -1,12 +1,15 @@
 """The command `blemish weigh`. Nothing heavy is imported before it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blemish.cli.options import Defects, Device, Model, Overwrite, Unlabelled, Weights, read_labels
 from blemish.errors import InputError
+
+if TYPE_CHECKING:
+    from blemish.weighing.findings import Findings
 
 Labelled = Annotated[Path, typer.Argument(metavar="LABELLED", help="A data set whose test images are labelled.")]
 Out = Annotated[Path, typer.Option(metavar="MODEL2.safetensors", help="The model file to write.")]
@@ -61,8 +64,7 @@ def weigh(
     if plot is not None:
         plot_front(plot, found.points, chosen=found.chosen)
     print_weighed(out, detector.header_, found)
-    if found.search.collapsed:
-        error_console().out(f"warning: the search collapsed: {found.search.reason}")
+    _warn(found, labelled)
 
 
 def _check_outputs(out: Path, plot: Path | None, budget_ms: float | None, *, overwrite: bool) -> None:
@@ -72,3 +74,15 @@ def _check_outputs(out: Path, plot: Path | None, budget_ms: float | None, *, ove
         check_writable(file, overwrite=overwrite)
     if plot is not None and (budget_ms is None or plot == out):
         raise InputError("plot: needs --budget-ms, and a file of its own; it shows what each time can buy")
+
+
+def _warn(found: "Findings", labelled: Path) -> None:
+    from blemish.data.listing import passed_over
+    from blemish.printing.bars import error_console
+    from blemish.printing.figures import doubts
+
+    collapsed = [f"the search collapsed: {found.search.reason}"] if found.search.collapsed else []
+    for line in passed_over(labelled):
+        error_console().out(line)
+    for line in [*doubts(found.doubtful_masks), *collapsed]:
+        error_console().out(f"warning: {line}")

@@ -9,7 +9,10 @@ and mirrored or turned it is another one: neither is found.
 
 Parts in a fixture under a fixed light make photographs that are all as near to each other as that. What is allowed
 therefore shrinks to half of how near the good images of the fit come to each other, and where they are all one picture
-only the same file is found.
+only the same picture is found. So it is with a plain sheet, whose thumbnail is a smooth surface and a little noise: any
+two are near copies. What is left of a thumbnail after a surface of second order is at least 3.7 grey levels in the 706
+photographs of the four sets that this was measured on, and at most 1.9 in sheets with a noise of 40 levels; STRUCTURE
+lies between.
 """
 
 from collections.abc import Collection, Sequence
@@ -27,6 +30,7 @@ SIDE = 16
 LIMIT = 1.2  # grey levels; nearer thumbnails are of one photograph
 FORGIVEN = 2.0  # grey levels by which all of an image may be brighter: rounding, another conversion to grey
 NEAREST = 0.1  # of the good images, this share has a neighbour nearer than what LIMIT may shrink to twice
+STRUCTURE = 2.5  # grey levels, root mean square; with less beside a smooth surface two pictures cannot be told apart
 BLOCK = 512  # images compared at a time
 
 Kind = Literal["train", "held_out", "weighed", "tested"]
@@ -36,11 +40,11 @@ SPOILING: tuple[Kind, ...] = ("train", "held_out", "weighed")  # a test on such 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """An image, by its index, that a model has met before: what for, and whether as the same file or as a near copy."""
+    """An image, by its index, that a model has met before: what for, and as the same picture or as a near copy."""
 
     index: int
     kind: Kind
-    same_file: bool
+    same_picture: bool
 
 
 def thumbnail(image: NDArray[np.uint8]) -> str:
@@ -61,6 +65,16 @@ def distances(ones: Sequence[str], others: Sequence[str]) -> NDArray[np.float64]
     return np.asarray(np.sqrt(np.maximum(square, 0) + rest**2))
 
 
+def structure(small: str) -> float:
+    """Return how much a thumbnail differs from the surface of second order nearest to it: grey levels, rms."""
+    side = np.linspace(-1, 1, SIDE)
+    y, x = np.meshgrid(side, side, indexing="ij")
+    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(SIDE * SIDE, 6)
+    grey = _values([small])[0]
+    rest = grey - surface @ np.linalg.lstsq(surface, grey)[0]
+    return float(np.sqrt(np.square(rest).mean()))
+
+
 def near_limit(good: Sequence[str]) -> float:
     """Return the distance below which a thumbnail is a near copy, from those of the good images of a fit."""
     different = sorted(set(good))
@@ -73,31 +87,33 @@ def near_limit(good: Sequence[str]) -> float:
 def used_images(images: Sequence[ImagePart], data: DataPart, *, kinds: Collection[Kind] = SPOILING) -> list[Use]:
     """Return which of the images a model has met before, by the `data` of its header, in their order.
 
-    kinds: which uses to look for. The same file counts before a near copy, and an earlier of WORDS before a later one.
+    kinds: which uses to look for. The same picture counts before a near copy, an earlier of WORDS before a later one.
     """
     parts = [(kind, part) for kind in WORDS if kind in kinds for part in getattr(data, kind)]
     files: dict[str, Kind] = {part.sha256: kind for kind, part in reversed(parts)}
     uses = {
-        index: Use(index, files[image.sha256], same_file=True)
+        index: Use(index, files[image.sha256], same_picture=True)
         for index, image in enumerate(images)
         if image.sha256 in files
     }
-    rest = [index for index in range(len(images)) if index not in uses]
+    rest = [
+        index for index in range(len(images)) if index not in uses and structure(images[index].thumbnail) > STRUCTURE
+    ]
     if parts and rest:
         known = [part.thumbnail for _, part in parts]
         who, nearest = _nearest([images[index].thumbnail for index in rest], known)
         limit = near_limit([part.thumbnail for part in (*data.train, *data.held_out)])
         for index, part, distance in zip(rest, who, nearest, strict=True):
             if distance < limit:
-                uses[index] = Use(index, parts[part][0], same_file=False)
+                uses[index] = Use(index, parts[part][0], same_picture=False)
     return [uses[index] for index in sorted(uses)]
 
 
 def describe(uses: Sequence[Use], names: Sequence[str]) -> str:
     """Return how many images were used for what, and one of each by its name, for a message of one line."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for use in sorted(uses, key=lambda use: (list(WORDS).index(use.kind), not use.same_file)):
-        how = "same file" if use.same_file else "near copy"
+    for use in sorted(uses, key=lambda use: (list(WORDS).index(use.kind), not use.same_picture)):
+        how = "same picture" if use.same_picture else "near copy"
         groups.setdefault((WORDS[use.kind], how), []).append(names[use.index])
     return "; ".join(
         f"{len(found)} {word} ({how}), such as {printable(found[0])}" for (word, how), found in groups.items()

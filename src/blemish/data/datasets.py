@@ -3,7 +3,6 @@
 The layouts are recognised by their folders; what they are, and what is read of them, is in docs/datasets.md.
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +21,17 @@ from blemish.data.layouts.labels import Labels
 from blemish.data.layouts.manifest import read_manifest, read_visa
 from blemish.data.layouts.places import PICTURES
 from blemish.data.layouts.trees import plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
-from blemish.data.listing import check_link, entries, find_images, folder_name, listed, none_found, real_path
+from blemish.data.listing import (
+    check_link,
+    entries,
+    find_images,
+    first_of,
+    folder_name,
+    is_folder,
+    listed,
+    none_found,
+    real_path,
+)
 from blemish.data.samples import SPLITS, Sample, Split
 from blemish.data.words import by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError, printable
@@ -78,7 +87,7 @@ def _strangers(data: Path, names: set[str]) -> str:
     """Say which of the folders in a folder hold no good parts, and what to give instead."""
     text = "no train/good, and not a plain folder of good images"
     strange = sorted(name for name in names if meaning(name) in ("bad", "masks"))
-    others = [name for name in sorted(names - set(strange)) if os.path.isdir(data / name)]
+    others = [name for name in sorted(names - set(strange)) if is_folder(data / name)]
     if not strange or not others:
         return text
     line = f"blemish fit {printable(data / others[0])}"
@@ -103,7 +112,7 @@ def _check_all_good(data: Path, images: Sequence[Path]) -> None:
 
 def together(data: Path, images: Sequence[Path]) -> list[str]:
     """Return what to say of good images that lie in several sub-folders: the name of each, and how many are in it."""
-    if not os.path.isdir(data) or is_category(data):
+    if not is_folder(data) or is_category(data):
         return []
     counts = Counter(path.relative_to(data).parts[0] for path in images if path.parent != data)
     parts = [f"{count} in {printable(name)}" for name, count in sorted(counts.items())]
@@ -153,7 +162,7 @@ def is_category(folder: Path) -> bool:
 
 def is_manifest(data: Path) -> bool:
     """Tell whether a path is that of a CSV manifest: its name ends in .csv, and it is no folder."""
-    return data.suffix.lower() == ".csv" and not os.path.isdir(data)
+    return data.suffix.lower() == ".csv" and not is_folder(data)
 
 
 def is_data_file(path: Path) -> bool:
@@ -172,9 +181,9 @@ def _read(data: Path, *splits: Split, labels: Labels) -> list[Sample]:
     """Return the samples of the splits, or raise one line with all that is wrong with all categories."""
     folders = [data] if _reader(data, labels) else categories(data)
     readings = [(folder, *read(folder, splits)) for folder in folders if (read := _reader(folder, labels))]
-    wrong = [f"{printable(folder)}: {'; '.join(problems)}" for folder, _, problems in readings if problems]
+    wrong = [f"{printable(folder)}: {first_of(problems)}" for folder, _, problems in readings if problems]
     if wrong:
-        raise InputError("; ".join(wrong))
+        raise InputError(first_of(wrong))
     return [sample for _, samples, _ in readings for sample in samples]
 
 
@@ -187,7 +196,7 @@ def _reader(data: Path, labels: Labels) -> Tree | None:
     if tree := _tree(root, labelled=bool(files)):
         return partial(read_labelled, labels=labels, tree=(root, tree))
     inner = root / spelt(root, PICTURES)
-    others = [one for one in categories(root) if one.name != inner.name] if os.path.isdir(root) else []
+    others = [one for one in categories(root) if one.name != inner.name] if is_folder(root) else []
     if files and (without := [one.name for one in others if not label_files(one)]):
         fault = f"labels of several categories, give each its own: {listed(without)}"
         raise InputError(f"{printable(files[0])}: {fault}")
@@ -217,8 +226,8 @@ def _tree(folder: Path, *, labelled: bool) -> Tree | None:
 
 def _is_trained(folder: Path) -> bool:
     place = folder / spelt(folder, "train")
-    return os.path.isdir(place / good_folder(place, "good"))
+    return is_folder(place / good_folder(place, "good"))
 
 
 def _has(folder: Path, place: str) -> bool:
-    return os.path.isdir(folder / spelt(folder, place))
+    return is_folder(folder / spelt(folder, place))

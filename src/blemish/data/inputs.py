@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from blemish.data.listing import find_images
+from blemish.data.datasets import is_manifest
+from blemish.data.layouts.manifest import read_paths
+from blemish.data.listing import find_images, is_folder
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 
@@ -12,35 +14,47 @@ LONGEST = 200  # bytes of a folder's or file's name that is made from an image's
 
 
 def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Return (image, name) for each file, and for each image in each folder, that is given.
+    """Return (image, name) for each file, and for each image in each folder and each CSV manifest, that is given.
 
-    The name is what the image's outputs are called, less their suffix: the image's path below the given folder (with
-    that folder's own name where several paths are given), or the file's name. A suffix other than .png stays part of
-    it, characters that do not print are escaped, long parts are cut, and a name that is taken gets -2, -3 ...: names
-    differ even where case does not count, none leads out of a folder, and the same paths give the same names.
-    Raises InputError for a path that is not there, for a data set with masks, and as `find_images` does.
+    The name is what the image's outputs are called, less their suffix: the image's path below the given folder, or that
+    of the manifest (with the folder's own name where several paths are given), or the file's name. A suffix other than
+    .png stays part of it, characters that do not print are escaped, long parts are cut, and a name that is taken gets
+    -2, -3 ...: names differ even where case does not count, none leads out of a folder, and the same paths give the
+    same names.
+    Raises InputError for a path that is not there, for a data set with masks, and as `find_images` and `read_paths` do.
     """
     named: list[tuple[Path, str]] = []
     taken: set[str] = set()
     for given in paths:
         if not os.path.lexists(given):
             raise InputError(f"no such file or folder: {printable(given)}")
-        images = find_images(given) if os.path.isdir(given) else [given]
-        folders = {folder for path in images if path != given for folder in path.relative_to(given).parts[:-1]}
-        if any(meaning(folder) == "masks" for folder in folders):
+        folder, found = _found(given)
+        if is_folder(given) and any(meaning(name) == "masks" for name in _folders(found, folder)):
             raise InputError(
                 f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
             )
-        for path in images:
-            relative = path.relative_to(given) if path != given else Path(path.name)
-            above = os.path.basename(os.path.abspath(given)) if path != given and len(paths) > 1 else ""
+        for path in found:
+            relative = path.relative_to(folder)
+            above = os.path.basename(os.path.abspath(folder)) if path != given and len(paths) > 1 else ""
             named.append((path, _free(PurePosixPath(above, relative), taken)))
     return named
 
 
+def _found(given: Path) -> tuple[Path, list[Path]]:
+    """Return a folder and the images below it that a path stands for."""
+    if is_folder(given):
+        return given, find_images(given)
+    return given.parent, read_paths(given) if is_manifest(given) else [given]
+
+
+def _folders(paths: Sequence[Path], root: Path) -> set[str]:
+    """Return the names of the folders below a root that hold the paths."""
+    return {name for folder in {path.parent for path in paths} for name in folder.relative_to(root).parts}
+
+
 def check_outside(out: Path, folder: Path) -> None:
     """Raise InputError for an output that is, or lies in, a folder of input images."""
-    if os.path.isdir(folder) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+    if is_folder(folder) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError(f"{printable(out)}: lies in the input folder {printable(folder)}; choose another place")
 
 

@@ -1,11 +1,15 @@
 """What folders hold, listed safely: nothing outside of the root, no hidden files, no links to folders.
 
 Images are found at any depth by their suffix, .png .jpg .jpeg .bmp .tif .tiff in any case. Other files are ignored, and
-so is every hidden file and folder (.DS_Store, ._x.png), and every folder of results that predict has made.
+so is every hidden file and folder (.DS_Store, ._x.png), every folder that systems keep for themselves (lost+found), and
+every folder of results that predict has made.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from unicodedata import normalize
 
@@ -13,6 +17,21 @@ from blemish.errors import InputError, printable
 
 RESULTS_MARK = "made-by-blemish-predict"  # a folder that holds this file is full of overlays, which are no images
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+# Pictures all the same, by other suffixes; who has some of them wants to know that they are not seen.
+OTHER_PICTURES = frozenset(
+    (
+        ".webp", ".jfif", ".jpe", ".jif", ".dib", ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".ppm",
+        ".pgm", ".pbm", ".pnm", ".tga", ".exr", ".dng", ".raw", ".nef", ".cr2", ".cr3", ".arw",
+    )
+)  # fmt: skip
+SYSTEM_FOLDERS = frozenset(
+    name.casefold()
+    for name in (
+        "lost+found", "System Volume Information", "$RECYCLE.BIN", "RECYCLER", "@eaDir", "@Recycle", "#recycle",
+        "#snapshot", "@tmp", "__MACOSX",
+    )
+)  # fmt: skip
+NAMED = 10  # names in one message; of more the number is enough
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -46,7 +65,7 @@ def list_files(folder: Path, *, root: Path, suffixes: tuple[str, ...]) -> list[P
     found, pending = [], [folder]
     while pending:
         place = pending.pop()
-        if (place / RESULTS_MARK).exists():
+        if os.path.lexists(place / RESULTS_MARK):
             continue
         for entry in entries(place):
             if entry.is_symlink():
@@ -59,23 +78,44 @@ def list_files(folder: Path, *, root: Path, suffixes: tuple[str, ...]) -> list[P
 
 
 def entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    """Yield what a folder holds, but for hidden files and folders; in no order, and one at a time.
+    """Yield what a folder holds, but for what is hidden and folders of systems; in no order, and one at a time.
 
     Raises InputError for a folder that is missing or not readable.
     """
+    yield from (entry for entry in _scanned(folder) if not _is_hidden(entry))
+
+
+def is_folder(path: str | Path) -> bool:
+    """Tell whether there is a folder at a path; raises InputError where that may not be known."""
     try:
-        with os.scandir(folder) as found:
-            yield from (entry for entry in found if not entry.name.startswith("."))
-    except FileNotFoundError:
-        raise InputError(f"no such folder: {printable(folder)}") from None
-    except NotADirectoryError:
-        raise InputError(f"{printable(folder)}: not a folder") from None
+        return stat.S_ISDIR(os.stat(path).st_mode)
     except PermissionError:
-        raise InputError(f"permission denied: {printable(folder)}") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(
-            f"{printable(folder)}: cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
+        effective = os.access in os.supports_effective_ids
+        above = [one for one in reversed(Path(path).parents) if not os.access(one, os.X_OK, effective_ids=effective)]
+        raise InputError(f"permission denied: {printable(above[0] if above else path)}") from None
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return False
+
+
+def passed_over(folder: Path) -> list[str]:
+    """Return what to say of pictures below a folder that are not seen, and of folders of systems; often nothing."""
+    suffixes: Counter[str] = Counter()
+    systems: list[str] = []
+    pending = [folder]
+    while pending:
+        with suppress(InputError):  # of a folder that cannot be read: said by who has to read it
+            for entry in _scanned(pending.pop()):
+                if entry.name.casefold() in SYSTEM_FOLDERS and entry.is_dir():
+                    systems.append(os.path.relpath(entry.path, folder))
+                elif entry.is_symlink() or entry.name.startswith("."):
+                    continue
+                elif entry.is_dir():
+                    pending.append(Path(entry.path))
+                else:
+                    suffixes[os.path.splitext(entry.name)[1].lower()] += 1
+    pictures = [f"{count} {suffix}" for suffix, count in sorted(suffixes.items()) if suffix in OTHER_PICTURES]
+    lines = [f"passed over: {', '.join(pictures)} files (allowed: {' '.join(SUFFIXES)})"] if pictures else []
+    return lines + ([f"passed over: folders of the system: {listed(sorted(systems))}"] if systems else [])
 
 
 def is_data(entry: "os.DirEntry[str]") -> bool:
@@ -112,10 +152,38 @@ def folder_name(folder: Path) -> str:
 
 
 def listed(names: Iterable[str | Path]) -> str:
-    """Return names for a message, in the order given."""
-    return ", ".join(printable(name) for name in names)
+    """Return names for a message, in the order given; of many the first NAMED, and how many there are more."""
+    every = [printable(name) for name in names]
+    more = [f"and {len(every) - NAMED} more"] if len(every) > NAMED else []
+    return ", ".join([*every[:NAMED], *more])
+
+
+def first_of(problems: Sequence[str]) -> str:
+    """Return problems for one message: the first, and how many there are more."""
+    more = [f"and {len(problems) - NAMED} problems more"] if len(problems) > NAMED else []
+    return "; ".join([*problems[:NAMED], *more])
+
+
+def _is_hidden(entry: "os.DirEntry[str]") -> bool:
+    return entry.name.startswith(".") or (entry.name.casefold() in SYSTEM_FOLDERS and entry.is_dir())
 
 
 def path_text(path: Path) -> str:
     r"""Return a path as it was given, with / between its parts; bytes that are not UTF-8 become \udcXX, in ASCII."""
     return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def _scanned(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as found:
+            yield from found
+    except FileNotFoundError:
+        raise InputError(f"no such folder: {printable(folder)}") from None
+    except NotADirectoryError:
+        raise InputError(f"{printable(folder)}: not a folder") from None
+    except PermissionError:
+        raise InputError(f"permission denied: {printable(folder)}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(
+            f"{printable(folder)}: cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from error

@@ -1,12 +1,17 @@
 """What tells an image again, and which images a model has met; a part of every model's header."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from blemish.storage.fields import Part, Sha256
 
 Thumbnail = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{512}$")]  # 16 x 16 grey bytes, see copies.py
+
+
+# What the sha256 of an image is of: the bytes of its file, as in models of 0.1, or its shape and pixels, so that a file
+# and the array read from it are one image.
+Rule = Literal["bytes", "pixels"]
 
 
 class ImagePart(Part):
@@ -20,10 +25,17 @@ class DataPart(Part):
     """Every image that the model has met.
 
     The good ones of the fit, `train` and `held_out` (of training; they set the threshold); the labelled ones that
-    `weighed` the modules; and those that it was `tested` on.
+    `weighed` the modules; and those that it was `tested` on. All of them are told by one rule, `told_by`.
     """
 
     train: list[ImagePart]
     held_out: list[ImagePart]
     weighed: list[ImagePart] = Field(default_factory=list)
     tested: list[ImagePart] = Field(default_factory=list)
+    told_by: Rule = "bytes"
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_read(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the rule out of models that were made before there were two: bundles have a checksum of all this."""
+        fields: dict[str, Any] = write(self)
+        return fields if self.told_by == "pixels" else {key: fields[key] for key in fields if key != "told_by"}

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from blemish.data.listing import listed
 from blemish.data.outlines import Outlines
 from blemish.errors import InputError, printable
-from blemish.images.read import image_shape, read_mask
+from blemish.images.masks import inspect_mask, read_mask
+from blemish.images.read import image_shape
 from blemish.images.resize import resize_mask
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 SHAPES_NAMED = 3
+MOST, SOFT = 0.75, 0.01  # of an image that a mask marks, and of what it marks that counts as none: more is doubtful
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,30 @@ def unlike(paths: Sequence[Path]) -> list[str]:
     if len(channels) > 1:
         lines.append(f"{channels[1]} grey images among {channels[3]} in colour: grey is taken as a colour")
     return lines
+
+
+def doubtful_masks(samples: Iterable[Sample], *, root: Path) -> dict[str, list[str]]:
+    """Return the images whose truth may not be what was meant, by their paths below root, for each doubt there is.
+
+    "empty": nothing is marked. "nearly all": more than MOST of the image is. "left out": more than SOFT of what is not
+    background counts as none. "void": 255 beside labels counts as none. Raises InputError as `inspect_mask` does.
+    """
+    doubts: dict[str, list[str]] = {}
+    for sample in samples:
+        files = [inspect_mask(path) for path in sample.mask_paths]
+        marks = [file.defects for file in files] + ([sample.outlines.mask()] if sample.outlines else [])
+        if not marks:
+            continue
+        marked = float(np.any(marks, axis=0).mean())
+        found = {
+            "empty": not marked,
+            "nearly all": marked > MOST,
+            "left out": any(file.left_out > SOFT for file in files),
+            "void": any(file.void for file in files),
+        }
+        for doubt in (doubt for doubt, so in found.items() if so):
+            doubts.setdefault(doubt, []).append(sample.path.relative_to(root).as_posix())
+    return doubts
 
 
 def counted(faults: dict[str, list[str]]) -> list[str]:

@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
+from blemish.checks import checked_path
 from blemish.data.copies import thumbnail
 from blemish.data.datasets import (
     AS_THEY_ARE,
@@ -21,19 +24,22 @@ from blemish.data.datasets import (
 )
 from blemish.data.holdout import array_fingerprint, fingerprints
 from blemish.data.layouts.labels import Labels
-from blemish.data.listing import find_images
-from blemish.data.records import DataPart, ImagePart
-from blemish.errors import InputError
-from blemish.images.read import as_image, read_image
+from blemish.data.listing import find_images, is_folder
+from blemish.data.records import DataPart, ImagePart, Rule
+from blemish.data.samples import Sample
+from blemish.errors import InputError, printable
+from blemish.images.read import as_image, from_pillow, read_image
 
+EXPECTED = "expected paths, numpy arrays and pictures of PIL, one or several"
 Source = Path | NDArray[Any]
-Images = str | os.PathLike[str] | NDArray[Any] | Iterable[str | os.PathLike[str] | NDArray[Any]]
+Single = str | os.PathLike[str] | NDArray[Any] | Image
+Images = Single | Iterable[Single]
 
 
 def sources(images: Images) -> list[Source]:
     """Return one path or array per image: a folder stands for all images in it; arrays are (H, W) to (H, W, 4).
 
-    Raises InputError for anything that is neither path nor array, and as `find_images` does.
+    A picture of PIL becomes an array. Raises InputError for anything else, and as `find_images` does.
     """
     return _expand(images, find_images)
 
@@ -51,13 +57,13 @@ def good_sources(images: Images, *, labels: Labels = AS_THEY_ARE) -> tuple[list[
 
     A data set is a folder, a CSV manifest or a label file, as on the command line; anything else is an image. labels:
     how those of labelling tools are taken.
-    Raises InputError for anything that is neither path nor array, and as `good_images` and `held_out_images` do.
+    Raises InputError for anything that is no image, and as `good_images` and `held_out_images` do.
     """
-    given = [images] if isinstance(images, str | os.PathLike | np.ndarray) else list(images)
+    given = list(_singles(images))
     good = partial(good_images, labels=labels)
     found = _expand(given, good, file=good)
-    paths = [Path(item) for item in given if not isinstance(item, np.ndarray)]
-    data_sets = [path for path in paths if os.path.isdir(path) or is_data_file(path)]
+    paths = [Path(item) for item in given if isinstance(item, str | os.PathLike)]
+    data_sets = [path for path in paths if is_folder(path) or is_data_file(path)]
     return found, [path for data in data_sets for path in held_out_images(data, labels=labels)]
 
 
@@ -66,19 +72,21 @@ def _expand(
 ) -> list[Source]:
     """Return one source per image; what a folder or a file of many stands for is found by the functions given."""
     found: list[Source] = []
-    for item in [images] if isinstance(images, str | os.PathLike | np.ndarray) else images:
+    for item in _singles(images):
         if isinstance(item, np.ndarray):
             found.append(item)
+        elif isinstance(item, Image):
+            found.append(from_pillow(item))
         elif isinstance(item, str | os.PathLike):
-            path = Path(item)
-            if os.path.isdir(path):
+            path = checked_path("images", item)
+            if is_folder(path):
                 found.extend(folder(path))
             elif file and is_data_file(path):
                 found.extend(file(path))
             else:
                 found.append(path)
         else:
-            raise InputError(f"images: {type(item).__name__} is not allowed, expected paths and numpy arrays")
+            raise InputError(f"images: {_kind(item)} is not allowed, {EXPECTED}")
     return found
 
 
@@ -86,23 +94,63 @@ def _all_images(file: Path) -> list[Path]:
     return [one.path for one in read_samples(file)] if is_manifest(file) else find_images(sample_root(file))
 
 
+def _singles(images: Images) -> Iterable[Single]:
+    """Return what is given one by one; raises InputError for what is neither an image nor several."""
+    if isinstance(images, str | os.PathLike | np.ndarray | Image):
+        return [images]
+    if isinstance(images, Iterable) and not isinstance(images, bytes | bytearray | memoryview):
+        return images
+    raise InputError(f"images: {_kind(images)} is not allowed, {EXPECTED}")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
 def load(source: Source) -> NDArray[np.uint8]:
     """Return the image of a source: (H, W, 3) uint8; raises InputError as read_image and as_image do."""
     return read_image(source) if isinstance(source, Path) else as_image(source)
 
 
-def content_hashes(given: Sequence[Source]) -> list[str]:
-    """Return the sha256 of each source: of a file's bytes, or of an array's shape and pixels."""
-    return [
-        fingerprints([source])[0] if isinstance(source, Path) else array_fingerprint(as_image(source))
-        for source in given
-    ]
+def identify(given: Iterable[Source], *, told_by: Rule = "pixels") -> list[ImagePart]:
+    """Return what tells each image again, by a rule; raises InputError as `load` does."""
+    return [known(source, load(source), told_by=told_by) for source in given]
 
 
-def identify(given: Sequence[Source]) -> list[ImagePart]:
-    """Return what tells each image again; raises InputError as `load` does."""
-    hashes = content_hashes(given)
-    return [ImagePart(sha256=text, thumbnail=thumbnail(load(one))) for text, one in zip(hashes, given, strict=True)]
+def known(source: Source, image: NDArray[np.uint8], *, told_by: Rule = "pixels") -> ImagePart:
+    """Return what tells an image again that has been loaded from a source."""
+    by_bytes = told_by == "bytes" and isinstance(source, Path)
+    digest = fingerprints([source])[0] if by_bytes else array_fingerprint(image)  # type: ignore[list-item]
+    return ImagePart(sha256=digest, thumbnail=thumbnail(image))
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Labelled images that all differ, what tells each of them again, and pairs of (one left out, the equal one)."""
+
+    samples: list[Sample]
+    images: list[ImagePart]
+    repeated: list[tuple[Sample, Sample]]
+
+
+def distinct(samples: Sequence[Sample], *, told_by: Rule) -> Distinct:
+    """Return labelled images with what tells each of them again; of those with equal content in a category the first.
+
+    Raises InputError for equal images of which one is labelled good and another not, and as `load` does.
+    """
+    found = Distinct([], [], [])
+    first: dict[tuple[str, str], Sample] = {}
+    for sample, image in zip(samples, identify((sample.path for sample in samples), told_by=told_by), strict=True):
+        twin = first.setdefault((sample.category, image.sha256), sample)
+        if twin is sample:
+            found.samples.append(sample)
+            found.images.append(image)
+            continue
+        if (twin.label == "good") != (sample.label == "good"):
+            ones = " and ".join(f"{printable(one.path)} ({printable(one.label)})" for one in (twin, sample))
+            raise InputError(f"one picture with two labels: {ones}; keep the right one")
+        found.repeated.append((sample, twin))
+    return found
 
 
 def fit_sources(data: DataPart, good: Sequence[Source]) -> tuple[list[Source], list[Source]]:
@@ -110,7 +158,7 @@ def fit_sources(data: DataPart, good: Sequence[Source]) -> tuple[list[Source], l
 
     Raises InputError if some that set the threshold are not among them; of those that trained some may be missing.
     """
-    found = dict(zip(content_hashes(good), good, strict=True))
+    found = {image.sha256: one for one, image in zip(good, identify(good, told_by=data.told_by), strict=True)}
     wanted = {image.sha256 for image in data.held_out}
     if missing := wanted - found.keys():
         raise InputError(

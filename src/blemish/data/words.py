@@ -1,13 +1,12 @@
 """What people call the folders of good parts, of defects and of masks: the words of the field, in some languages."""
 
-import os
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
 
-from blemish.data.listing import entries
+from blemish.data.listing import entries, is_folder
 
 Meaning = Literal["good", "bad", "masks", "unclear", ""]
 
@@ -74,7 +73,7 @@ def meaning(name: str) -> Meaning:
 def by_meaning(folder: Path) -> dict[Meaning, list[str]]:
     """Return the names of the folders in a folder, sorted by what they say; none of a folder that is not there."""
     found: dict[Meaning, list[str]] = {}
-    if os.path.isdir(folder):
+    if is_folder(folder):
         for name in _folders(folder):
             found.setdefault(meaning(name), []).append(name)
     return found
@@ -85,7 +84,7 @@ def spelt(folder: Path, place: str) -> str:
     found: list[str] = []
     for part in place.split("/"):
         here = folder.joinpath(*found)
-        if not os.path.isdir(here / part) and os.path.isdir(here):
+        if not is_folder(here / part) and is_folder(here):
             part = next((name for name in _folders(here) if name.casefold() == part.casefold()), part)  # noqa: PLW2901
         found.append(part)
     return "/".join(found)
@@ -95,7 +94,7 @@ def good_folder(folder: Path, default: str) -> str:
     """Return the name of the folder of good parts in a folder: the default, in any case, else the one that says so."""
     name = spelt(folder, default)
     said = by_meaning(folder).get("good", [])
-    return said[0] if not os.path.isdir(folder / name) and len(said) == 1 else name
+    return said[0] if not is_folder(folder / name) and len(said) == 1 else name
 
 
 def _folders(folder: Path) -> list[str]:

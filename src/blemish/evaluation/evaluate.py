@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blemish.checks import checked_path, whole, word
 from blemish.data.copies import WORDS, describe, used_images
 from blemish.data.datasets import AS_THEY_ARE, sample_root, test_samples
 from blemish.data.layouts.labels import Labels
 from blemish.data.listing import path_text
 from blemish.data.records import ImagePart
-from blemish.data.samples import Sample, read_truth
-from blemish.data.sources import identify
+from blemish.data.samples import Sample, doubtful_masks, read_truth
+from blemish.data.sources import distinct
 from blemish.errors import InputError, printable
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.images.resize import resize_map, resize_mask
@@ -32,19 +33,21 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The test images to evaluate, what tells each of them again, and what is known of those used before (JSON)."""
+    """The test images to evaluate and what tells each of them again; `used` and `repeated` of `evaluate` (JSON)."""
 
     data: Path
     samples: list[Sample]
     images: list[ImagePart]
     used: dict[str, Any]
+    repeated: list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
     """A test image with its scores and its truth, maps (H, W) at the resolution of the evaluation.
 
-    bare_score and bare_map are by the weights that need no labels; None if there are no others.
+    bare_score and bare_map are by the weights that need no labels; None if there are no others. mask is None where it
+    is not known which pixels are defective.
     """
 
     name: str
@@ -53,7 +56,7 @@ class Scored:
     score_map: NDArray[np.float32]
     bare_score: float | None
     bare_map: NDArray[np.float32] | None
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] | None
     regions_lost: int
 
     @property
@@ -79,15 +82,17 @@ def evaluate(
 
     Returns `overall` and, for each type of defect, `types` (that type's images and all good ones): the metrics of
     `pixel_metrics` and `image_metrics`, with the reason for each that is None in `undefined`; the counts images, good,
-    regions_lost (regions of which no pixel is left at the resolution), found (defective images whose score is above
-    the threshold) and false_alarms (good ones). For a weighed model `without_labels` has an `overall` of the same
-    modules by the weights that need no labels, without found and false_alarms, as the threshold is not theirs; else it
-    is None. Beside them data, resolution, images, good, regions, regions_lost, used (of `choose`), empty_masks
-    (defective images whose mask marks nothing: their pixels count as good) and model. All of it is JSON.
+    without_masks (defective images of which no mask is known: pixels are judged without them), regions_lost (regions of
+    which no pixel is left at the resolution), found (defective images whose score is above the threshold), recall
+    (their share, None without defects) and false_alarms (good ones above it). For a weighed model `without_labels` has
+    an `overall` of the same modules by the weights that need no labels, without found, recall and false_alarms, as the
+    threshold is not theirs; else it is None. Beside them data, resolution, images, good, without_masks, regions,
+    regions_lost, used and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`) and model. All of it is
+    JSON.
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
-    _check(resolution)
-    return measure(scorer, choose(scorer, data, used=used, labels=labels), resolution=resolution, report=report)
+    side = _side(resolution)  # before the images are read
+    return measure(scorer, choose(scorer, data, used=used, labels=labels), resolution=side, report=report)
 
 
 def choose(scorer: Scorer, data: Path, *, used: str = "refuse", labels: Labels = AS_THEY_ARE) -> Chosen:
@@ -96,13 +101,13 @@ def choose(scorer: Scorer, data: Path, *, used: str = "refuse", labels: Labels =
     used: what becomes of images that it was trained, held out or weighed on, and of near copies of them. "refuse"
     raises InputError, "skip" leaves them out, "include" keeps them. labels: how those of labelling tools are taken.
     Raises InputError as `test_samples` and `read_image` do too. Chosen.used is {"rule": used, "images": [{"image",
-    "use", "same_file"}], "summary": a line}.
+    "use", "same_picture"}], "summary": a line}. Of equal pictures the first counts; Chosen.repeated are the others,
+    [{"image", "same_as"}].
     """
-    if used not in RULES:
-        raise InputError(f"used: {printable(used)} is not allowed, expected {', '.join(RULES)}")
-    data = Path(data)
-    samples = test_samples(data, labels=labels)
-    images = identify([sample.path for sample in samples])
+    word("used", used, RULES)
+    data = checked_path("data", data)
+    found = distinct(test_samples(data, labels=labels), told_by=scorer.header_.data.told_by)
+    samples, images = found.samples, found.images
     uses = used_images(images, scorer.header_.data)
     names = [_name(sample, data) for sample in samples]
     summary = describe(uses, names)
@@ -114,13 +119,14 @@ def choose(scorer: Scorer, data: Path, *, used: str = "refuse", labels: Labels =
     out = {use.index for use in uses if used == "skip"}
     if len(out) == len(samples):
         raise InputError(f"{printable(data)}: no test image that the model has not met before: {summary}")
-    listed = [{"image": names[use.index], "use": WORDS[use.kind], "same_file": use.same_file} for use in uses]
+    listed = [{"image": names[use.index], "use": WORDS[use.kind], "same_picture": use.same_picture} for use in uses]
     left = [index for index in range(len(samples)) if index not in out]
     return Chosen(
         data=data,
         samples=[samples[index] for index in left],
         images=[images[index] for index in left],
         used={"rule": used, "images": listed, "summary": summary},
+        repeated=[{"image": _name(one, data), "same_as": _name(other, data)} for one, other in found.repeated],
     )
 
 
@@ -128,13 +134,12 @@ def measure(
     scorer: Scorer, chosen: Chosen, *, resolution: int | None = 256, report: Report | None = None
 ) -> dict[str, Any]:
     """Return what `evaluate` does for test images that `choose` has chosen."""
-    _check(resolution)
+    resolution = _side(resolution)
     scored = list(_score(scorer, chosen, resolution, report))
     limit = scorer.threshold_
     overall = _figures(scored, limit)
     good = [one for one in scored if one.good]
     labels = sorted({one.label for one in scored} - {"good"})
-    defective = (one for one in scored if not one.good)
     bare = [
         replace(one, score=one.bare_score, score_map=one.bare_map)
         for one in scored
@@ -143,12 +148,13 @@ def measure(
     return {
         "data": path_text(chosen.data),
         "resolution": "original" if resolution is None else resolution,
-        **{key: overall[key] for key in ("images", "good", "regions", "regions_lost")},
+        **{key: overall[key] for key in ("images", "good", "without_masks", "regions", "regions_lost")},
         "overall": overall,
         "without_labels": {"overall": _figures(bare, None)} if bare else None,
         "types": {label: _figures([*good, *(one for one in scored if one.label == label)], limit) for label in labels},
         "used": chosen.used,
-        "empty_masks": [one.name for one in defective if not one.mask.any() and not one.regions_lost],
+        "repeated": chosen.repeated,
+        "doubtful_masks": doubtful_masks(chosen.samples, root=sample_root(chosen.data)),
         "model": _identity(scorer.header_),
     }
 
@@ -163,7 +169,7 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
     several = len({sample.category for sample in samples}) > 1
     for done, (sample, (image, maps)) in enumerate(zip(samples, _maps(scorer, samples), strict=True), start=1):
         height, width = image.shape[:2] if resolution is None else (resolution, resolution)
-        mask, lost = np.zeros((height, width), np.bool_), 0
+        mask, lost = np.zeros((height, width), np.bool_) if sample.has_truth else None, 0
         if (truth := read_truth(sample)) is not None:
             mask, lost = resize_mask(truth, height, width), _regions_lost(truth, height, width)
         # A type has the same name in many categories; a model that serves several is judged on each.
@@ -195,23 +201,27 @@ def _maps(scorer: Scorer, samples: Sequence[Sample]) -> Iterator[tuple[NDArray[n
 
 def _figures(scored: Sequence[Scored], threshold: float | None) -> dict[str, Any]:
     """Return all metrics and counts of a set of scored images; without a threshold there are no verdicts to count."""
-    names = [one.name for one in scored]
-    pixels: dict[str, Any] = pixel_metrics([one.score_map for one in scored], [one.mask for one in scored], names=names)
-    images: dict[str, Any] = image_metrics([one.score for one in scored], [not one.good for one in scored], names=names)
-    counts = {
+    known = [one for one in scored if one.mask is not None]
+    masks = [one.mask for one in scored if one.mask is not None]
+    pixels: dict[str, Any] = pixel_metrics([one.score_map for one in known], masks, names=[one.name for one in known])
+    names, defective = [one.name for one in scored], [not one.good for one in scored]
+    images: dict[str, Any] = image_metrics([one.score for one in scored], defective, names=names)
+    counts: dict[str, Any] = {
         "images": len(scored),
         "good": sum(one.good for one in scored),
+        "without_masks": len(scored) - len(known),
         "regions_lost": sum(one.regions_lost for one in scored),
     }
     if threshold is not None:
         counts["found"] = sum(one.score > threshold and not one.good for one in scored)
+        counts["recall"] = counts["found"] / sum(defective) if any(defective) else None
         counts["false_alarms"] = sum(one.score > threshold and one.good for one in scored)
     return {**pixels, **images, "undefined": pixels["undefined"] | images["undefined"], **counts}
 
 
-def _check(resolution: int | None) -> None:
-    if resolution is not None and resolution not in RESOLUTIONS:
-        raise InputError(f"resolution: {resolution} is not allowed, expected 32 to 4096, or that of the images")
+def _side(resolution: int | None) -> int | None:
+    rule = "expected 32 to 4096, or that of the images"
+    return None if resolution is None else whole("resolution", resolution, allowed=RESOLUTIONS, rule=rule)
 
 
 def _name(sample: Sample, data: Path) -> str:

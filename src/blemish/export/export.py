@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
+from blemish.checks import word
 from blemish.data.datasets import AS_THEY_ARE, test_samples
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Source, fit_sources, load
-from blemish.errors import InputError, printable
+from blemish.errors import InputError
 from blemish.export.gates import Lost, differences, lost_on
 from blemish.export.golden import golden_files
 from blemish.export.writing import write_bundle, write_graph
@@ -84,17 +86,15 @@ def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Hea
 
 
 def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, Precision]:
-    if to not in GRAPHS:
-        raise InputError(f"to: {printable(to)} is not allowed, expected {' or '.join(GRAPHS)}")
-    if precision not in PRECISIONS:
-        raise InputError(f"precision: {printable(precision)} is not allowed, expected {', '.join(PRECISIONS)}")
+    word("to", to, GRAPHS)
+    word("precision", precision, PRECISIONS)
     if precision != "float32" and to != "openvino":
         raise InputError(f"{precision}: onnxruntime is no faster with it (docs/performance.md); use --to openvino")
     if precision == "int8" and not good:
         raise InputError("int8: needs the good images of the fit, for its ranges and its threshold (--good FOLDER)")
     if precision == "bfloat16" and not _has_bfloat16():
         raise InputError("bfloat16: this processor has none, so what it loses cannot be measured here")
-    return to, precision
+    return cast(Target, to), cast(Precision, precision)
 
 
 def _has_bfloat16() -> bool:

@@ -1,4 +1,4 @@
-"""Read one image or mask safely: the only decode, in training and everywhere else.
+"""Read one image safely: the only decode, in training and everywhere else; masks are opened here too.
 
 The content decides what a file is, not its suffix. Grey and 1-bit are replicated to RGB; transparency is flattened on
 white; 16-bit grey is scaled to 8 bits by 1/257 and rounded; of 16-bit colour Pillow gives the high byte, at most one
@@ -62,34 +62,12 @@ def read_image(source: Path | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) 
     Raises InputError for a file that is unreadable, damaged, of another format, animated, too large or too small. Bits
     flipped inside a JPEG, BMP or TIFF can go unseen: these formats have no checksum.
     """
-    image, data, name = _open(source, max_megapixels=max_megapixels)
+    image, data, name = opened(source, max_megapixels=max_megapixels)
     _check_shape(*image.size, name=name)
     if image.mode not in COLOUR8 | GREY16:
         raise InputError(f"{name}: pixel type {image.mode} not supported (allowed: 8-bit, or unsigned 16-bit integers)")
-    with _decoding(name):
-        return _rgb(_pixels(image, data, name=name))
-
-
-def read_mask(source: Path | bytes) -> NDArray[np.bool_]:
-    """Return the ground truth mask in a file, or in the bytes of one, upright: True where the part is defective.
-
-    Shape (H, W), bool, of any size. Of a mask in colour the largest channel counts; transparency is ignored; a palette
-    counts by its colours. If the largest value is below 32, values are labels and all but 0 are True (so {0, 1} is read
-    as {0, 255} is); otherwise True is above half of the largest value, which cuts soft edges in the middle.
-    Raises InputError as read_image does.
-    """
-    image, data, name = _open(source, max_megapixels=MAX_MEGAPIXELS)
-    if image.mode not in COLOUR8 | GREY16 | {"I"}:
-        raise InputError(f"{name}: pixel type {image.mode} not supported (allowed for a mask: integers)")
-    with _decoding(name):
-        upright = _pixels(image, data, name=name)
-        if upright.mode in {"P", "PA", "CMYK", "YCbCr"}:
-            upright = upright.convert("RGB")
-        values = np.array(upright.convert("L") if upright.mode in {"1", "LA"} else upright)
-    if values.ndim == 3:
-        values = values[..., :3].max(axis=2)
-    peak = int(values.max())
-    return np.asarray(values > (0 if peak < 32 else peak // 2))
+    with decoding(name):
+        return _rgb(upright(image, data, name=name))
 
 
 def image_shape(path: Path) -> tuple[int, int, int]:
@@ -97,9 +75,9 @@ def image_shape(path: Path) -> tuple[int, int, int]:
 
     channels: 1 for grey, else 3. Raises InputError as read_image does, but sees no damage behind the header.
     """
-    image, data, name = _open(path, max_megapixels=MAX_MEGAPIXELS)
+    image, data, name = opened(path, max_megapixels=MAX_MEGAPIXELS)
     (width, height), channels = image.size, 1 if image.mode in {"1", "L", "LA", "I", *GREY16} else 3
-    with _decoding(name):
+    with decoding(name):
         if isinstance(image, TiffImageFile):  # some versions of Pillow swap the size of a turned TIFF, some do not
             width, height = image.tag_v2[256], image.tag_v2[257]
         # Pillow decodes a PNG to look for EXIF, which may follow the pixels; most have none.
@@ -127,6 +105,21 @@ def as_image(array: NDArray[Any]) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 3 and pixels.shape[2] == 3 else _replicated(pixels.reshape(pixels.shape[:2]))
 
 
+def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture of PIL as read_image would return it from a file: upright, (H, W, 3) uint8.
+
+    Raises InputError for one that is too small, of several frames, or of a pixel type that is not read from a file.
+    """
+    name = "image of PIL"
+    _check_shape(*picture.size, name=name)
+    if picture.mode not in COLOUR8 | GREY16:
+        raise InputError(f"{name}: pixel type {picture.mode} not supported (allowed: 8-bit, or 16-bit integers)")
+    if (frames := getattr(picture, "n_frames", 1)) > 1:
+        raise InputError(f"{name}: multi-frame not supported ({frames} frames; allowed: 1)")
+    with decoding(name):
+        return _rgb(ImageOps.exif_transpose(picture))
+
+
 def _content(source: Path | bytes, *, name: str, max_megapixels: float) -> bytes:
     """Return the file's bytes, at most what the largest allowed image can need (8 bytes a pixel, and metadata)."""
     most = int(8e6 * max_megapixels) + 2**24
@@ -152,7 +145,7 @@ def _content(source: Path | bytes, *, name: str, max_megapixels: float) -> bytes
 
 
 @contextmanager
-def _decoding(name: str) -> Iterator[None]:
+def decoding(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises on damaged bytes into one line, and keep its warnings quiet."""
     try:
         with QUIET:  # what matters is checked here
@@ -170,7 +163,7 @@ def _decoding(name: str) -> Iterator[None]:
         raise InputError(f"{name}: corrupt image data, or of an unknown kind ({printable(text)[:200]})") from error
 
 
-def _open(source: Path | bytes, *, max_megapixels: float) -> tuple[ImageFile.ImageFile, bytes, str]:
+def opened(source: Path | bytes, *, max_megapixels: float) -> tuple[ImageFile.ImageFile, bytes, str]:
     """Return the picture with its header read and checked, before room for its pixels is made; its bytes; its name."""
     name = "image" if isinstance(source, bytes) else printable(source)
     data = _content(source, name=name, max_megapixels=max_megapixels)
@@ -179,7 +172,7 @@ def _open(source: Path | bytes, *, max_megapixels: float) -> tuple[ImageFile.Ima
         foreign = FOREIGN.match(data)
         fault = f"format {foreign.lastgroup} not allowed (" if foreign else "not an image (magic bytes; "
         raise InputError(f"{name}: {fault}{ALLOWED})")
-    with _decoding(name):
+    with decoding(name):
         try:
             image = reader(io.BytesIO(data))
         except SyntaxError as error:
@@ -198,7 +191,7 @@ def _open(source: Path | bytes, *, max_megapixels: float) -> tuple[ImageFile.Ima
     return image, data, name
 
 
-def _pixels(image: ImageFile.ImageFile, data: bytes, *, name: str) -> Image.Image:
+def upright(image: ImageFile.ImageFile, data: bytes, *, name: str) -> Image.Image:
     """Return the decoded picture, upright."""
     if isinstance(image, PngImageFile):
         _check_png(image, data, name=name)

@@ -7,7 +7,8 @@ from tempfile import NamedTemporaryFile
 import torch
 from torch import Tensor
 
-from blemish.errors import InputError, StorageError, printable
+from blemish.checks import number
+from blemish.errors import InputError, StorageError
 from blemish.method.teacher import Teacher
 from blemish.method.training import Recipe, autocasts
 
@@ -18,10 +19,7 @@ GIGABYTE = 10**9
 
 def check_cache(cache_gb: float) -> None:
     """Raise InputError unless cache_gb is a number of gigabytes above 0."""
-    number = isinstance(cache_gb, int | float) and not isinstance(cache_gb, bool)
-    if not number or not math.isfinite(cache_gb) or cache_gb <= 0:
-        shown = printable(str(cache_gb)[:200])
-        raise InputError(f"cache-gb: {shown} is not allowed, expected a number of gigabytes above 0")
+    number("cache-gb", cache_gb, rule="a number of gigabytes above 0")
 
 
 def half_sizes(

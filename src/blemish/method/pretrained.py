@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blemish.checks import checked_path
 from blemish.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def read_weights(name: str, weights: str | os.PathLike[str] | None = None) -> "d
     from blemish.method.teacher import architecture
 
     architecture(name)
-    path = Path(weights) if weights is not None else find_weights(name)
+    path = checked_path("weights", weights) if weights is not None else find_weights(name)
     if path is None:
         remedy = f"name a file with --weights, or run: blemish teacher fetch {name}"
         raise InputError(f"teacher {name}: no weights on this machine; {remedy}")

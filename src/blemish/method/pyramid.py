@@ -1,15 +1,14 @@
 """The pyramid: images resized to every size, as the networks see them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blemish.data.copies import thumbnail
 from blemish.data.records import ImagePart
-from blemish.data.sources import Source, content_hashes, load
+from blemish.data.sources import Source, known, load
 from blemish.errors import InputError
 from blemish.images.resize import resize
 
@@ -29,30 +28,33 @@ def read_pyramid(given: Sequence[Source], sizes: Sequence[int]) -> Pyramid:
 
     Raises one InputError that names the first image that cannot be read and counts the others, before any training.
     """
-    return _read(given, sizes)[0]
+    return _read(given, sizes)
 
 
 def read_known(given: Sequence[Source], sizes: Sequence[int]) -> tuple[list[ImagePart], Pyramid]:
     """Return what `identify` and `read_pyramid` do, with every image decoded once; raises InputError as the latter."""
-    hashes = content_hashes(given)
-    pyramid, thumbnails = _read(given, sizes)
-    return [ImagePart(sha256=text, thumbnail=small) for text, small in zip(hashes, thumbnails, strict=True)], pyramid
+    parts: list[ImagePart] = []
+    pyramid = _read(given, sizes, each=lambda source, image: parts.append(known(source, image)))
+    return parts, pyramid
 
 
-def _read(given: Sequence[Source], sizes: Sequence[int]) -> tuple[Pyramid, list[str]]:
-    """Return the pyramid of all images, and the thumbnail of each."""
+def _read(
+    given: Sequence[Source], sizes: Sequence[int], *, each: Callable[[Source, NDArray[np.uint8]], None] | None = None
+) -> Pyramid:
+    """Return the pyramid of all images; each: called with every source and its image."""
     pyramid = {size: torch.empty((len(given), size, size, 3), dtype=torch.uint8) for size in sizes}
-    thumbnails, problems = [], []
+    problems = []
     for index, source in enumerate(given):
         try:
             image = load(source)
         except InputError as error:
             problems.append(str(error))
             continue
-        thumbnails.append(thumbnail(image))
+        if each:
+            each(source, image)
         for size in sizes:
             pyramid[size][index] = torch.from_numpy(resize(image, size))
     if problems:
         more = f" (and {len(problems) - 1} more images that cannot be used)" if len(problems) > 1 else ""
         raise InputError(problems[0] + more)
-    return {size: images.permute(0, 3, 1, 2) for size, images in pyramid.items()}, thumbnails
+    return {size: images.permute(0, 3, 1, 2) for size, images in pyramid.items()}

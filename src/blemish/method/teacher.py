@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from blemish.checks import word
 from blemish.errors import InputError, printable
 from blemish.storage.offline import folder_dropped
 
@@ -69,9 +70,7 @@ ARCHITECTURES = {
 
 def architecture(name: str) -> Architecture:
     """Return the architecture of that name; InputError names the known ones."""
-    if name not in ARCHITECTURES:
-        raise InputError(f"teacher {printable(name)} is not known; known teachers: {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[name]
+    return ARCHITECTURES[word("teacher", name, ARCHITECTURES)]
 
 
 def _network(name: str) -> nn.Module:
@@ -178,8 +177,6 @@ def state_fingerprint(state: dict[str, Tensor]) -> str:
 
 def pick_device(device: str) -> str:
     """Return "cuda" or "cpu" for "auto", "cpu" or "cuda"; InputError for another word or a GPU that is not there."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device: {printable(device)} is not allowed, expected auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
+    if word("device", device, ("auto", "cpu", "cuda")) == "cuda" and not torch.cuda.is_available():
         raise InputError("device: no CUDA GPU is available here; use --device cpu (or auto)")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from blemish.checks import word
 from blemish.errors import InputError
 from blemish.method.imitation import imitation_loss
 from blemish.method.progress import Step
@@ -60,9 +61,7 @@ Losses = Iterator[tuple[Tensor, int]]  # the loss of a batch, and how many image
 
 def find_recipe(name: str) -> Recipe:
     """Return the recipe of that name; InputError names the known ones."""
-    if name not in RECIPES:
-        raise InputError(f"recipe {name} is not known; known recipes: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return RECIPES[word("recipe", name, RECIPES)]
 
 
 def train_module(

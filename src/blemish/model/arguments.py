@@ -1,12 +1,12 @@
 """What a fit may be told: each argument is checked, and wrong ones are named."""
 
-import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from blemish.errors import InputError, printable
+from blemish.checks import shown, whole, word
+from blemish.errors import InputError
 
 SIZES = range(64, 1025, 32)
 LEVELS = range(2, 6)
@@ -34,12 +34,8 @@ class Arguments:
         """
         sizes = _whole_numbers("sizes", self.sizes, allowed=SIZES, rule="multiples of 32 from 64 to 1024")
         levels = _whole_numbers("levels", self.levels, allowed=LEVELS, rule="of 2, 3, 4, 5")
-        if self.score not in ("whitened", "paper"):
-            raise InputError(f"score: {_shown(self.score)} is not allowed, expected whitened or paper")
-        if (seed := _whole(self.seed)) not in SEEDS:
-            rule = f"expected a whole number from 0 to {SEEDS[-1]}"
-            raise InputError(f"seed: {_shown(self.seed)} is not allowed, {rule}")
-        return replace(self, sizes=sizes, levels=levels, seed=seed)
+        word("score", self.score, ("whitened", "paper"))
+        return replace(self, sizes=sizes, levels=levels, seed=whole("seed", self.seed, allowed=SEEDS))
 
     def check(self) -> None:
         """Raise InputError for the first argument that a fit would refuse, before anything is read."""
@@ -57,19 +53,13 @@ def _whole_numbers(name: str, values: Any, *, allowed: range, rule: str) -> list
         given = list(values) if len(values) else []  # what has no length could be read only once
     except TypeError:
         given = values
-    numbers = [_whole(value) for value in given] if isinstance(given, list) else []
-    if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(allowed):
-        raise InputError(f"{name}: {_shown(given)} is not allowed, expected one or more different {rule}")
-    return numbers
-
-
-def _shown(value: object) -> str:
-    return printable(str(value)[:200])
-
-
-def _whole(value: Any) -> int:
-    """Return a whole number, numpy's too, as an int; -1 for anything else: true and false are no numbers."""
+    fault = InputError(f"{name}: {shown(given)} is not allowed, expected one or more different {rule}")
+    if not isinstance(given, list):
+        raise fault
     try:
-        return -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        return -1
+        numbers = [whole(name, value, allowed=allowed) for value in given]
+    except InputError:
+        raise fault from None
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise fault
+    return numbers

@@ -88,7 +88,7 @@ def _read(images: Images, held_out: Images | None, sizes: Sequence[int], labels:
     ranked = [sorted((known[index] for index in part), key=lambda image: image.sha256) for part in (train, held)]
     good = {size: batch[held] for size, batch in pyramid.items()}
     return _Read(
-        data=DataPart(train=ranked[0], held_out=ranked[1]),
+        data=DataPart(train=ranked[0], held_out=ranked[1], told_by="pixels"),
         order=[known[index].sha256 for index in train],
         train={size: pyramid.pop(size)[train] for size in sizes},  # never two copies of all sizes
         held_out=good,

@@ -9,7 +9,7 @@ from blemish.data.records import DataPart
 from blemish.storage.fields import Part, Sha256, UtcTime
 from blemish.verdict.scale import Scale
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # in 1 images were told by the bytes of their files
 
 Side = Annotated[int, Field(ge=64, le=1024, multiple_of=32)]
 Setting = bool | int | float | str | None | list[bool | int | float | str | None]
@@ -81,7 +81,7 @@ class WeighingPart(Part):
 class Header(Part):
     """Everything about a model but its tensors; each field is checked on creation (pydantic's ValidationError)."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     blemish: str
     created: UtcTime
     teacher: TeacherPart

@@ -9,6 +9,7 @@ from pathlib import Path
 from blemish.data.datasets import AS_THEY_ARE, good_images, held_out_images, together
 from blemish.data.inputs import check_outside
 from blemish.data.layouts.labels import Labels
+from blemish.data.listing import passed_over
 from blemish.data.samples import unlike
 from blemish.errors import StoppedError, printable
 from blemish.method.progress import Progress, Report
@@ -93,7 +94,7 @@ def announce(arguments: Arguments, images: Sequence[Path], *, data: Path, say: S
     sizes, levels = (", ".join(map(str, sorted(numbers))) for numbers in (arguments.sizes, arguments.levels))
     modules = len(arguments.sizes) * len(arguments.levels)
     say(f"{printable(data)}: {len(images)} good images")
-    for line in together(data, images):
+    for line in [*together(data, images), *passed_over(data)]:
         say(line)
     for line in unlike(images):
         say(f"warning: {line}")

@@ -16,6 +16,13 @@ FIGURES = {
     "pixel_f1_max": "pixel F1",
 }
 
+DOUBTS = {
+    "empty": "masks that mark nothing, so that all pixels count as good",
+    "nearly all": "masks that mark more than three quarters of the image (inverted?)",
+    "left out": "masks of which over 1 % counts as no defect: values that are neither 0 nor above half of the largest",
+    "void": "masks in which 255 beside labels counts as no defect, as the border that Pascal VOC draws",
+}
+
 
 def print_predictions(summary: Summary, *, threshold: float, out: Path) -> None:
     """Print how many images are OK and NG, those with the highest scores, and where the results are."""
@@ -41,13 +48,20 @@ def print_evaluation(result: dict[str, Any]) -> None:
     if met := result["used"]["images"]:
         fate = "left out" if result["used"]["rule"] == "skip" else "kept, so figures are too good"
         print(f"{many(len(met), 'image')} that the model has met before {fate}: {result['used']['summary']}")
+    if twins := result["repeated"]:
+        one = twins[0]
+        pair = f"{printable(one['image'])} is {printable(one['same_as'])}"
+        print(f"{many(len(twins), 'image')} left out, equal to another: {pair}{' ...' if len(twins) > 1 else ''}")
+    if bare_labels := result["without_masks"]:
+        print(f"{many(bare_labels, 'defective image')} without a mask: pixels are judged on the others")
     overall, bare = result["overall"], result["without_labels"]
     print_figures({**result["types"], "overall": overall, **({"without labels": bare["overall"]} if bare else {})})
     if bare:
         print(
             f"weights of the modules from {labels(result['model']['weighing'])}; without labels: those that need none"
         )
-    print(f"found: defective images with the verdict NG (score above {threshold:.4f})")
+    recall = "" if overall["recall"] is None else f"; {overall['recall']:.1%} of all"
+    print(f"found: defective images with the verdict NG (score above {threshold:.4f}){recall}")
     print(f"false alarms: {overall['false_alarms']} of {many(overall['good'], 'good image')} with the verdict NG")
     for reason in sorted(set(overall["undefined"].values())):
         print(f"-: undefined, {reason}")
@@ -67,11 +81,16 @@ def print_figures(rows: dict[str, dict[str, Any]], *, alarms: bool = False) -> N
 
 def warnings(result: dict[str, Any]) -> list[str]:
     """Return one line for each thing that makes the figures of an evaluation less than they seem."""
-    lines = []
-    if empty := result["empty_masks"]:
-        text = f"{many(len(empty), 'defective image')} marks nothing, such as {printable(empty[0])}"
-        lines.append(f"the mask of {text}: its pixels count as good")
+    lines = doubts(result["doubtful_masks"])
     if lost := result["regions_lost"]:
         side = result["resolution"]
         lines.append(f"{many(lost, 'defect region')} left out: too small for {side}x{side}")
     return lines
+
+
+def doubts(doubtful_masks: dict[str, list[str]]) -> list[str]:
+    """Return one line for each kind of mask that may not say what was meant."""
+    return [
+        f"{DOUBTS[doubt]}: {len(names)}, such as that of {printable(names[0])}"
+        for doubt, names in doubtful_masks.items()
+    ]

@@ -20,6 +20,9 @@ def print_weighed(out: Path, header: Header, weighed: Findings) -> None:
     good = weighing.labelled - weighing.defective
     images = f"{many(weighing.defective, 'defective image')} and {good} good"
     print(f"{images}; objective {weighed.objective}, {weighed.search.seconds:.1f} s")
+    for count, why in ((weighed.without_masks, "without a mask"), (weighed.repeated, "equal to another of them")):
+        if count:
+            print(f"left out: {many(count, 'labelled image')} {why}")
     table = empty_table("module", "weight", "without labels", "AUPRO alone", "ms", "MB")
     for line in weighed.lines:
         weight = f"{line.weight:.4f}" if line.name in weighed.chosen.modules else "dropped"

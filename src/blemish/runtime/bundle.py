@@ -55,7 +55,14 @@ class Bundle(Part):
 
 
 def is_bundle(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is a folder, as a bundle is; a model file is none."""
+    """Return whether a path is a folder, as a bundle is; a model file is none.
+
+    Raises InputError for a file inside a bundle, whose folder is meant.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    if name in (FILE, *CONTENTS) and os.path.isfile(path) and os.path.isfile(os.path.join(folder, FILE)):
+        place = printable(os.path.dirname(path) or ".")
+        raise InputError(f"{printable(path)}: a file of a bundle; give its folder: {place}")
     return os.path.isdir(path)
 
 

@@ -10,9 +10,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.checks import checked_path, whole
 from blemish.data.ahead import ahead
 from blemish.data.sources import Images, Source, load, sources
-from blemish.errors import InputError, refused
+from blemish.errors import refused
 from blemish.images.resize import resize
 from blemish.model.header import Header
 from blemish.runtime.bundle import Bundle, read_bundle
@@ -62,16 +63,14 @@ class Runtime:
         something else is not noticed. Raises InputError for arguments, a folder that is not there or a library that is
         missing; ModelFileError for a bundle that is damaged, made by a newer version, or scores a golden image wrongly.
         """
-        threads = threads if threads is not None else available_threads()
-        for name, value in (("threads", threads), ("streams", streams)):
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
-                raise InputError(f"{name}: {value} is not allowed, expected a whole number from 1 to 1024")
-        streams = min(streams, threads)
-        bundle = read_bundle(Path(folder))
-        engine = open_engine(Path(folder), bundle.target, bundle.precision, threads=threads, streams=streams)
+        threads = available_threads() if threads is None else whole("threads", threads, allowed=range(1, 1025))
+        streams = min(whole("streams", streams, allowed=range(1, 1025)), threads)
+        place = checked_path("folder", folder)
+        bundle = read_bundle(place)
+        engine = open_engine(place, bundle.target, bundle.precision, threads=threads, streams=streams)
         runtime = cls(bundle, engine, streams=streams, threads=threads)
         if self_test:
-            runtime.self_test(Path(folder))
+            runtime.self_test(place)
         return runtime
 
     @property

@@ -20,6 +20,8 @@ _DIGEST_FIRST = b'{"__metadata__":{"sha256":"'  # so that the digest has a fixed
 _DIGEST = slice(8 + len(_DIGEST_FIRST), 8 + len(_DIGEST_FIRST) + 64)
 _POSITIVE = ("spread", "variance")  # what a score is divided by; of a tensor's name the last part
 _PICKLES = (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))  # zip (.pt, .npz) and bare pickles
+_PICTURES = b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"GIF8", b"RIFF"
+_TEXT = {*range(32, 127), *b"\t\r\n"}
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -68,10 +70,19 @@ def read_head(file: BinaryIO, path: str | os.PathLike[str]) -> bytes:
     # The length of a sound header may begin with the bytes of a pickle, but then a brace follows it.
     if start.startswith(_PICKLES) and not (fits and start[8:] == b"{"):
         raise refused(path, "pickle files are never loaded; expected a blemish model (safetensors)")
+    if not fits and (kind := _foreign(start)):
+        raise refused(path, f"{kind}, not a model; expected a file that blemish fit has written")
     if not fits:
         limit = f"header of {length} bytes in a file of {size}, at most {_LARGEST_HEADER} are allowed"
         raise damaged(path, limit if size >= 8 else "shorter than 8 bytes" if size else "empty file")
     return start + file.read(max(length - 1, 0))
+
+
+def _foreign(start: bytes) -> str:
+    """Return what a file is that begins so, where it is clear; else an empty text."""
+    if start.startswith(_PICTURES):
+        return "a picture"
+    return "a text file" if len(start) == 9 and set(start) <= _TEXT else ""
 
 
 def check_tensors(

@@ -1,7 +1,7 @@
 """What a weight search is worth: figures with and without labels, on images that it has seen and on others."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -40,8 +40,9 @@ class Findings:
     figures: pixel_auroc and aupro on the labelled images of all modules "without labels", all "with labels", and of
     those "kept"; unseen: the same where each image is scored by weights and modules that the other three quarters of
     the images chose, {} if there are too few. search: that for all modules. points (of a budget): sets of
-    modules, each weighed anew,
-    with the time of one image and AUPRO on the labelled images; chosen: that of the new model.
+    modules, each weighed anew, with the time of one image and AUPRO on the labelled images; chosen: that of the new
+    model. without_masks: defective images that were left out, as nobody knows their pixels; repeated: images that were
+    left out as they equal another; doubtful_masks: of `samples.doubtful_masks`.
     """
 
     objective: str
@@ -52,6 +53,9 @@ class Findings:
     points: list[Point]
     chosen: Point
     all_modules: Point
+    without_masks: int = 0
+    repeated: int = 0
+    doubtful_masks: dict[str, list[str]] = field(default_factory=dict)
 
 
 def findings(

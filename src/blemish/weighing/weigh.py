@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.checks import number, whole, word
 from blemish.data.copies import describe, used_images
 from blemish.data.datasets import AS_THEY_ARE, sample_root, test_samples
 from blemish.data.holdout import draw_share, fingerprints
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import ImagePart
-from blemish.data.samples import Sample
-from blemish.data.sources import Source, held_out_sources, identify
+from blemish.data.samples import Sample, doubtful_masks
+from blemish.data.sources import Distinct, Source, distinct, held_out_sources
 from blemish.errors import InputError, printable
 from blemish.method.pyramid import read_pyramid
 from blemish.method.scoring import Module, label_free_weights, score_pyramid
@@ -46,8 +48,9 @@ def weigh(
     Arguments and errors are those of `Detector.weigh`.
     """
     count = len(model.modules)
-    _check(objective, keep=keep, budget_ms=budget_ms, modules=count)
-    samples, images = _labelled_images(model.header, data, share=share, labels=labels)
+    keep, budget_ms = _checked(objective, keep=keep, budget_ms=budget_ms, modules=count)
+    chosen, without_masks = _labelled_images(model.header, data, share=share, labels=labels)
+    samples = chosen.samples
     held_out = held_out_sources(model.header.data, good)
     score = "paper" if objective == "paper" else "whitened"
     labelled = label(model, samples, score=score, report=report)
@@ -59,12 +62,14 @@ def weigh(
     final = whole if len(kept) == count else search_some(labelled, kept, objective=objective, prior=bare)
     modules = [_weighed(model.modules[index], weight) for index, weight in zip(kept, final.weights, strict=True)]
     weighing = _part(model, samples, objective=objective, seconds=whole.seconds)
-    header = _header(model, modules, images, held_out, score=score, weighing=weighing)
+    header = _header(model, modules, chosen.images, held_out, score=score, weighing=weighing)
     sets = front(labelled, whole.weights, costs) if budget_ms is not None else []
     found = findings(
         labelled, objective=objective, bare=bare, costs=costs, whole=whole, kept=kept, final=final, sets=sets,
         choose=choose,
     )  # fmt: skip
+    doubts = doubtful_masks(samples, root=sample_root(data))
+    found = replace(found, without_masks=without_masks, repeated=len(chosen.repeated), doubtful_masks=doubts)
     return Model(model.teacher, modules, header), found
 
 
@@ -80,29 +85,28 @@ def _chooser(objective: str, bare: Sequence[float], costs: Costs, *, keep: int, 
     return choose
 
 
-def _labelled_images(
-    header: Header, data: Path, *, share: float | None, labels: Labels
-) -> tuple[list[Sample], list[ImagePart]]:
-    """Return the labelled images and what tells them again; raises InputError for those that must not weigh."""
-    samples = test_samples(data, labels=labels)
+def _labelled_images(header: Header, data: Path, *, share: float | None, labels: Labels) -> tuple[Distinct, int]:
+    """Return the labelled images, and how many have no mask; raises InputError for those that must not weigh."""
+    found = test_samples(data, labels=labels)
+    samples = [sample for sample in found if sample.has_truth]
     if all(sample.label == "good" for sample in samples):
-        raise InputError(f"{printable(data)}: no defective image: weights are searched with labelled defects")
+        bare = f" with a mask, and {len(found) - len(samples)} without" if len(samples) < len(found) else ""
+        raise InputError(f"{printable(data)}: no defective image{bare}: weights are searched with labelled defects")
     if share is not None:
         samples = _drawn(samples, share)
-    images = identify([sample.path for sample in samples])
-    if uses := used_images(images, header.data, kinds=("train", "held_out")):
-        names = [sample.path.relative_to(sample_root(data)).as_posix() for sample in samples]
+    chosen = distinct(samples, told_by=header.data.told_by)
+    if uses := used_images(chosen.images, header.data, kinds=("train", "held_out")):
+        names = [sample.path.relative_to(sample_root(data)).as_posix() for sample in chosen.samples]
         raise InputError(
-            f"{printable(data)}: the model has met {len(uses)} of {len(samples)} labelled images before: "
+            f"{printable(data)}: the model has met {len(uses)} of {len(names)} labelled images before: "
             f"{describe(uses, names)}; weigh with others"
         )
-    return samples, images
+    return chosen, sum(not sample.has_truth for sample in found)
 
 
 def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
     """Return a share of the images of each type of defect, at least one, chosen by content; no good images."""
-    if not 0 < share <= 1:
-        raise InputError(f"share: {share} is not allowed, expected above 0 and at most 1")
+    share = number("share", share, most=1, rule="above 0 and at most 1")
     chosen: list[Sample] = []
     for kind in sorted({sample.label for sample in samples} - {"good"}):
         some = [sample for sample in samples if sample.label == kind]
@@ -111,17 +115,22 @@ def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
     return chosen
 
 
-def _check(objective: str, *, keep: int | None, budget_ms: float | None, modules: int) -> None:
-    if objective not in OBJECTIVES:
-        raise InputError(f"objective: {printable(objective)} is not allowed, expected {', '.join(OBJECTIVES)}")
+def _checked(
+    objective: str, *, keep: int | None, budget_ms: float | None, modules: int
+) -> tuple[int | None, float | None]:
+    """Return keep and budget_ms as plain numbers; raises InputError for an argument that is not allowed."""
+    word("objective", objective, OBJECTIVES)
     if keep is not None and budget_ms is not None:
         raise InputError("keep and budget: give one of them")
-    if keep is not None and not 1 <= keep <= modules:
-        raise InputError(f"keep: {keep} is not allowed, expected 1 to {modules}, the modules of the model")
-    if budget_ms is not None and not 0 < budget_ms < float("inf"):
-        raise InputError(f"budget: {budget_ms} is not allowed, expected milliseconds above 0")
+    if keep is not None:
+        keep = whole(
+            "keep", keep, allowed=range(1, modules + 1), rule=f"expected 1 to {modules}, the modules of the model"
+        )
+    if budget_ms is not None:
+        budget_ms = number("budget", budget_ms, rule="milliseconds above 0")
     if budget_ms is not None and modules > MOST_MODULES:
         raise InputError(f"budget: needs a model of at most {MOST_MODULES} modules, this one has {modules}; use keep")
+    return keep, budget_ms
 
 
 def _within(sets: Sequence[list[int]], budget_ms: float, costs: Costs) -> list[int]:

@@ -80,9 +80,7 @@ def test_a_missing_label_makes_no_image_good(tmp_path, tool):
     plant(tmp_path, "a.png", value=99)
     label(tool, tmp_path, a=[("scratch", RECTANGLE)], g0=[])
     ways = "(put good ones into a folder named good, or pass --unlabelled good)"
-    line = (
-        f"{tmp_path}: 4 images without a label, which makes none of them good: g0.png, g1.png, g2.png and 1 more {ways}"
-    )
+    line = f"{tmp_path}: 4 images without a label, which makes none of them good: g0.png, g1.png, g2.png, g3.png {ways}"
     for reading in (datasets.good_images, datasets.test_samples, datasets.read_samples):
         assert refused(lambda reading=reading: reading(tmp_path)) == line
 
@@ -169,6 +167,15 @@ def test_only_the_named_classes_are_defects(tmp_path, tool):
     refused(lambda: read(tmp_path, "scratch", unlabelled=""), "6 images without a label", "b.png, g0.png")
     line = f"{tmp_path}: defects: no class Scratch, hole (there are: roi, scratch)"
     assert refused(lambda: read(tmp_path, "Scratch", "scratch", "hole")) == line
+
+
+@TOOLS
+def test_accents_of_classes_may_be_encoded_in_two_ways(tmp_path, tool):
+    goods(tmp_path, "")
+    plant(tmp_path, "a.png", value=99)
+    label(tool, tmp_path, a=[("bru\u0308che", RECTANGLE)])
+    for wanted in ((), ("br\u00fcche",), ("bru\u0308che",)):
+        assert labelled(read(tmp_path, *wanted)[0]) == {"a.png": "br\u00fcche"}
 
 
 @TOOLS

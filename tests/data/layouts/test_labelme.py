@@ -120,6 +120,7 @@ def test_sizes_are_compared_with_the_image(folder):
         ("labels/a.json", "images/a.png", "..\\images\\a.png"),
         ("labels/a.json", "images/a.png", "a.png"),
         ("labels/a.json", "a.png", "a.png"),
+        ("labels/a.json", "a.png", "gone.png"),
         ("json/x/a.json", "x/a.png", "../../x/a.png"),
         ("Annotations/x/a.json", "images/x/a.png", "gone.png"),
         ("x/labels/a.json", "x/images/a.png", "gone.png"),

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blemish.data.holdout import fingerprints, hold_out
-from blemish.data.layouts.labels import Labels, many, outlines, some, taken_as_good, unknown_pixels
+from blemish.data.layouts.labels import Labels, many, outlines, taken_as_good, unknown_pixels
 from blemish.data.layouts.shapes import Drawings, Shape
 from blemish.data.layouts.trees import TESTED, Reading
-from blemish.data.listing import folder_name
+from blemish.data.listing import folder_name, listed
 from blemish.data.samples import Sample, Split, size_problems
 from blemish.data.words import meaning
 from blemish.errors import InputError
@@ -99,11 +99,11 @@ def _problems(found: _Sorted) -> list[str]:
     """Return what is wrong with images: a line for each fault, that names some."""
     problems = []
     if names := found.contrary:
-        problems.append(f"{many(len(names))} whose folder and label contradict each other: {some(names)}")
+        problems.append(f"{many(len(names))} whose folder and label contradict each other: {listed(names)}")
     if names := found.masks:
-        problems.append(f"{many(len(names))} in a folder of masks, beside labels without folders: {some(names)}")
+        problems.append(f"{many(len(names))} in a folder of masks, beside labels without folders: {listed(names)}")
     if names := found.unlabelled:
         ways = "put good ones into a folder named good, or pass --unlabelled good"
         which = f"{many(len(names))} without a label, which makes none of them good"
-        problems.append(f"{which}: {some(names)} ({ways})")
+        problems.append(f"{which}: {listed(names)} ({ways})")
     return problems

@@ -13,11 +13,11 @@ from blemish.data.layouts.coco import is_coco, read_coco
 from blemish.data.layouts.cvat import read_cvat
 from blemish.data.layouts.flat import read_flat
 from blemish.data.layouts.labelme import is_labelme, read_labelme
-from blemish.data.layouts.labels import Labels, many, outlines, some, unknown_pixels
+from blemish.data.layouts.labels import Labels, many, outlines, unknown_pixels
 from blemish.data.layouts.places import Places
 from blemish.data.layouts.shapes import Drawings, Shape
 from blemish.data.layouts.trees import Reading
-from blemish.data.listing import check_link, entries, folder_name, list_files, real_path
+from blemish.data.listing import check_link, entries, folder_name, is_folder, list_files, listed, real_path
 from blemish.data.samples import Sample, Split, size_problems
 from blemish.errors import InputError, printable
 
@@ -31,7 +31,7 @@ ReadFile = Callable[[Path, Drawings], None]
 
 def is_label_file(data: Path) -> bool:
     """Tell whether a path is that of COCO's JSON or CVAT's XML: its name ends so, and it is no folder."""
-    return data.suffix.lower() in (".json", ".xml") and not os.path.isdir(data)
+    return data.suffix.lower() in (".json", ".xml") and not is_folder(data)
 
 
 def label_root(file: Path) -> Path:
@@ -46,7 +46,7 @@ def label_files(folder: Path) -> list[Path]:
 
     Below are annotations/, train/, valid/, val/ and test/. Raises InputError as `entries` does.
     """
-    if not os.path.isdir(folder):
+    if not is_folder(folder):
         return []
     top = real_path(folder)
     found = []
@@ -127,7 +127,7 @@ def _with_truth(samples: list[Sample], drawings: Drawings, labels: Labels) -> Re
         "images in a folder of defects, but labelled as good": bad,
         "images with a mask and a label, of which one must go": both,
     }
-    problems = [f"{len(names)} {fault}: {some(names)}" for fault, names in faults.items() if names]
+    problems = [f"{len(names)} {fault}: {listed(names)}" for fault, names in faults.items() if names]
     return found, problems + size_problems([one for one in found if one.outlines], root=drawings.places.root)
 
 
@@ -157,7 +157,7 @@ def _labelme_files(root: Path) -> list[Path]:
 
 
 def _json_files(root: Path) -> list[Path]:
-    return list_files(root, root=root, suffixes=(".json",)) if os.path.isdir(root) else []
+    return list_files(root, root=root, suffixes=(".json",)) if is_folder(root) else []
 
 
 def _may_hold_labels(entry: "os.DirEntry[str]") -> bool:

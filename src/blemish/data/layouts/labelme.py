@@ -27,7 +27,8 @@ from blemish.data.listing import listed
 from blemish.data.outlines import Corners, ellipse, runs_of
 from blemish.data.words import LABEL_FOLDERS
 from blemish.errors import InputError, printable
-from blemish.images.read import image_shape, read_mask
+from blemish.images.masks import read_mask
+from blemish.images.read import image_shape
 
 # Pixels in a box need not be of the defect, and a line has no width.
 WITHOUT_OUTLINE = {"rectangle", "oriented_rectangle", "rotation", "point", "points", "line", "linestrip"}

@@ -12,8 +12,6 @@ from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 from blemish.images.read import image_shape
 
-NAMED = 3  # images that a line names, of many
-
 
 def _silent(_: str) -> None:
     """Say nothing."""
@@ -94,12 +92,6 @@ def taken_as_good(count: int) -> str:
 def many(count: int, what: str = "image") -> str:
     """Return a count and what is counted."""
     return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first of some names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return listed(names[:NAMED]) + more
 
 
 def _have(count: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from blemish.data.layouts.trees import Reading
-from blemish.data.listing import check_inside, folder_name, real_path
+from blemish.data.listing import check_inside, first_of, folder_name, real_path
 from blemish.data.samples import SPLITS, Sample, Split, size_problems
 from blemish.errors import InputError, printable
 
@@ -35,6 +35,21 @@ def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
         row["label"], row["category"] = (normalize("NFC", row[column]) for column in ("label", "category"))
     samples, wrong = _samples(rows, file.parent, splits=splits)
     return samples, problems + wrong
+
+
+def read_paths(file: Path) -> list[Path]:
+    """Return the images of a CSV manifest, of which only the column path counts; they need not be there.
+
+    Raises InputError for a file that is no such table, and for paths that lead out of its folder.
+    """
+    rows, problems = _table(file, required=("path",), optional=("label", "split", "mask", "category"))
+    top = real_path(file.parent)
+    for number, row in rows:
+        faults = _misplaced({"path": row["path"], "mask": ""}, file.parent, top=top, needed=False)
+        problems += [f"row {number}: {fault}" for fault in faults]
+    if problems:
+        raise InputError(f"{printable(file)}: {first_of(problems)}")
+    return [file.parent / row["path"] for _, row in rows]
 
 
 def read_visa(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
@@ -106,8 +121,8 @@ def _faults(row: Row) -> Iterator[str]:
         yield f"{split} must hold only good images: found {label}"
 
 
-def _misplaced(row: Row, folder: Path, *, top: str) -> Iterator[str]:
-    """Yield what is wrong with the places of a row's files."""
+def _misplaced(row: Row, folder: Path, *, top: str, needed: bool = True) -> Iterator[str]:
+    """Yield what is wrong with the places of a row's files; needed: they must be there."""
     for name in filter(None, (row["path"], row["mask"])):
         place = Path(name)
         if place.anchor or ".." in place.parts:
@@ -118,7 +133,7 @@ def _misplaced(row: Row, folder: Path, *, top: str) -> Iterator[str]:
         except InputError as error:
             yield str(error)
             continue
-        if not os.path.isfile(folder / place):
+        if needed and not os.path.isfile(folder / place):
             yield f"no such file: {printable(name)}"
 
 

@@ -19,7 +19,6 @@ from blemish.images.read import MAX_MEGAPIXELS
 from blemish.storage.fields import read_object
 
 Size = tuple[int, int]  # height, width
-MOST_LINES = 20  # a file of a million annotations can be wrong a million times
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,6 @@ class Drawings:
         self.sizes: dict[Path, Size | None] = {}
         self.classes: set[str] = set()
         self.problems: list[str] = []
-        self._wrong: dict[Path, int] = {}
 
     def add(self, image: Path, size: Size | None) -> list[Shape]:
         """Return the shapes of an image, to be added to; raises ValueError for a second size."""
@@ -62,15 +60,11 @@ class Drawings:
 
     @contextmanager
     def noting(self, file: Path, called: Callable[..., str], *what: Any) -> Iterator[None]:
-        """Turn a ValueError into a line that names the label file and what is called so; of many the first are said."""
+        """Turn a ValueError into a line that names the label file and what is called so."""
         try:
             yield
         except ValueError as error:
-            count = self._wrong[file] = self._wrong.get(file, 0) + 1
-            if count <= MOST_LINES:
-                self.problems.append(f"{printable(self.places.name(file))}: {printable(called(*what))[:200]}: {error}")
-            elif count == MOST_LINES + 1:
-                self.problems.append(f"{printable(self.places.name(file))}: and more")
+            self.problems.append(f"{printable(self.places.name(file))}: {printable(called(*what))[:200]}: {error}")
 
 
 def class_name(value: Any) -> str:

@@ -8,13 +8,12 @@ A defect and its masks belong together by name: below the folder of the masks li
 image's, NAME_mask.png, or NAME.png, or a folder NAME that holds one or several masks. No mask serves two images.
 """
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
 from blemish.data.holdout import fingerprints, hold_out
-from blemish.data.listing import entries, folder_name, is_data, list_images, listed, none_found
+from blemish.data.listing import entries, folder_name, is_data, is_folder, list_images, listed, none_found
 from blemish.data.samples import SPLITS, Sample, Split, counted, size_problems
 from blemish.data.words import LABEL_FOLDERS, by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError
@@ -126,7 +125,7 @@ def _read(folder: Path, splits: Collection[Split], *, good: str, test: str, trut
     test, truth = spelt(folder, test), spelt(folder, truth)
     if "train" in splits:
         samples, problems = _learnt(folder, "train", good=good)
-    if "validation" in splits and os.path.isdir(folder / spelt(folder, "validation")):
+    if "validation" in splits and is_folder(folder / spelt(folder, "validation")):
         found, wrong = _learnt(folder, "validation", good=good)
         samples, problems = samples + found, problems + wrong
     if "test" in splits:
@@ -138,7 +137,7 @@ def _read(folder: Path, splits: Collection[Split], *, good: str, test: str, trut
 def _learnt(folder: Path, split: Split, *, good: str) -> Reading:
     """Read the split's folder of good images, beside which there may be no others."""
     place = folder / spelt(folder, split)
-    if not os.path.isdir(place / (good := good_folder(place, good))):
+    if not is_folder(place / (good := good_folder(place, good))):
         return [], [f"no {split}/{good} (expected <root>/<class>/{split}/{good})"]
     found = list_images(place / good, root=folder)
     others = sorted(entry.name for entry in entries(place) if entry.name != good and is_data(entry))
@@ -154,8 +153,8 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
     goods: the sub-folders that hold good images; loose: the type of images in no sub-folder, None if that is wrong.
     """
     top, top_truth = folder / test, folder / truth
-    masks = list_images(top_truth, root=folder) if os.path.isdir(top_truth) else []
-    images = list_images(top, root=folder) if os.path.isdir(top) else []
+    masks = list_images(top_truth, root=folder) if is_folder(top_truth) else []
+    images = list_images(top, root=folder) if is_folder(top) else []
     images = [path for path in images if not path.is_relative_to(top_truth)]
     owned = pair_masks(images, masks, test=top, truth=top_truth)
     samples: list[Sample] = []
@@ -175,7 +174,7 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
     claimed = {mask for own in owned.values() for mask in own}
     stray = [str(mask.relative_to(top_truth)) for mask in masks if mask not in claimed]
     # A published data set has a mask for each defect; other people have as many as they have drawn, of the right names.
-    needed = stray if loose else os.path.isdir(top_truth)
+    needed = stray if loose else is_folder(top_truth)
     missing = [str(one.path.relative_to(top)) for one in samples if needed and not one.has_truth]
     faults = {
         f"in {test} but in no type's folder": astray,

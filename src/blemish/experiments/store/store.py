@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blemish.data.holdout import fingerprints, split_good
-from blemish.data.sources import load
+from blemish.data.holdout import split_good
+from blemish.data.sources import identify, load
 from blemish.detector import Detector
 from blemish.errors import InputError, printable
 from blemish.experiments.grid.contents import image_paths
@@ -202,7 +202,7 @@ class Store:
         """Return the images that train, at every size, as `Detector.fit` picks them."""
         contents = self.unit.contents
         paths = [*contents.good, *contents.apart]
-        train, _ = split_good(fingerprints(paths), apart=len(contents.apart))
+        train, _ = split_good([image.sha256 for image in identify(paths)], apart=len(contents.apart))
         return {size: images[train] for size, images in read_pyramid(paths, self.unit.sizes).items()}
 
 
