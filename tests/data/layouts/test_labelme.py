@@ -214,6 +214,12 @@ def test_a_shape_that_is_none_is_refused(folder, fields, words):
     assert line == f"{folder}: a.json: shape 1 of a.png: {words}"
 
 
+def test_a_mask_may_have_line_ends(folder):
+    text = base64.encodebytes(encoded(RNG.random((20, 30)) < 2)).decode()
+    assert "\n" in text.strip()
+    assert np.array_equal(mask_of(folder, shape("scratch", "mask", [[1, 2], [30, 21]], mask=text)), area(1, 2, 31, 22))
+
+
 def test_a_damaged_mask_is_refused(folder):
     png = encoded(np.ones((4, 4), bool))
     for data in (png[:40], png[:-20], encoded(np.ones((4, 4), np.uint8), "JPEG")):
