@@ -1,5 +1,7 @@
 """What the tests of results share: pictures of one grey, and what stands for a detector."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +24,7 @@ class Stub:
 
     threshold_ = 0.5
     streams = 1
+    header_ = SimpleNamespace(bits=16)
 
     def __init__(self):
         self.calls = 0

@@ -31,8 +31,8 @@ class Detector:
 
     sizes: sides of the square network inputs, multiples of 32 in 64 ... 1024. levels: of 2 ... 5. teacher: one of
     `blemish teacher list`; weights: a file with its weights, by default what is on this machine. recipe: "fast",
-    "quick" or "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". The arguments are only stored;
-    `fit` checks them.
+    "quick" or "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". bits: of the values of 16-bit
+    images that are used, 9 ... 16. The arguments are only stored; `fit` checks them.
 
     Fitted: model_ (the teacher, the modules and the header), modules_ (trained modules), threshold_ (an image score
     above it means NG), header_ (all that the model file says about itself), run_folder_ (where the workspace keeps the
@@ -55,6 +55,7 @@ class Detector:
         score: Literal["whitened", "paper"] = "whitened",
         seed: int = 0,
         device: str = "auto",
+        bits: int = 16,
     ) -> None:
         self.sizes = sizes
         self.levels = levels
@@ -64,6 +65,7 @@ class Detector:
         self.score = score
         self.seed = seed
         self.device = device
+        self.bits = bits
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # scikit-learn's signature
         """Return the arguments of the constructor by name; deep changes nothing, as none has arguments of its own."""
@@ -205,7 +207,8 @@ class Detector:
         model = load(checked_path("path", path), weights=weights, device=device)
         header, levels = model.header, sorted({module.level for module in model.modules})
         detector = cls(sizes=header.sizes, levels=levels, teacher=header.teacher.name, weights=weights, device=device,
-                       recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed)  # fmt: skip
+                       recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed,
+                       bits=header.bits)  # fmt: skip
         detector.model_ = model
         return detector
 

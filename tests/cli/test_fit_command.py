@@ -6,15 +6,18 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 
+from blemish import Detector
 from blemish.data.listing import find_images
 from blemish.errors import InputError
 from blemish.method import fitting
 from blemish.model import file as modelfile
 from blemish.model import workspace
+from blemish.runtime import Runtime
 from commands import SIZES, child, digest, model, parts, quick_recipe, run  # noqa: F401
 
 
@@ -209,3 +212,35 @@ def test_two_fits_of_one_model_file_do_not_mix(capsys, parts, tmp_path):
     assert told.splitlines()[-1] == f"error: {out}: another fit is at work on it; wait, or choose another --out"
     assert run(capsys, "fit", parts, "--out", out, *SIZES)[0] == 0
     assert os.listdir(tmp_path) == ["brick.safetensors"]
+
+
+def test_twelve_bits_are_kept_in_the_model_and_in_its_bundle(capsys, parts, quick_recipe, tmp_path):
+    """A 12-bit picture in 16 bits is worth what the same picture in 8 bits is; and what is dark is said."""
+    for source in (parts / "train" / "good").iterdir():
+        pixels = np.asarray(Image.open(source).convert("L")).astype(np.uint16)
+        for name, values in (("eight", pixels.astype(np.uint8)), ("twelve", np.rint(pixels / 255 * 4095))):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(values.astype(np.uint8 if name == "eight" else np.uint16)).save(
+                tmp_path / name / source.name
+            )
+    options = ("--sizes", "64", "--levels", "2")
+    code, _, err = run(capsys, "fit", tmp_path / "eight", "--out", tmp_path / "8.safetensors", *options)
+    assert (code, "dark" in err) == (0, False)
+    code, _, err = run(capsys, "fit", tmp_path / "twelve", "--out", tmp_path / "dark.safetensors", *options)
+    assert code == 0
+    assert "warning: 16-bit images come out dark: brightest value " in err
+    assert "if the camera has 12 bits: blemish fit --bits 12" in err
+    model = tmp_path / "12.safetensors"
+    code, _, err = run(capsys, "fit", tmp_path / "twelve", "--out", model, "--bits", "12", *options)
+    assert (code, "dark" in err) == (0, False)
+    eight, twelve = Detector.load(tmp_path / "8.safetensors"), Detector.load(model)
+    assert (twelve.header_.bits, twelve.bits, eight.header_.bits) == (12, 12, 16)
+    assert twelve.header_.data == eight.header_.data  # the same pixels, so the same images
+    name = next((tmp_path / "eight").iterdir()).name
+    (expected,), (found,) = eight.score_maps(tmp_path / "eight" / name), twelve.score_maps(tmp_path / "twelve" / name)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert run(capsys, "export", model, "--to", "onnx", "--out", tmp_path / "b", "--good", tmp_path / "twelve")[0] == 0
+    runtime = Runtime.load(tmp_path / "b")
+    np.testing.assert_allclose(runtime.score_maps(tmp_path / "twelve" / name)[0], expected, atol=1e-3)
+    code, _, err = run(capsys, "fit", tmp_path / "twelve", "--out", tmp_path / "x.safetensors", "--bits", "8")
+    assert (code, err) == (2, "error: bits: 8 is not allowed, expected a whole number from 9 to 16\n")

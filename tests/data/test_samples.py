@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from blemish.data.outlines import Outlines
-from blemish.data.samples import Sample, doubtful_masks, read_truth, size_problems, unlike
+from blemish.data.samples import Sample, dim, doubtful_masks, read_truth, size_problems, unlike
 from trees import paint, refused
 
 
@@ -116,3 +116,17 @@ def test_grey_images_among_those_in_colour_are_counted(tmp_path):
     paths += [tmp_path / "a.png", tmp_path / "b.jpg"]
     assert unlike(paths) == ["3 grey images among 2 in colour: grey is taken as a colour"]
     assert unlike(paths[3:]) == []
+
+
+def test_dark_16_bit_images_are_told_with_their_brightest_value(tmp_path):
+    paths = [paint(tmp_path / "8.png", value=3), tmp_path / "gone.png"]
+    assert dim(paths, bits=16) == []
+    for name, value in (("a", 900), ("b", 4080)):
+        paths.append(tmp_path / f"{name}.png")
+        Image.fromarray(np.full((32, 40), value, np.uint16)).save(paths[-1])
+    assert dim(paths, bits=16) == [
+        "16-bit images come out dark: brightest value 4080 of 65535; if the camera has 12 bits: blemish fit --bits 12"
+    ]
+    assert dim(paths, bits=12) == []
+    Image.fromarray(np.full((32, 40), 20000, np.uint16)).save(tmp_path / "c.png")
+    assert dim([*paths, tmp_path / "c.png"], bits=16) == []

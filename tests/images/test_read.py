@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish.images.read import as_image, image_shape, read_image
+from blemish.errors import InputError
+from blemish.images.read import as_image, brightest, from_pillow, image_shape, read_image
 from encoding import COLOURS, FORMATS, ROTATED, chunk, encoded, png, png_of, refused
 
 RNG = np.random.default_rng(3)
@@ -175,3 +176,36 @@ def test_a_preview_behind_a_jpeg_is_not_another_frame():
     pictures = [Image.fromarray(np.full((40, 50, 3), value, np.uint8)) for value in (30, 200)]
     data = encoded(pictures[0], "MPO", save_all=True, append_images=pictures[1:])
     assert np.abs(read_image(data).astype(int) - 30).max() <= 1
+
+
+def test_of_16_bits_as_many_are_used_as_the_camera_has():
+    """12 bits fill 0 ... 4095: 0 is black, 4095 white; a value beyond is no 12-bit camera's."""
+    values = np.linspace(0, 4095, 40 * 50).astype(np.uint16).reshape(40, 50)
+    expected = np.rint(values / 4095 * 255).astype(np.uint8)
+    for kind in ("PNG", "TIFF"):
+        found = read_image(encoded(values, kind), bits=12)
+        assert np.array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+        assert read_image(encoded(values, kind)).max() == 16  # nearly black
+    assert np.array_equal(as_image(values, bits=12)[..., 0], expected)
+    picture = Image.fromarray(values)
+    assert picture.mode == "I;16"
+    assert np.array_equal(as_image(from_pillow(picture), bits=12)[..., 0], expected)
+    assert np.array_equal(as_image(COLOURS, bits=12), COLOURS)  # 8 bits are 8 bits
+    assert np.array_equal(read_image(encoded(values * 15), bits=16)[..., 1], np.rint(values * 15 / 257))
+    values[3, 4] = 4096
+    for read in (lambda: read_image(encoded(values), bits=12), lambda: as_image(values, bits=12)):
+        with pytest.raises(InputError, match="brightest value 4096 exceeds 4095, the largest of 12 bits"):
+            read()
+
+
+def test_of_16_bit_colour_all_bits_are_used(tmp_path):
+    """Pillow gives its high byte only, in which 12 bits are four."""
+    deep = png(32, 32, depth=16, colour=2, rows=bytes([0, *[1] * (32 * 6)]) * 32)
+    assert read_image(deep).max() == 1
+    with pytest.raises(InputError, match=r"16-bit colour cannot be read with 12 bits \(allowed: grey, or 16 bits\)"):
+        read_image(deep, bits=12)
+    path = tmp_path / "grey.png"
+    path.write_bytes(encoded(np.full((32, 32), 4080, np.uint16)))
+    assert brightest(path) == 4080
+    path.write_bytes(encoded(COLOURS))
+    assert brightest(path) is None

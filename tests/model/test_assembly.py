@@ -63,7 +63,7 @@ def test_what_is_stored_comes_back(teacher, modules, embedded, monkeypatch):
 
 
 def test_a_preprocessing_that_is_not_the_teachers_is_refused(teacher, modules):
-    header = header_of(teacher, preprocessing=preprocessing(ARCHITECTURES["resnet18"]))
+    header = header_of(teacher, preprocessing=preprocessing(ARCHITECTURES["resnet18"], bits=16))
     with pytest.raises(ModelFileError) as caught:
         assemble(header, arrays(modules), path="m", weights=None, device="cpu")
     assert str(caught.value) == (

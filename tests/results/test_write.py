@@ -105,7 +105,7 @@ def test_results_are_written_one_by_one(row, monkeypatch):
     """A record is yielded once its files are there, and little is done ahead of it."""
     images, out = row
     detector, loaded = Stub(), []
-    monkeypatch.setattr(results, "load", lambda path: loaded.append(path) or load(path))
+    monkeypatch.setattr(results, "load", lambda path, bits: loaded.append(path) or load(path))
     records = []
     for record in write(detector, images, out):
         records.append(record)
@@ -130,7 +130,7 @@ def test_images_are_read_and_results_written_while_one_is_scored(row, monkeypatc
 
     monkeypatch.setattr(results, "load", meeting(load, 2, 11))
     monkeypatch.setattr(results, "draw", meeting(results.draw, 0, 9))
-    detector = SimpleNamespace(threshold_=0.5, streams=1, predict=meeting(Stub().predict, 1, 10))
+    detector = SimpleNamespace(header_=Stub.header_, threshold_=0.5, streams=1, predict=meeting(Stub().predict, 1, 10))
     assert len(list(write(detector, images, out))) == 12
 
 
@@ -143,7 +143,8 @@ def test_as_many_images_are_scored_at_the_same_time_as_there_are_streams(row, st
         crowd.come()
         return Stub().predict(given)
 
-    list(write(SimpleNamespace(threshold_=0.5, streams=streams, predict=predict), images[:6], out))
+    scorer = SimpleNamespace(header_=Stub.header_, threshold_=0.5, streams=streams, predict=predict)
+    list(write(scorer, images[:6], out))
     assert crowd.most == streams
 
 
@@ -178,8 +179,9 @@ def test_an_interrupt_keeps_what_was_done(row):
         return stub.predict(given)
 
     records = []
+    scorer = SimpleNamespace(header_=Stub.header_, threshold_=0.5, streams=1, predict=predict)
     with pytest.raises(KeyboardInterrupt):
-        records.extend(write(SimpleNamespace(threshold_=0.5, streams=1, predict=predict), images, out))
+        records.extend(write(scorer, images, out))
     assert len(records) == 4
     assert lines(out) == records
     assert whole(out)[:4] == [record["overlay"] for record in records]
@@ -240,6 +242,7 @@ def test_a_summary_counts_and_keeps_the_highest_scores():
 
 def test_a_score_that_is_not_finite_never_gets_into_a_record(parts, tmp_path):
     broken = SimpleNamespace(
+        header_=Stub.header_,
         threshold_=0.5,
         streams=1,
         predict=lambda images: [Prediction(None, float("nan"), "OK", [], np.zeros(images[0].shape[:2], np.float32))],
@@ -257,7 +260,7 @@ def test_an_image_whose_map_is_not_finite_is_named_and_does_not_stop_the_others(
 
     prepare_folder(tmp_path / "out", overwrite=False)
     for streams in (1, 2):
-        found = SimpleNamespace(threshold_=0.5, streams=streams, predict=predict)
+        found = SimpleNamespace(header_=Stub.header_, threshold_=0.5, streams=streams, predict=predict)
         dull, bright = write(found, name_images([parts]), tmp_path / "out")
         assert dull["verdict"] == "OK"
         path = f"{parts}/sub/bright.png"

@@ -41,7 +41,6 @@ def test_a_bundle_says_what_its_model_is(bundle, detector):
     assert list(found.graph) == ["graph.onnx"]
     assert len(found.golden) == 5  # two that are painted, three photographs
     assert is_bundle(bundle)
-    assert not is_bundle(bundle / FILE)
     assert not is_bundle(bundle / "nothing")
 
 

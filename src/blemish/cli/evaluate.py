@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from blemish.data.records import ImagePart
+    from blemish.evaluation.evaluate import Chosen
     from blemish.model.header import Header
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A data set, or a folder of many (docs/datasets.md).")]
@@ -72,17 +73,18 @@ def evaluate(
         result = measure(scorer, chosen, resolution=256 if resolution == "256" else None, report=report)
     if json_file is not None:
         save(json_file, result)
-    _warn(result, data, console)
+    _warn(result, chosen, console, bits=scorer.header_.bits)
     print_evaluation(result)
     if record and not is_bundle(model):
         _record(model, scorer.header_, chosen.images, console)
 
 
-def _warn(result: "dict[str, Any]", data: Path, console: "Console") -> None:
-    from blemish.data.listing import passed_over
+def _warn(result: "dict[str, Any]", chosen: "Chosen", console: "Console", *, bits: int) -> None:
+    from blemish.data.inputs import remarks
     from blemish.printing.figures import warnings
 
-    for line in [*passed_over(data), *(f"warning: {line}" for line in warnings(result))]:
+    seen = remarks([chosen.data], (sample.path for sample in chosen.samples), bits=bits)
+    for line in [*seen, *(f"warning: {line}" for line in warnings(result))]:
         console.out(line)
 
 

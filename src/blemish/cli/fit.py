@@ -37,6 +37,7 @@ def fit(
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     device: Device = "auto",
+    bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
     overwrite: Overwrite = False,
@@ -52,14 +53,13 @@ def fit(
     from blemish.printing.bars import error_console, training
     from blemish.printing.models import print_fit
 
-    labels = read_labels(unlabelled, defects)
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
-        teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device,
+        teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device, bits=bits,
     )  # fmt: skip
     console = error_console()
     header, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
-        overwrite=overwrite, cache_gb=cache_gb, labels=labels,
+        overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
     )  # fmt: skip
     print_fit(out, header, seconds=seconds)

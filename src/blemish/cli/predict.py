@@ -30,8 +30,7 @@ def predict(
     Writes DIR/results.jsonl, one line per image, and DIR/overlays/NAME.png. An image that cannot be used does not stop
     the others; the exit code is then 2.
     """
-    from blemish.data.inputs import check_inputs, name_images
-    from blemish.data.listing import passed_over
+    from blemish.data.inputs import check_inputs, name_images, remarks
     from blemish.printing.bars import error_console, follow
     from blemish.printing.figures import print_predictions
     from blemish.results.folder import prepare_folder
@@ -39,10 +38,10 @@ def predict(
     from blemish.results.write import write
 
     images = name_images(paths)
-    for line in [line for path in paths for line in passed_over(path)]:
-        error_console().out(line)
     check_inputs(out, paths)
     scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
+    for line in remarks(paths, (path for path, _ in images), bits=scorer.header_.bits):
+        error_console().out(line)
     prepare_folder(out, overwrite=overwrite)
     records = write(scorer, images, out, save_maps=save_maps)
     summary = summarise(follow(records, total=len(images), console=error_console()))

@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from blemish.data.datasets import is_manifest
 from blemish.data.layouts.manifest import read_paths
-from blemish.data.listing import find_images, is_folder
+from blemish.data.listing import find_images, is_folder, passed_over
+from blemish.data.samples import dim
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 
+SEEN = 20  # images that are looked at for what is worth a warning
 LONGEST = 200  # bytes of a folder's or file's name that is made from an image's; most systems allow 255
 
 
@@ -50,6 +53,15 @@ def _found(given: Path) -> tuple[Path, list[Path]]:
 def _folders(paths: Sequence[Path], root: Path) -> set[str]:
     """Return the names of the folders below a root that hold the paths."""
     return {name for folder in {path.parent for path in paths} for name in folder.relative_to(root).parts}
+
+
+def remarks(given: Iterable[Path], images: Iterable[Path], *, bits: int) -> list[str]:
+    """Return what to say of folders that are given and of the images in them: what is not seen, and what is dark.
+
+    Of the images the first SEEN are looked at; bits: as of `sources.load`.
+    """
+    dark = [f"warning: {line}" for line in dim(list(islice(images, SEEN)), bits=bits)]
+    return [*(line for path in given for line in passed_over(path)), *dark]
 
 
 def check_outside(out: Path, folder: Path) -> None:

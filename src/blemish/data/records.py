@@ -1,8 +1,8 @@
 """What tells an image again, and which images a model has met; a part of every model's header."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import Field, StringConstraints
 
 from blemish.storage.fields import Part, Sha256
 
@@ -28,14 +28,10 @@ class DataPart(Part):
     `weighed` the modules; and those that it was `tested` on. All of them are told by one rule, `told_by`.
     """
 
+    LATER = frozenset({"told_by"})
+
     train: list[ImagePart]
     held_out: list[ImagePart]
     weighed: list[ImagePart] = Field(default_factory=list)
     tested: list[ImagePart] = Field(default_factory=list)
     told_by: Rule = "bytes"
-
-    @model_serializer(mode="wrap")
-    def _as_it_was_read(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the rule out of models that were made before there were two: bundles have a checksum of all this."""
-        fields: dict[str, Any] = write(self)
-        return fields if self.told_by == "pixels" else {key: fields[key] for key in fields if key != "told_by"}

@@ -14,7 +14,7 @@ from blemish.data.listing import listed
 from blemish.data.outlines import Outlines
 from blemish.errors import InputError, printable
 from blemish.images.masks import inspect_mask, read_mask
-from blemish.images.read import image_shape
+from blemish.images.read import brightest, image_shape
 from blemish.images.resize import resize_mask
 
 Split = Literal["train", "validation", "test"]
@@ -117,6 +117,24 @@ def unlike(paths: Sequence[Path]) -> list[str]:
     if len(channels) > 1:
         lines.append(f"{channels[1]} grey images among {channels[3]} in colour: grey is taken as a colour")
     return lines
+
+
+def dim(paths: Sequence[Path], *, bits: int) -> list[str]:
+    """Return what to say of 16-bit images that use a quarter of their values at most; all are read.
+
+    A file that cannot be read is passed over.
+    """
+    values: list[int] = []
+    for path in paths:
+        with suppress(InputError):
+            if (value := brightest(path)) is not None:
+                values.append(value)
+    full = 2**bits - 1
+    if not values or max(values) > full // 4:
+        return []
+    needed = max(9, max(values).bit_length())
+    line = f"16-bit images come out dark: brightest value {max(values)} of {full}"
+    return [f"{line}; if the camera has {needed} bits: blemish fit --bits {needed}"]
 
 
 def doubtful_masks(samples: Iterable[Sample], *, root: Path) -> dict[str, list[str]]:

@@ -28,7 +28,7 @@ from blemish.data.listing import find_images, is_folder
 from blemish.data.records import DataPart, ImagePart, Rule
 from blemish.data.samples import Sample
 from blemish.errors import InputError, printable
-from blemish.images.read import as_image, from_pillow, read_image
+from blemish.images.read import FULL_BITS, as_image, from_pillow, read_image
 
 EXPECTED = "expected paths, numpy arrays and pictures of PIL, one or several"
 Source = Path | NDArray[Any]
@@ -107,14 +107,14 @@ def _kind(value: object) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def load(source: Source) -> NDArray[np.uint8]:
-    """Return the image of a source: (H, W, 3) uint8; raises InputError as read_image and as_image do."""
-    return read_image(source) if isinstance(source, Path) else as_image(source)
+def load(source: Source, *, bits: int = FULL_BITS) -> NDArray[np.uint8]:
+    """Return the image of a source: (H, W, 3) uint8; bits: of a 16-bit one that are used. Raises as read_image does."""
+    return read_image(source, bits=bits) if isinstance(source, Path) else as_image(source, bits=bits)
 
 
-def identify(given: Iterable[Source], *, told_by: Rule = "pixels") -> list[ImagePart]:
+def identify(given: Iterable[Source], *, told_by: Rule = "pixels", bits: int = FULL_BITS) -> list[ImagePart]:
     """Return what tells each image again, by a rule; raises InputError as `load` does."""
-    return [known(source, load(source), told_by=told_by) for source in given]
+    return [known(source, load(source, bits=bits), told_by=told_by) for source in given]
 
 
 def known(source: Source, image: NDArray[np.uint8], *, told_by: Rule = "pixels") -> ImagePart:
@@ -133,14 +133,16 @@ class Distinct:
     repeated: list[tuple[Sample, Sample]]
 
 
-def distinct(samples: Sequence[Sample], *, told_by: Rule) -> Distinct:
+def distinct(samples: Sequence[Sample], *, told_by: Rule, bits: int) -> Distinct:
     """Return labelled images with what tells each of them again; of those with equal content in a category the first.
 
     Raises InputError for equal images of which one is labelled good and another not, and as `load` does.
     """
     found = Distinct([], [], [])
     first: dict[tuple[str, str], Sample] = {}
-    for sample, image in zip(samples, identify((sample.path for sample in samples), told_by=told_by), strict=True):
+    for sample, image in zip(
+        samples, identify((sample.path for sample in samples), told_by=told_by, bits=bits), strict=True
+    ):
         twin = first.setdefault((sample.category, image.sha256), sample)
         if twin is sample:
             found.samples.append(sample)
@@ -153,12 +155,14 @@ def distinct(samples: Sequence[Sample], *, told_by: Rule) -> Distinct:
     return found
 
 
-def fit_sources(data: DataPart, good: Sequence[Source]) -> tuple[list[Source], list[Source]]:
+def fit_sources(data: DataPart, good: Sequence[Source], *, bits: int = FULL_BITS) -> tuple[list[Source], list[Source]]:
     """Return the images that trained a model, and those that set its threshold, found by content among those given.
 
     Raises InputError if some that set the threshold are not among them; of those that trained some may be missing.
     """
-    found = {image.sha256: one for one, image in zip(good, identify(good, told_by=data.told_by), strict=True)}
+    found = {
+        image.sha256: one for one, image in zip(good, identify(good, told_by=data.told_by, bits=bits), strict=True)
+    }
     wanted = {image.sha256 for image in data.held_out}
     if missing := wanted - found.keys():
         raise InputError(
@@ -169,6 +173,6 @@ def fit_sources(data: DataPart, good: Sequence[Source]) -> tuple[list[Source], l
     return train, [found[sha256] for sha256 in sorted(wanted)]
 
 
-def held_out_sources(data: DataPart, good: Sequence[Source]) -> list[Source]:
+def held_out_sources(data: DataPart, good: Sequence[Source], *, bits: int = FULL_BITS) -> list[Source]:
     """Return the images that set a model's threshold, and raise InputError, as `fit_sources` does."""
-    return fit_sources(data, good)[1]
+    return fit_sources(data, good, bits=bits)[1]

@@ -106,9 +106,10 @@ def choose(scorer: Scorer, data: Path, *, used: str = "refuse", labels: Labels =
     """
     word("used", used, RULES)
     data = checked_path("data", data)
-    found = distinct(test_samples(data, labels=labels), told_by=scorer.header_.data.told_by)
+    header = scorer.header_
+    found = distinct(test_samples(data, labels=labels), told_by=header.data.told_by, bits=header.bits)
     samples, images = found.samples, found.images
-    uses = used_images(images, scorer.header_.data)
+    uses = used_images(images, header.data)
     names = [_name(sample, data) for sample in samples]
     summary = describe(uses, names)
     if uses and used == "refuse":

@@ -61,7 +61,7 @@ def export(
     target, kind = _checked(to, precision, good)
     # After the graph it would be late to refuse them.
     samples = test_samples(labelled, labels=labels) if labelled is not None else []
-    train, held_out = fit_sources(model.header.data, good) if good else ([], [])
+    train, held_out = fit_sources(model.header.data, good, bits=model.header.bits) if good else ([], [])
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
     with new_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS) as folder:
@@ -80,7 +80,7 @@ def export(
 
 def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Header:
     """Return a model's header with the scale and the threshold that its graph has on the held-out images."""
-    maps = np.stack([raw_map(engine, load(source), model.sizes) for source in held_out])
+    maps = np.stack([raw_map(engine, load(source, bits=model.header.bits), model.sizes) for source in held_out])
     update = {"calibration": calibrate(maps, score=model.header.score)}
     return Header.model_validate(model.header.model_copy(update=update).model_dump())
 

@@ -27,14 +27,19 @@ def golden_files(header: Header, good: Sequence[Source]) -> list[tuple[str, byte
     a PNG and a JPEG. The photographs are the first of `good`, as they are unless they are large, and one more of the
     first, with blots: a graph must keep the verdicts of good and of bad parts.
     """
+    bits = header.bits
     thumbnails = [image.thumbnail for image in header.data.held_out] or ["80" * SIDE**2]
     plain = _painted(thumbnails[0], seed=0)
     spoilt = _painted(thumbnails[-1], seed=1)
     draw = ImageDraw.Draw(spoilt)
     draw.ellipse((80, 60, 110, 85), fill=(20, 25, 30))
-    files = [_encoded(plain, "PNG"), _encoded(spoilt, "JPEG"), *(_content(source) for source in good[:PHOTOGRAPHS])]
+    files = [
+        _encoded(plain, "PNG"),
+        _encoded(spoilt, "JPEG"),
+        *(_content(source, bits=bits) for source in good[:PHOTOGRAPHS]),
+    ]
     for source in good[:1]:
-        files.append(_encoded(_small(blotted(load(source), seed=2)), "PNG"))
+        files.append(_encoded(_small(blotted(load(source, bits=bits), seed=2)), "PNG"))
     return [(f"golden/{index}.{suffix}", data) for index, (suffix, data) in enumerate(files)]
 
 
@@ -70,11 +75,11 @@ def _small(image: NDArray[np.uint8]) -> Image.Image:
     return picture
 
 
-def _content(source: Source) -> tuple[str, bytes]:
+def _content(source: Source, *, bits: int) -> tuple[str, bytes]:
     """Return the file of a source, under the suffix that its content has; an array becomes a PNG."""
     if not isinstance(source, Path):
-        return _encoded(_small(as_image(source)), "PNG")
-    data, image = source.read_bytes(), load(source)
+        return _encoded(_small(as_image(source, bits=bits)), "PNG")
+    data, image = source.read_bytes(), load(source, bits=bits)
     if max(image.shape) > LARGEST:
         return _encoded(_small(image), "PNG")
     reader = next(reader for magic, reader in READERS.items() if data.startswith(magic))

@@ -37,7 +37,8 @@ def write_graph(folder: Path, model: Model, *, target: Target, precision: Precis
         if precision == "int8":
             from blemish.export.quantise import quantise
 
-            images = (blotted(load(one), seed=index) if index % 2 else load(one) for index, one in enumerate(good))
+            loaded = enumerate(load(one, bits=header.bits) for one in good)
+            images = (blotted(image, seed=index) if index % 2 else image for index, image in loaded)
             feeds = ({f"image{size}": resize(image, size)[None] for size in model.sizes} for image in images)
             path.write_bytes(quantise(path, feeds))
         if target == "openvino":
@@ -76,7 +77,7 @@ def write_bundle(
     sizes = sorted({module.size for module in header.modules})
     golden = []
     for path, (name, data) in zip(paths, files, strict=True):
-        scaled = header.scale.of(raw_map(engine, load(path), sizes))
+        scaled = header.scale.of(raw_map(engine, load(path, bits=header.bits), sizes))
         score, mean = image_score(scaled), float(scaled.mean())
         golden.append(GoldenPart(file=name, sha256=sha256(data).hexdigest(), score=score, mean=mean))
     bundle = sealed(

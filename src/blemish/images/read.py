@@ -1,10 +1,10 @@
 """Read one image safely: the only decode, in training and everywhere else; masks are opened here too.
 
 The content decides what a file is, not its suffix. Grey and 1-bit are replicated to RGB; transparency is flattened on
-white; 16-bit grey is scaled to 8 bits by 1/257 and rounded; of 16-bit colour Pillow gives the high byte, at most one
-level from that; CMYK is converted without a profile, each channel to (255 - ink) (255 - black) / 255; colour profiles
-are ignored. EXIF and TIFF orientation is applied, so that a score map lies on what a viewer shows. Of a JPEG with
-previews behind it the first picture is read.
+white; 16-bit grey is scaled to 8 bits by 255 / (2^bits - 1) and rounded; of 16-bit colour Pillow gives the high byte,
+at most one level from that; CMYK is converted without a profile, each channel to (255 - ink) (255 - black) / 255;
+colour profiles are ignored. EXIF and TIFF orientation is applied, so that a score map lies on what a viewer shows. Of a
+JPEG with previews behind it the first picture is read.
 """
 
 import io
@@ -31,6 +31,7 @@ from blemish.images.quiet import QUIET
 MIN_SIDE = 32
 MAX_ASPECT = 20
 MAX_MEGAPIXELS = 64.0
+FULL_BITS = 16
 
 # The four decoders are called by name, never through Image.open: no other decoder can be reached, a camera's JPEG with
 # a preview behind it stays a JPEG, and the pixel limit below is the only one.
@@ -55,19 +56,33 @@ CUT_SHORT = re.compile("truncated|not enough image data|Missing dimensions", re.
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
-def read_image(source: Path | bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+def read_image(
+    source: Path | bytes, *, max_megapixels: float = MAX_MEGAPIXELS, bits: int = FULL_BITS
+) -> NDArray[np.uint8]:
     """Return the image in a file, or in the bytes of one, upright.
 
-    Shape (H, W, 3), uint8 RGB; both sides at least 32 px, and neither more than 20 times the other.
-    Raises InputError for a file that is unreadable, damaged, of another format, animated, too large or too small. Bits
-    flipped inside a JPEG, BMP or TIFF can go unseen: these formats have no checksum.
+    bits: of 16-bit grey that are used, 9 ... 16. Shape (H, W, 3), uint8 RGB; both sides at least 32 px, and neither
+    more than 20 times the other. Raises InputError for a file that is unreadable, damaged, of another format, animated,
+    too large or too small, for values of more than `bits`, and, with fewer than 16 of them, for 16-bit colour, of which
+    only the high byte could be read. Bits flipped inside a JPEG, BMP or TIFF can go unseen: these have no checksum.
     """
     image, data, name = opened(source, max_megapixels=max_megapixels)
     _check_shape(*image.size, name=name)
     if image.mode not in COLOUR8 | GREY16:
         raise InputError(f"{name}: pixel type {image.mode} not supported (allowed: 8-bit, or unsigned 16-bit integers)")
     with decoding(name):
-        return _rgb(upright(image, data, name=name))
+        if bits < FULL_BITS and image.mode not in GREY16 and _is_deep(image, data):
+            raise InputError(f"{name}: 16-bit colour cannot be read with {bits} bits (allowed: grey, or 16 bits)")
+        return _rgb(upright(image, data, name=name), bits=bits, name=name)
+
+
+def brightest(path: Path) -> int | None:
+    """Return the largest value in a file of 16-bit grey, 0 ... 65535; None for another. Raises as read_image does."""
+    image, data, name = opened(path, max_megapixels=MAX_MEGAPIXELS)
+    if image.mode not in GREY16:
+        return None
+    with decoding(name):
+        return int(np.array(upright(image, data, name=name)).max())
 
 
 def image_shape(path: Path) -> tuple[int, int, int]:
@@ -87,11 +102,12 @@ def image_shape(path: Path) -> tuple[int, int, int]:
     return (width, height, channels) if turned else (height, width, channels)
 
 
-def as_image(array: NDArray[Any]) -> NDArray[np.uint8]:
+def as_image(array: NDArray[Any], *, bits: int = FULL_BITS) -> NDArray[np.uint8]:
     """Return an image held in memory as read_image would return it from a file.
 
-    array: uint8, or uint16 (scaled by 1/257 and rounded), of shape (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA
-    (flattened on white). The result, (H, W, 3) uint8, may share its memory. Raises InputError for anything else.
+    array: uint8, or uint16 (of which `bits` are used, scaled as in a file), of shape (H, W), (H, W, 1), (H, W, 3) RGB
+    or (H, W, 4) RGBA (flattened on white). The result, (H, W, 3) uint8, may share its memory. Raises InputError for
+    anything else.
     """
     if not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
@@ -99,14 +115,14 @@ def as_image(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise InputError(f"image array: shape {array.shape} not supported (allowed: (H, W) and (H, W, 1, 3 or 4))")
     _check_shape(array.shape[1], array.shape[0], name="image array")
-    pixels = np.ascontiguousarray(array if array.dtype == np.uint8 else _eight_bits(array))
+    pixels = np.ascontiguousarray(array if array.dtype == np.uint8 else _eight_bits(array, bits, name="image array"))
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return _rgb(Image.fromarray(pixels))
+        return _rgb(Image.fromarray(pixels), bits=bits, name="image array")
     return pixels if pixels.ndim == 3 and pixels.shape[2] == 3 else _replicated(pixels.reshape(pixels.shape[:2]))
 
 
-def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return a picture of PIL as read_image would return it from a file: upright, (H, W, 3) uint8.
+def from_pillow(picture: Image.Image) -> NDArray[Any]:
+    """Return a picture of PIL as an array for `as_image`: upright, (H, W, 3) uint8, or (H, W) uint16 of 16-bit grey.
 
     Raises InputError for one that is too small, of several frames, or of a pixel type that is not read from a file.
     """
@@ -117,7 +133,8 @@ def from_pillow(picture: Image.Image) -> NDArray[np.uint8]:
     if (frames := getattr(picture, "n_frames", 1)) > 1:
         raise InputError(f"{name}: multi-frame not supported ({frames} frames; allowed: 1)")
     with decoding(name):
-        return _rgb(ImageOps.exif_transpose(picture))
+        turned = ImageOps.exif_transpose(picture)
+        return np.array(turned) if turned.mode in GREY16 else _rgb(turned, bits=FULL_BITS, name=name)
 
 
 def _content(source: Path | bytes, *, name: str, max_megapixels: float) -> bytes:
@@ -199,9 +216,9 @@ def upright(image: ImageFile.ImageFile, data: bytes, *, name: str) -> Image.Imag
     return image
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+def _rgb(image: Image.Image, *, bits: int, name: str) -> NDArray[np.uint8]:
     if image.mode in GREY16:
-        return _replicated(_eight_bits(np.array(image)))
+        return _replicated(_eight_bits(np.array(image), bits, name=name))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.new("RGB", image.size, (255, 255, 255))
@@ -209,9 +226,19 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
-def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale [0, 65535] to [0, 255], rounded; by a table, which needs no wider copy of a large image."""
-    return np.asarray(((np.arange(65536) + 128) // 257).astype(np.uint8)[values])
+def _eight_bits(values: NDArray[Any], bits: int, *, name: str) -> NDArray[np.uint8]:
+    """Scale [0, 2^bits - 1] to [0, 255], rounded; by a table, which needs no wider copy of a large image."""
+    full = 2**bits - 1
+    if bits < FULL_BITS and (top := int(values.max())) > full:
+        raise InputError(f"{name}: brightest value {top} exceeds {full}, the largest of {bits} bits")
+    return np.asarray(((np.arange(full + 1) * 255 + full // 2) // full).astype(np.uint8)[values])
+
+
+def _is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Tell whether a picture in colour has more than 8 bits a channel, whatever of it Pillow gives."""
+    if isinstance(image, TiffImageFile):
+        return bool(max(image.tag_v2.get(258, (8,))) > 8)
+    return isinstance(image, PngImageFile) and data[24] > 8
 
 
 def _replicated(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

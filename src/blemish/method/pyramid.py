@@ -10,6 +10,7 @@ from torch import Tensor
 from blemish.data.records import ImagePart
 from blemish.data.sources import Source, known, load
 from blemish.errors import InputError
+from blemish.images.read import FULL_BITS
 from blemish.images.resize import resize
 
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
@@ -23,30 +24,37 @@ def stack(images: Sequence[NDArray[np.uint8]], sizes: Iterable[int]) -> Pyramid:
     }
 
 
-def read_pyramid(given: Sequence[Source], sizes: Sequence[int]) -> Pyramid:
+def read_pyramid(given: Sequence[Source], sizes: Sequence[int], *, bits: int = FULL_BITS) -> Pyramid:
     """Return all images resized to every size, decoded one by one: {size: (N, 3, size, size) uint8}.
 
-    Raises one InputError that names the first image that cannot be read and counts the others, before any training.
+    bits: of 16-bit images that are used. Raises one InputError that names the first image that cannot be read and
+    counts the others, before any training.
     """
-    return _read(given, sizes)
+    return _read(given, sizes, bits=bits)
 
 
-def read_known(given: Sequence[Source], sizes: Sequence[int]) -> tuple[list[ImagePart], Pyramid]:
+def read_known(
+    given: Sequence[Source], sizes: Sequence[int], *, bits: int = FULL_BITS
+) -> tuple[list[ImagePart], Pyramid]:
     """Return what `identify` and `read_pyramid` do, with every image decoded once; raises InputError as the latter."""
     parts: list[ImagePart] = []
-    pyramid = _read(given, sizes, each=lambda source, image: parts.append(known(source, image)))
+    pyramid = _read(given, sizes, bits=bits, each=lambda source, image: parts.append(known(source, image)))
     return parts, pyramid
 
 
 def _read(
-    given: Sequence[Source], sizes: Sequence[int], *, each: Callable[[Source, NDArray[np.uint8]], None] | None = None
+    given: Sequence[Source],
+    sizes: Sequence[int],
+    *,
+    bits: int,
+    each: Callable[[Source, NDArray[np.uint8]], None] | None = None,
 ) -> Pyramid:
     """Return the pyramid of all images; each: called with every source and its image."""
     pyramid = {size: torch.empty((len(given), size, size, 3), dtype=torch.uint8) for size in sizes}
     problems = []
     for index, source in enumerate(given):
         try:
-            image = load(source)
+            image = load(source, bits=bits)
         except InputError as error:
             problems.append(str(error))
             continue

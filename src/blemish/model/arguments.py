@@ -7,10 +7,12 @@ from typing import Any
 
 from blemish.checks import shown, whole, word
 from blemish.errors import InputError
+from blemish.images.read import FULL_BITS
 
 SIZES = range(64, 1025, 32)
 LEVELS = range(2, 6)
 SEEDS = range(1 << 32)
+BITS = range(9, FULL_BITS + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +27,10 @@ class Arguments:
     score: str
     seed: int
     device: str
+    bits: int = FULL_BITS
 
     def checked(self) -> "Arguments":
-        """Return the same with sizes, levels and seed as plain numbers.
+        """Return the same with sizes, levels, seed and bits as plain numbers.
 
         numpy's whole numbers and arrays of them are allowed. Raises InputError naming the first of these, or the score,
         that is not.
@@ -35,7 +38,13 @@ class Arguments:
         sizes = _whole_numbers("sizes", self.sizes, allowed=SIZES, rule="multiples of 32 from 64 to 1024")
         levels = _whole_numbers("levels", self.levels, allowed=LEVELS, rule="of 2, 3, 4, 5")
         word("score", self.score, ("whitened", "paper"))
-        return replace(self, sizes=sizes, levels=levels, seed=whole("seed", self.seed, allowed=SEEDS))
+        return replace(
+            self,
+            sizes=sizes,
+            levels=levels,
+            seed=whole("seed", self.seed, allowed=SEEDS),
+            bits=whole("bits", self.bits, allowed=BITS),
+        )
 
     def check(self) -> None:
         """Raise InputError for the first argument that a fit would refuse, before anything is read."""

@@ -18,9 +18,9 @@ from blemish.storage.tensors import check_tensors
 from blemish.version import __version__
 
 
-def preprocessing(architecture: Architecture) -> PreprocessingPart:
+def preprocessing(architecture: Architecture, *, bits: int) -> PreprocessingPart:
     """Return what becomes of an image before a teacher of this architecture."""
-    return PreprocessingPart(mean=list(architecture.mean), std=list(architecture.std))
+    return PreprocessingPart(mean=list(architecture.mean), std=list(architecture.std), bits=bits)
 
 
 def save(model: Model, path: str | os.PathLike[str], *, embed_teacher: bool) -> None:
@@ -81,7 +81,8 @@ def _architecture(header: Header, path: str | os.PathLike[str]) -> Architecture:
     name = header.teacher.name
     if name not in ARCHITECTURES:
         raise refused(path, f"teacher {name} is not known to blemish {__version__}")
-    if header.preprocessing != (expected := preprocessing(ARCHITECTURES[name])):
+    expected = preprocessing(ARCHITECTURES[name], bits=header.bits)
+    if header.preprocessing != expected:
         raise refused(
             path,
             f"header field preprocessing: mean {header.preprocessing.mean} and std {header.preprocessing.std}, "

@@ -57,7 +57,7 @@ def fit(
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
-    read = _read(images, held_out, given.sizes, labels)
+    read = _read(images, held_out, given.sizes, bits=given.bits, labels=labels)
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=len(read.order), cache_gb=cache_gb)
     folder = _run_folder(workspace, [*read.order, str(half)], given, recipe, teacher) if workspace else None
     modules = fit_modules(
@@ -79,11 +79,11 @@ class _Read:
     held_out: Pyramid
 
 
-def _read(images: Images, held_out: Images | None, sizes: Sequence[int], labels: Labels) -> _Read:
+def _read(images: Images, held_out: Images | None, sizes: Sequence[int], *, bits: int, labels: Labels) -> _Read:
     given, apart = good_sources(images, labels=labels)
     if held_out is not None:
         apart = sources(held_out)
-    known, pyramid = read_known([*given, *apart], sizes)
+    known, pyramid = read_known([*given, *apart], sizes, bits=bits)
     train, held = split_good([image.sha256 for image in known], apart=len(apart))
     ranked = [sorted((known[index] for index in part), key=lambda image: image.sha256) for part in (train, held)]
     good = {size: batch[held] for size, batch in pyramid.items()}
@@ -104,7 +104,7 @@ def _header(
         blemish=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         teacher=TeacherPart(name=given.teacher, sha256=teacher.sha256, embedded=False),
-        preprocessing=preprocessing(teacher.architecture),
+        preprocessing=preprocessing(teacher.architecture, bits=given.bits),
         sizes=sorted(given.sizes),
         reference_size=reference_size,
         modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from blemish.data.records import DataPart
+from blemish.images.read import FULL_BITS
 from blemish.storage.fields import Part, Sha256, UtcTime
 from blemish.verdict.scale import Scale
 
@@ -24,11 +25,17 @@ class TeacherPart(Part):
 
 
 class PreprocessingPart(Part):
-    """What becomes of an image before the teacher: RGB resized to the square, then (value / 255 - mean) / std."""
+    """What becomes of an image before the teacher: RGB resized to the square, then (value / 255 - mean) / std.
+
+    bits: of the values of 16-bit images that are used; they are divided by (2^bits - 1) / 255.
+    """
+
+    LATER = frozenset({"bits"})
 
     resize: Literal["pillow bilinear"] = "pillow bilinear"
     mean: list[float] = Field(min_length=3, max_length=3)
     std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
+    bits: int = Field(default=FULL_BITS, gt=8, le=FULL_BITS)
 
 
 class ModulePart(Part):
@@ -96,6 +103,11 @@ class Header(Part):
     weighing: WeighingPart | None = None
     data: DataPart
     libraries: dict[str, str]
+
+    @property
+    def bits(self) -> int:
+        """How many bits of the values of 16-bit images are used."""
+        return self.preprocessing.bits
 
     @property
     def scale(self) -> Scale:

@@ -51,7 +51,7 @@ class Model:
         """Yield the maps of each image, one for each of the weightings, which have a weight for each module."""
         header = self.header
         for source in given:
-            image = load(source)
+            image = load(source, bits=header.bits)
             with torch.inference_mode():
                 (pyramid,) = one_by_one(self.teacher, stack([image], self.sizes))
                 parts = module_maps(self.teacher, self.modules, pyramid, score=header.score)

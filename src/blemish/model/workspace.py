@@ -10,7 +10,7 @@ from blemish.data.datasets import AS_THEY_ARE, good_images, held_out_images, tog
 from blemish.data.inputs import check_outside
 from blemish.data.layouts.labels import Labels
 from blemish.data.listing import passed_over
-from blemish.data.samples import unlike
+from blemish.data.samples import dim, unlike
 from blemish.errors import StoppedError, printable
 from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
@@ -96,7 +96,7 @@ def announce(arguments: Arguments, images: Sequence[Path], *, data: Path, say: S
     say(f"{printable(data)}: {len(images)} good images")
     for line in [*together(data, images), *passed_over(data)]:
         say(line)
-    for line in unlike(images):
+    for line in [*unlike(images), *dim(images, bits=arguments.bits)]:
         say(f"warning: {line}")
     say(f"{modules} modules: sizes {sizes} x levels {levels}; teacher {printable(arguments.teacher)}")
     say(f"recipe {printable(arguments.recipe)}, score {printable(arguments.score)}, seed {arguments.seed}")

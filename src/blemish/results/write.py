@@ -45,14 +45,14 @@ def write(
     record {"path", "error"}. Raises StorageError if a file cannot be written. Once the iterator has ended, raised or
     been closed, no thread of it is left.
     """
-    score = partial(_score, scorer=scorer)
+    score, bits = partial(_score, scorer=scorer), scorer.header_.bits
     store = partial(_store, out=out, threshold=scorer.threshold_, save_maps=save_maps)
     with storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines, ExitStack() as stack:
         if scorer.streams > 1:  # as many images at a time, each from its file to its overlay in one thread
             whole = partial(_whole, scorer=scorer, store=store)
             records = stack.enter_context(closing(ahead(whole, images, workers=scorer.streams)))
         else:  # one image is read, one scored, with all threads, and one stored at a time
-            read = stack.enter_context(closing(ahead(_read, images)))
+            read = stack.enter_context(closing(ahead(partial(_read, bits=bits), images)))
             scored = stack.enter_context(closing(ahead(score, read)))
             records = stack.enter_context(closing(ahead(store, scored)))
         for record in records:
@@ -61,10 +61,10 @@ def write(
             yield record
 
 
-def _read(given: tuple[Path, str]) -> _Job:
+def _read(given: tuple[Path, str], *, bits: int) -> _Job:
     path, name = given
     try:
-        return _Job(path, name, load(path))
+        return _Job(path, name, load(path, bits=bits))
     except InputError as error:
         return _Job(path, name, error)
 
@@ -80,7 +80,7 @@ def _score(job: _Job, scorer: Scorer) -> _Job:
 
 
 def _whole(given: tuple[Path, str], *, scorer: Scorer, store: Callable[[_Job], Record]) -> Record:
-    return store(_score(_read(given), scorer))
+    return store(_score(_read(given, bits=scorer.header_.bits), scorer))
 
 
 def _store(job: _Job, *, out: Path, threshold: float, save_maps: bool) -> Record:

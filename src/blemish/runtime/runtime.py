@@ -120,7 +120,7 @@ class Runtime:
                 )
 
     def _score(self, source: Source) -> Scored:
-        image = load(source)
+        image = load(source, bits=self.header_.bits)
         return source, image, self.header_.scale.of(self.raw_map(image))
 
     def _judge(self, source: Source) -> Prediction:

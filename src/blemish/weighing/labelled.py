@@ -89,7 +89,7 @@ def label(model: Model, samples: Sequence[Sample], *, score: str, report: Report
     parts: list[list[NDArray[np.float32]]] = [[] for _ in model.modules]
     masks = []
     for done, sample in enumerate(samples, start=1):
-        (pyramid,) = one_by_one(model.teacher, stack([load(sample.path)], model.sizes))
+        (pyramid,) = one_by_one(model.teacher, stack([load(sample.path, bits=model.header.bits)], model.sizes))
         with torch.inference_mode():
             maps = module_maps(model.teacher, model.modules, pyramid, score=score)
         for part, found in zip(parts, maps, strict=True):

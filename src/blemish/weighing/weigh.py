@@ -51,7 +51,7 @@ def weigh(
     keep, budget_ms = _checked(objective, keep=keep, budget_ms=budget_ms, modules=count)
     chosen, without_masks = _labelled_images(model.header, data, share=share, labels=labels)
     samples = chosen.samples
-    held_out = held_out_sources(model.header.data, good)
+    held_out = held_out_sources(model.header.data, good, bits=model.header.bits)
     score = "paper" if objective == "paper" else "whitened"
     labelled = label(model, samples, score=score, report=report)
     bare = label_free_weights(model.modules, score=score)
@@ -94,7 +94,7 @@ def _labelled_images(header: Header, data: Path, *, share: float | None, labels:
         raise InputError(f"{printable(data)}: no defective image{bare}: weights are searched with labelled defects")
     if share is not None:
         samples = _drawn(samples, share)
-    chosen = distinct(samples, told_by=header.data.told_by)
+    chosen = distinct(samples, told_by=header.data.told_by, bits=header.bits)
     if uses := used_images(chosen.images, header.data, kinds=("train", "held_out")):
         names = [sample.path.relative_to(sample_root(data)).as_posix() for sample in chosen.samples]
         raise InputError(
@@ -169,7 +169,7 @@ def _header(
 ) -> Header:
     """Return the header of the weighed model; its threshold comes from the same held-out images, scored anew."""
     header = model.header
-    pyramid = read_pyramid(held_out, sorted({module.size for module in modules}))
+    pyramid = read_pyramid(held_out, sorted({module.size for module in modules}), bits=header.bits)
     maps = score_pyramid(model.teacher, modules, pyramid, size=header.reference_size, score=score)
     known = {image.sha256: image for image in (*header.data.weighed, *images)}
     update = {

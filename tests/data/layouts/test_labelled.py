@@ -112,7 +112,7 @@ def test_a_folder_named_good_may_be_the_one_that_is_given(tmp_path):
 @TOOLS
 def test_in_a_flat_folder_a_folder_may_say_what_is_bad(tmp_path, tool):
     goods(tmp_path, "")
-    plant(tmp_path, "NG/a.png", "NG/b.png", "x/OK/NG/c.png", "x/NG/OK/d.png", value=99)
+    plant(tmp_path, "NG/a.png", "NG/b.png", "x/OK/NG/c.png", "y/NG/OK/d.png", value=99)
     label(tool, tmp_path, NG__a=[("scratch", RECTANGLE)])
     samples, said = read(tmp_path)
     assert labelled(samples) == {"NG/a.png": "scratch", "NG/b.png": "NG", "x/OK/NG/c.png": "NG"}
