@@ -17,7 +17,7 @@ from blemish.data.layouts.labels import Labels, many, outlines, unknown_pixels
 from blemish.data.layouts.places import Places
 from blemish.data.layouts.shapes import Drawings, Shape
 from blemish.data.layouts.trees import Reading
-from blemish.data.listing import check_link, entries, folder_name, is_folder, list_files, listed, real_path
+from blemish.data.listing import entries, folder_name, is_folder, list_files, listed
 from blemish.data.samples import Sample, Split, size_problems
 from blemish.errors import InputError, printable
 
@@ -48,13 +48,10 @@ def label_files(folder: Path) -> list[Path]:
     """
     if not is_folder(folder):
         return []
-    top = real_path(folder)
     found = []
     for place in [folder, *(Path(entry.path) for entry in entries(folder) if _may_hold_labels(entry))]:
         for entry in entries(place):
             name = entry.name.casefold()
-            if name.endswith((".json", ".xml")) and entry.is_symlink():
-                check_link(entry, top)
             is_cvat = place == folder and name == "annotations.xml"
             if entry.is_file() and (is_cvat or (name.endswith(".json") and is_coco(Path(entry.path)))):
                 found.append(Path(entry.path))
