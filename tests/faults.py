@@ -10,7 +10,7 @@ import pytest
 
 from blemish.storage.files import write_atomically
 
-CALLS = ("open", "write", "umask", "chmod", "fsync", "close", "replace", "unlink")
+CALLS = ("open", "write", "umask", "chmod", "fsync", "close", "link", "replace", "unlink")
 
 
 OLD, NEW = b"old" * 10, b"new content" * 10
@@ -44,10 +44,10 @@ def watch(patch: pytest.MonkeyPatch, *, step: int, fault: int | None = None) -> 
     return trace
 
 
-def write(path: Path, *, step: int = sys.maxsize, fault: int | None = None) -> list[str]:
+def write(path: Path, *, step: int = sys.maxsize, fault: int | None = None, overwrite: bool = True) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         trace = watch(patch, step=step, fault=fault)
-        write_atomically(path, NEW)
+        write_atomically(path, NEW, overwrite=overwrite)
     return trace
 
 

@@ -20,6 +20,7 @@ from blemish.images.masks import read_mask
 from blemish.images.read import read_image
 from blemish.images.resize import resize_map
 from blemish.model import file as modelfile
+from blemish.runtime import Runtime
 from blemish.verdict.regions import regions
 from blemish.verdict.scale import image_score
 
@@ -138,7 +139,7 @@ def test_scikit_learn_can_clone_a_detector_and_set_its_arguments(detector):
     from sklearn.base import clone
 
     given = {"sizes": (96,), "levels": [2], "teacher": "resnet18", "weights": Path("w.pth"), "recipe": "quick",
-             "score": "paper", "seed": 5, "device": "cpu"}  # fmt: skip
+             "score": "paper", "seed": 5, "device": "cpu", "bits": 12}  # fmt: skip
     assert clone(Detector(**given)).get_params() == given
     copied = clone(detector)
     assert (copied.sizes, copied.levels, copied.seed) == ((64, 128), (2, 3), 1)
@@ -189,3 +190,27 @@ def test_saving_where_nothing_can_be_written(detector, tmp_path):
     with pytest.raises(BlemishError, match="cannot be written"):
         detector.save(tmp_path / "missing" / "m.safetensors")
     assert not os.listdir(tmp_path)
+
+
+def test_an_empty_path_is_not_the_working_folder(detector, bundle, brick, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teacher = Detector(sizes=(64,), levels=(2,))
+    for name, action in {
+        "images": lambda: teacher.fit(""),
+        " images": lambda: teacher.fit([brick / "train" / "good", ""]),
+        "  images": lambda: detector.predict(""),
+        "   images": lambda: Runtime.load(bundle).predict([""]),
+        "workspace": lambda: teacher.fit(brick, workspace=""),
+        "weights": lambda: Detector(weights="").fit(brick),
+        "path": lambda: Detector.load(""),
+        " path": lambda: detector.save(""),
+        " weights": lambda: Detector.load(model, weights=""),
+        "labelled": lambda: detector.weigh("", good=brick),
+        "out": lambda: detector.export("", to="onnx"),
+        " labelled": lambda: detector.export("b", to="onnx", labelled=""),
+        "folder": lambda: Runtime.load(""),
+    }.items():
+        with pytest.raises(InputError) as caught:
+            action()
+        assert str(caught.value) == f"{name.strip()}: empty path; name a file or a folder"
+    assert os.listdir() == []

@@ -38,8 +38,8 @@ from blemish.runtime import Runtime
 for folder in ("onnx", "openvino"):
     assert len(Runtime.load(folder).predict(good)) == 8
 """
-OUTPUTS = {"m.safetensors", "w.safetensors", "front.png", "figures.json", "onnx", "openvino", "parts",
-           "torch-results", "onnx-results", "openvino-results"}  # fmt: skip
+OUTPUTS = {"m.safetensors", "m.safetensors.tested.json", "w.safetensors", "front.png", "figures.json", "onnx",
+           "openvino", "parts", "torch-results", "onnx-results", "openvino-results"}  # fmt: skip
 ELSEWHERE = re.compile(r'sa_family=AF_INET6?,(?!.*(?:"127\.|"::1"|"::ffff:127\.))')
 WRITES = re.compile(
     r'(?:openat\([^"]*|open\(|creat\(|mkdir\(|mkdirat\([^"]*)"(?P<path>[^"]*)"(?P<rest>[^=]*)= (?P<code>-?\d+)'
@@ -93,7 +93,9 @@ def test_nothing_is_written_but_what_was_asked_for(watched):
         ):
             written.add(found["path"])
     assert any(path.startswith(str(temporary)) for path in written)
-    strange = {path for path in written if path.startswith("/") and not path.startswith((f"{work}/", f"{temporary}/"))}
+    # A lock tries, with a file that has no name, what the disk can do; the call names the folder itself.
+    ours = f"{work}/", f"{temporary}/"
+    strange = {path for path in written if path.startswith("/") and not f"{path}/".startswith(ours)}
     assert {path for path in strange if not path.startswith(("/dev/", "/proc/"))} == set()
     assert {path for path in strange if path.startswith("/dev/shm/") and Path(path).exists()} == set()
 

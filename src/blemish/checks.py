@@ -46,13 +46,16 @@ def shown(value: object) -> str:
     return printable(str(value)[:200])
 
 
-def checked_path(name: str, value: Any) -> Path:
-    """Return a path that is text or path-like and not empty; InputError for anything else."""
+def given_path(value: Any, name: str) -> Path:
+    """Return a path that is text or path-like; InputError, with the argument's name, for anything else.
+
+    An empty one is refused: it would else be the working folder.
+    """
     if not isinstance(value, str | os.PathLike):
         kind = "None" if value is None else type(value).__name__
         raise InputError(f"{name}: {kind} is not allowed, expected a path")
     if not os.fspath(value):
-        raise InputError(f"{name}: an empty path is not allowed, expected a path (. is the working folder)")
+        raise InputError(f"{name}: empty path; name a file or a folder")
     return Path(os.fsdecode(value))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.checks import checked_path
+from blemish.checks import given_path
 from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
@@ -101,7 +101,7 @@ class Detector:
         """
         from blemish.model.fit import fit
 
-        place = checked_path("workspace", workspace) if workspace is not None else None
+        place = given_path(workspace, "workspace") if workspace is not None else None
         arguments = Arguments(**self.get_params())
         fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
                      labels=labels)  # fmt: skip
@@ -159,19 +159,19 @@ class Detector:
         from blemish.weighing.weigh import weigh
 
         self.model_, self.weighed_ = weigh(
-            self._fitted(), checked_path("labelled", labelled), good=all_sources(good), objective=objective, keep=keep,
+            self._fitted(), given_path(labelled, "labelled"), good=all_sources(good), objective=objective, keep=keep,
             budget_ms=budget_ms, share=share, report=report, labels=labels,
         )  # fmt: skip
         return self
 
-    def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False, overwrite: bool = True) -> None:
         """Write the model file, atomically; embed_teacher: with the teacher's weights, as deep as they are needed.
 
-        Raises StorageError if the file cannot be written.
+        Raises StorageError if the file cannot be written, InputError if there is one and overwrite is false.
         """
         from blemish.model.assembly import save
 
-        save(self._fitted(), checked_path("path", path), embed_teacher=embed_teacher)
+        save(self._fitted(), given_path(path, "path"), embed_teacher=embed_teacher, overwrite=overwrite)
 
     def export(
         self,
@@ -188,8 +188,8 @@ class Detector:
         from blemish.export.export import export
 
         return export(
-            self._fitted(), checked_path("out", out), to=to, precision=precision, good=all_sources(good),
-            labelled=checked_path("labelled", labelled) if labelled is not None else None, overwrite=overwrite,
+            self._fitted(), given_path(out, "out"), to=to, precision=precision, good=all_sources(good),
+            labelled=given_path(labelled, "labelled") if labelled is not None else None, overwrite=overwrite,
             labels=labels,
         )  # fmt: skip
 
@@ -204,7 +204,7 @@ class Detector:
         """
         from blemish.model.assembly import load
 
-        model = load(checked_path("path", path), weights=weights, device=device)
+        model = load(given_path(path, "path"), weights=weights, device=device)
         header, levels = model.header, sorted({module.level for module in model.modules})
         detector = cls(sizes=header.sizes, levels=levels, teacher=header.teacher.name, weights=weights, device=device,
                        recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed,

@@ -1,21 +1,26 @@
 """blemish evaluate: the figures of the score maps, and what becomes of images met before."""
 
+import errno
 import json
 import os
 import shutil
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
+from blemish.data.holdout import fingerprints
 from blemish.data.listing import find_images
+from blemish.data.records import ImagePart
 from blemish.detector import Detector
+from blemish.evaluation import evaluate as evaluation
 from blemish.evaluation.metrics import pixel_metrics
 from blemish.images.masks import read_mask
 from blemish.images.resize import resize_map, resize_mask
 from blemish.model import file as modelfile
 from blemish.model.header import WeighingPart
-from commands import digest, model, parts, quick_recipe, run  # noqa: F401
+from commands import model, parts, quick_recipe, run  # noqa: F401
 from trees import pixel_hashes
 
 
@@ -65,8 +70,9 @@ def seen(parts, tmp_path):
 
 @pytest.fixture
 def own(model, tmp_path):
-    """The model in a file of the test's own, which it may change."""
-    return shutil.copy(model, tmp_path / "own.safetensors")
+    """The model in a file, and a folder, of the test's own, which it may change."""
+    (tmp_path / "own").mkdir()
+    return shutil.copy(model, tmp_path / "own" / "own.safetensors")
 
 
 def test_evaluate_refuses_images_that_the_model_has_met(capsys, seen, own, tmp_path):
@@ -78,7 +84,8 @@ def test_evaluate_refuses_images_that_the_model_has_met(capsys, seen, own, tmp_p
         "test/good/a.png (--used skip leaves them out, --used include keeps them)\n"
     )
     assert not (tmp_path / "e.json").exists()
-    assert own.read_bytes() == before  # what was not evaluated was not tested
+    assert own.read_bytes() == before
+    assert os.listdir(own.parent) == [own.name]  # what was not evaluated was not tested
 
 
 @pytest.mark.parametrize(("used", "images"), [("skip", 1), ("include", 2)])
@@ -99,34 +106,93 @@ def test_evaluate_says_what_became_of_images_that_the_model_has_met(capsys, seen
     assert result["images"] == images
     assert result["used"]["rule"] == used
     assert result["used"]["images"] == [{"image": "test/good/a.png", "use": "trained", "same_picture": True}]
-    assert len(modelfile.load(own)[0].data.tested) == images
+    assert len(listed(own)["images"]) == images
 
 
-def test_evaluate_notes_the_test_images_in_the_model_file(capsys, parts, model, own):
+def test_evaluate_notes_the_test_images_beside_the_model(capsys, parts, model, own):
     assert run(capsys, "evaluate", own, parts, "--no-record")[0] == 0
-    assert own.read_bytes() == model.read_bytes()
+    assert os.listdir(own.parent) == [own.name]
     first = run(capsys, "evaluate", own, parts)
-    header, _ = modelfile.load(own)
-    images = find_images(parts / "test")
-    assert [image.sha256 for image in header.data.tested] == sorted(pixel_hashes(images))
-    assert digest(own)[1] == digest(model)[1]
-    after = own.read_bytes()
+    assert first[0] == 0
+    found = listed(own)
+    assert [image["sha256"] for image in found["images"]] == sorted(pixel_hashes(find_images(parts / "test")))
+    assert found["model"] == fingerprints([own])[0]
     assert run(capsys, "evaluate", own, parts) == first  # twice is fine, and says the same
-    assert own.read_bytes() == after
+    assert listed(own) == found
+    assert own.read_bytes() == model.read_bytes()
+    assert sorted(os.listdir(own.parent)) == [own.name, f"{own.name}.tested.json"]
     assert "; 0 weighed, 12 tested" in run(capsys, "inspect", own)[1]
+    assert json.loads(run(capsys, "inspect", own, "--json")[1])["data"]["tested"] == found["images"]
 
 
-def test_evaluate_warns_if_the_model_file_cannot_be_written(capsys, parts, own, monkeypatch):
-    before = own.read_bytes()
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+def test_what_an_older_version_has_noted_in_the_model_counts(capsys, parts, own):
+    header, tensors = modelfile.load(own)
+    old = ImagePart(sha256="c" * 64, thumbnail="80" * 256)
+    tested = header.model_copy(update={"data": header.data.model_copy(update={"tested": [old]})})
+    modelfile.save(own, tested, tensors)
+    assert "; 0 weighed, 1 tested" in run(capsys, "inspect", own)[1]
+    assert run(capsys, "evaluate", own, parts)[0] == 0
+    assert "; 0 weighed, 13 tested" in run(capsys, "inspect", own)[1]
+    assert len(listed(own)["images"]) == 12
+
+
+def test_a_list_of_the_model_that_was_there_before_is_none(capsys, parts, own):
+    assert run(capsys, "evaluate", own, parts)[0] == 0
+    header, tensors = modelfile.load(own)
+    modelfile.save(own, header.model_copy(update={"seed": 7}), tensors)
+    assert "; 0 weighed, 0 tested" in run(capsys, "inspect", own)[1]
+
+
+def test_a_damaged_list_is_said_at_once_and_ends_with_3(capsys, parts, own, monkeypatch):
+    file = own.with_name(f"{own.name}.tested.json")
+    file.write_text("{")
+    monkeypatch.setattr("blemish.evaluation.evaluate.measure", lambda *_, **__: pytest.fail("not at once"))
+    for command in ("evaluate", own, parts), ("inspect", own), ("inspect", own, "--json"):
+        code, printed, err = run(capsys, *command)
+        assert (code, printed, err.count("\n")) == (3, "", 1)
+        assert err.startswith(f"error: {file}: is damaged: not valid JSON: ")
+    assert file.read_text() == "{"
+    monkeypatch.undo()
+    assert run(capsys, "evaluate", own, parts, "--no-record")[0] == 0
+
+
+def test_evaluate_warns_if_nothing_can_be_written_beside_the_model(capsys, parts, own, monkeypatch):
+    def denied(*arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(FileLock, "acquire", denied)
     code, printed, err = run(capsys, "evaluate", own, parts)
     assert code == 0
     assert printed.startswith("12 test images, 4 good; ")
-    assert err == (
-        f"warning: the test images are not noted in the model file: {own}: cannot be written: permission denied\n"
-    )
-    assert own.read_bytes() == before
+    assert err == f"warning: the test images are not noted: {own.parent}: cannot be written: permission denied\n"
+    assert os.listdir(own.parent) == [own.name]
+
+
+def test_evaluate_warns_if_another_model_has_taken_the_place(capsys, parts, own, monkeypatch):
+    save = evaluation.save
+
+    def replaced(path, result, **options):
+        own.write_bytes(b"another")
+        save(path, result, **options)
+
+    monkeypatch.setattr(evaluation, "save", replaced)
+    code, _, err = run(capsys, "evaluate", own, parts, "--json", own.parent / "e.json")
+    text = f"warning: the test images are not noted: {own}: another model has taken its place\n"
+    assert (code, err, sorted(os.listdir(own.parent))) == (0, text, ["e.json", own.name])
+
+
+def test_figures_never_take_the_place_of_the_list(capsys, parts, own):
+    file = own.with_name(f"{own.name}.tested.json")
+    for _ in range(2):
+        code, printed, err = run(capsys, "evaluate", own, parts, "--json", file, "--overwrite")
+        assert (code, printed, err) == (2, "", f"error: {file}: is the input {file}; choose another place\n")
+        assert run(capsys, "evaluate", own, parts)[0] == 0
+    assert len(listed(own)["images"]) == 12
+
+
+def listed(model):
+    """What the list beside a model holds."""
+    return json.loads(model.with_name(f"{model.name}.tested.json").read_text())
 
 
 def test_evaluate_shows_a_weighed_model_with_and_without_labels(capsys, parts, own, tmp_path):

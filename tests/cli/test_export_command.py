@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 from blemish import Labels
 from blemish.cli.app import main
+from blemish.detector import Detector
 from blemish.export import export, writing
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import read_bundle
@@ -62,7 +63,17 @@ def test_export_says_what_it_has_made(capsys, model, bundle, brick, tmp_path, mo
     code, printed, err = run(capsys, "export", model, "--to", "onnx", "--good", good, "--labelled", brick, "--out", out)
     assert (code, err) == (0, "exporting: half a minute or so\n")
     lines, found = facts(printed), read_bundle(out)
-    assert list(lines) == ["bundle", "exported", "model", "threshold", "promise", "self-test", "difference", "labelled"]
+    assert list(lines) == [
+        "bundle",
+        "exported",
+        "model",
+        "threshold",
+        "promise",
+        "images",
+        "self-test",
+        "difference",
+        "labelled",
+    ]
     assert lines["bundle"] == f"{out} ({size_of(out)}), for onnx, float32"
     assert lines["exported"] == f"{found.exported} by blemish {found.blemish}"
     assert lines["model"] == f"{found.model.created}, 4 modules: 64/2, 64/3, 128/2, 128/3"
@@ -128,6 +139,28 @@ def test_export_replaces_a_bundle_only_when_told_so(capsys, model, bundle, tmp_p
     assert os.listdir(tmp_path) == ["b"]
 
 
+def test_two_exports_at_a_time_do_not_mix(capsys, model, bundle, tmp_path, monkeypatch):
+    """The second ends at once, without a model being loaded, and the first as if it had been alone."""
+    out, tried, load = tmp_path / "b", [], Detector.load
+    command = ["export", model, "--to", "onnx", "--out", out, "--overwrite"]
+
+    def write(path, graph):
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(Detector, "load", lambda *_, **__: pytest.fail("not at once"))
+        tried.append(run(capsys, *command))
+        assert sorted(tmp_path.rglob("*")) == before
+        shutil.copy(bundle / "graph.onnx", path)
+
+    monkeypatch.setattr(writing, "write_onnx", write)
+    for _ in range(2):  # a new bundle, and one that is replaced
+        monkeypatch.setattr(Detector, "load", load)
+        assert run(capsys, *command)[0] == 0
+        text = f"error: {out}: another command is at work on it; wait, or choose another folder\n"
+        assert tried.pop() == (2, "", text)
+        read_bundle(out)
+        assert os.listdir(tmp_path) == ["b"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -137,8 +170,7 @@ def test_export_replaces_a_bundle_only_when_told_so(capsys, model, bundle, tmp_p
         ("export MODEL --to openvino --out NEW --int8", "int8: needs the good images of the fit"),
         ("export MODEL --to torch --out NEW", "to: torch is not allowed, expected onnx or openvino"),
         ("export MODEL --to onnx --out NEW --good TEST", "good: 6 of the 6 good images that set the threshold are not"),
-        ("export MODEL --to onnx --out NEW --good NONE", "none: cannot be read (No such file or directory)"),
-        ("export MODEL --to onnx --out MODEL", "is not a folder"),
+        ("export MODEL --to onnx --out NEW --good NONE", "no such file: "),
         ("export MODEL --to onnx --out BRICK", "is not empty and holds no bundle.json; choose another folder"),
         ("export NONE --to onnx --out NEW", "none: no such file"),
         ("export BUNDLE --to onnx --out NEW", "not a file"),
@@ -222,7 +254,7 @@ def test_inspect_shows_a_bundle(capsys, bundle):
     code, printed, err = run(capsys, "inspect", bundle)
     assert (code, err) == (0, "")
     lines, found = facts(printed), read_bundle(bundle)
-    assert list(lines) == ["bundle", "exported", "model", "threshold", "promise", "self-test"]
+    assert list(lines) == ["bundle", "exported", "model", "threshold", "promise", "images", "self-test"]
     assert lines["bundle"] == f"{bundle} ({size_of(bundle)}), for onnx, float32"
     assert lines["self-test"] == "5 golden images, on each start, within 0.001"
     code, printed, _ = run(capsys, "inspect", bundle, "--json")
@@ -231,14 +263,19 @@ def test_inspect_shows_a_bundle(capsys, bundle):
 
 
 def test_evaluate_gives_the_same_with_a_bundle(capsys, model, bundle, brick, tmp_path):
-    before, own = content(bundle), shutil.copy(model, tmp_path / "own.safetensors")
+    own, bundle = shutil.copy(model, tmp_path / "own.safetensors"), shutil.copytree(bundle, tmp_path / "b")
+    before = content(bundle)
     results = {}
     for name, scorer in (("model", own), ("bundle", bundle)):
         code, _, err = run(capsys, "evaluate", scorer, brick, "--json", tmp_path / f"{name}.json")
         assert (code, err) == (0, "")
         results[name] = json.loads((tmp_path / f"{name}.json").read_text())
     assert content(bundle) == before  # nothing is noted in it
-    assert own.read_bytes() != model.read_bytes()
+    lists = [json.loads((tmp_path / f"{name}.tested.json").read_text()) for name in ("own.safetensors", "b")]
+    assert lists[0]["images"] == lists[1]["images"]
+    assert len(lists[0]["images"]) == 18
+    assert facts(run(capsys, "inspect", bundle)[1])["images"].endswith("; 0 weighed, 18 tested")
+    assert json.loads(run(capsys, "inspect", bundle, "--json")[1])["model"]["data"]["tested"] == lists[1]["images"]
     expected, found = results["model"], results["bundle"]
     close(found, expected)
     assert found["model"]["modules"] == ["64/2", "64/3", "128/2", "128/3"]

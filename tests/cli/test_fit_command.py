@@ -132,7 +132,7 @@ def test_a_second_fit_is_refused_while_the_first_trains_and_while_it_saves(capsy
     """And it harms nothing: not the temporary file of the model that is being written, nor what is kept."""
     out = tmp_path / "m.safetensors"
     command = "fit", parts, "--out", out, *SIZES
-    tried, statistics, replace = [], fitting.fit_statistics, os.replace
+    tried, statistics, link = [], fitting.fit_statistics, os.link
 
     def second():
         before = sorted(path.name for path in tmp_path.rglob("*"))
@@ -147,10 +147,10 @@ def test_a_second_fit_is_refused_while_the_first_trains_and_while_it_saves(capsy
     def rename(source, target):
         if Path(target) == out:
             second()
-        return replace(source, target)
+        return link(source, target)
 
     monkeypatch.setattr(fitting, "fit_statistics", train)
-    monkeypatch.setattr(os, "replace", rename)
+    monkeypatch.setattr(os, "link", rename)
     assert run(capsys, *command)[0] == 0
     assert tried == [(2, f"error: {out}: another fit is at work on it; wait, or choose another --out")] * 3
     assert os.listdir(tmp_path) == ["m.safetensors"]
@@ -168,6 +168,28 @@ def test_a_model_that_another_fit_has_just_written_is_not_replaced(capsys, parts
     assert code == 2
     assert err.splitlines()[-1] == f"error: {out}: exists; pass --overwrite to replace it"
     assert out.read_text() == "the other's"
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_a_model_that_appears_while_a_fit_trains_is_not_replaced_and_nothing_is_lost(
+    capsys, parts, tmp_path, monkeypatch, model
+):
+    out, statistics = tmp_path / "m.safetensors", fitting.fit_statistics
+
+    def train(*arguments):
+        out.write_text("the other's")
+        return statistics(*arguments)
+
+    monkeypatch.setattr(fitting, "fit_statistics", train)
+    code, printed, err = run(capsys, "fit", parts, "--out", out, *SIZES)
+    assert (code, printed) == (2, "")
+    way = "the same command with --overwrite does not train again; with another --out it does"
+    assert err.splitlines()[-1] == f"error: {out}: appeared meanwhile; the trained modules are kept: {way}"
+    assert out.read_text() == "the other's"
+    assert sorted(os.listdir(tmp_path)) == ["m.safetensors", "m.safetensors.partial"]
+    code, _, err = run(capsys, "fit", parts, "--out", out, *SIZES, "--overwrite")
+    assert (code, "continuing: all modules were trained before" in err) == (0, True)
+    assert digest(out) == digest(model)
     assert os.listdir(tmp_path) == ["m.safetensors"]
 
 

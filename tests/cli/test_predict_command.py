@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from blemish.data.listing import find_images
 from blemish.detector import Detector
+from blemish.results import write
+from blemish.storage.files import LOCK
 from commands import child, model, parts, quick_recipe, run  # noqa: F401
 
 
@@ -64,6 +67,30 @@ def test_predict_replaces_results_only_when_told_so(capsys, parts, model, tmp_pa
     assert run(capsys, "predict", damaged, image, "--out", out, "--overwrite")[0] == 3
     assert (out / "results.jsonl").read_bytes() == before  # nothing is removed for a command that cannot work
     assert run(capsys, "predict", model, image, "--out", out, "--overwrite")[0] == 0
+
+
+def test_two_predicts_at_a_time_do_not_mix(capsys, parts, model, tmp_path, monkeypatch):
+    """The second ends at once, and the first as if it had been alone."""
+    out, tried, save = tmp_path / "out", [], write.save_png
+    command = "predict", model, parts / "test" / "good", "--out", out, "--overwrite"
+
+    def second(path, picture):
+        if not tried:
+            before = sorted(out.rglob("*"))
+            tried.append(None)
+            tried[0] = run(capsys, *command)
+            assert sorted(out.rglob("*")) == before
+        save(path, picture)
+
+    monkeypatch.setattr(write, "save_png", second)
+    assert run(capsys, *command)[0] == 0
+    text = f"error: {out}: another command is at work in it; wait, or choose another folder\n"
+    assert tried == [(2, "", text)]
+    assert len((out / "results.jsonl").read_text().splitlines()) == 4
+    assert sorted(path.name for path in out.iterdir()) == ["made-by-blemish-predict", "overlays", "results.jsonl"]
+    monkeypatch.setattr("blemish.detector.Detector.load", lambda *_, **__: pytest.fail("not at once"))
+    with FileLock(out / LOCK):
+        assert run(capsys, *command) == (2, "", text)
 
 
 def test_predict_replaces_nothing_of_the_users(capsys, parts, model, tmp_path):

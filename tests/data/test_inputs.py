@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from blemish.data.inputs import check_inputs, check_outside, name_images
+from blemish.data.datasets import good_images
+from blemish.data.inputs import check_apart, check_outside, name_images
 from blemish.errors import InputError
 from blemish.results.folder import prepare_folder
 from blemish.results.write import write
@@ -92,12 +94,13 @@ def test_an_input_is_not_in_the_way_of_the_result(parts, tmp_path):
         (parts, parts / "sub" / "bright.png"),
         (tmp_path / "link", parts / "dull.png"),
         (parts, tmp_path / "link" / "dull.png"),
+        (tmp_path / "parts" / "sub", parts / "sub" / "bright.png"),
     ):
         with pytest.raises(InputError, match=f"^{given}: lies in the output folder {out}; choose another place$"):
-            check_inputs(out, [tmp_path.parent / "elsewhere.png", given])
+            check_apart([out], [tmp_path.parent / "elsewhere.png", None, given])
     with pytest.raises(InputError, match="lies in the input folder"):
-        check_inputs(parts / "out", [parts])
-    check_inputs(tmp_path / "out", [parts, parts / "dull.png", tmp_path / "out-of-here.png"])
+        check_apart([parts / "out"], [parts])
+    check_apart([tmp_path / "out"], [parts, parts / "dull.png", tmp_path / "out-of-here.png"])
 
 
 def test_a_manifest_stands_for_the_images_of_its_rows(parts, tmp_path):
@@ -120,3 +123,17 @@ def test_a_manifest_stands_for_the_images_of_its_rows(parts, tmp_path):
     file.write_text("image\ndull.png\n")
     with pytest.raises(InputError, match="row 1: column path missing"):
         name_images([file])
+
+
+def test_masks_beside_their_images_are_no_parts(parts):
+    for index in range(3):
+        Image.effect_noise((40, 32), 80).save(parts / f"Part{index}.jpg")
+        Image.new("L", (40, 32)).save(parts / f"Part{index}_label.bmp")
+    with pytest.raises(InputError) as caught:
+        name_images([parts])
+    assert str(caught.value) == (
+        f"{parts}: 3 of its images are masks of others, such as {parts}/Part0_label.bmp; "
+        "give a folder of photographs alone"
+    )
+    with pytest.raises(InputError, match=r"Part0_label.bmp: a mask, not an image of a good part"):
+        good_images(parts)

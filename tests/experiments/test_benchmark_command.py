@@ -1,6 +1,7 @@
 """blemish benchmark and blemish tables: what is typed, and what is printed."""
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from benches import copied, out, parts, quick_recipe  # noqa: F401
@@ -8,6 +9,7 @@ from blemish.cli.app import main
 from blemish.errors import InputError
 from blemish.experiments.runs import measure as measures
 from blemish.method.pretrained import find_weights
+from blemish.storage.files import LOCK
 
 
 def command(capsys, *arguments):
@@ -45,6 +47,41 @@ def test_the_command_line_runs_plans_and_makes_tables(out, parts, tmp_path, caps
     assert len(pictures) >= 3
     for name in pictures:
         Image.open(report / name).load()
+    written = sorted(path.name for path in report.iterdir())
+    assert written == sorted([*pictures, "tables.md", "made-by-blemish-tables"])
+    code, shown, _ = command(capsys, "tables", again, "--out", report, "--table", "1")  # a report may be made anew
+    assert (code, (report / "tables.md").read_text()) == (0, shown)
+    assert sorted(path.name for path in report.iterdir()) == written
+
+
+def test_a_report_replaces_no_file_of_the_users(out, parts, tmp_path, capsys):
+    for name in ("tables.md", "figure-3-whitened.png"):  # as a report without a mark has left it, or a user
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        (folder / "notes.txt").write_text("mine")
+        code, shown, told = command(capsys, "tables", out, "--out", folder, "--figure", parts)
+        why = "exists, and is not known to be of an earlier report; move it away, or choose another --out"
+        assert (code, shown, told) == (2, "", f"error: {folder / name}: {why}\n")
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "mine", "notes.txt": "mine"}
+    (tmp_path / "tables.md" / "tables.md").unlink()
+    assert command(capsys, "tables", out, "--out", tmp_path / "tables.md")[0] == 0  # beside other files, it may be
+    assert (tmp_path / "tables.md" / "notes.txt").read_text() == "mine"
+    code, _, told = command(capsys, "tables", out, "--out", parts / "report", "--figure", parts)
+    text = f"error: {parts}/report: lies in the input folder {parts}; choose another place\n"
+    assert (code, told, (parts / "report").exists()) == (2, text, False)
+
+
+def test_one_report_at_a_time_is_written_into_a_folder(out, tmp_path, capsys):
+    report = tmp_path / "report"
+    report.mkdir()
+    with FileLock(report / LOCK):
+        code, shown, told = command(capsys, "tables", out, "--out", report)
+    text = f"error: {report}: another command is at work in it; wait, or choose another folder\n"
+    assert (code, shown, told) == (2, "", text)
+    (report / LOCK).touch()  # of a command that was killed
+    assert command(capsys, "tables", out, "--out", report)[0] == 0
+    assert sorted(path.name for path in report.iterdir()) == ["made-by-blemish-tables", "tables.md"]
 
 
 @pytest.mark.parametrize(("options", "message"), [

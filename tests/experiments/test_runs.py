@@ -27,6 +27,7 @@ from blemish.method import fitting
 from blemish.method.pyramid import stack
 from blemish.method.scoring import score_pyramid, set_weights
 from blemish.printing.bars import error_console
+from blemish.storage.files import LOCK
 
 
 def test_rows_hold_every_setting_cost_and_machine(out, parts):
@@ -260,7 +261,7 @@ def test_other_methods_are_rows_too(out, parts, tmp_path, trained):
 
 def test_a_second_run_in_the_same_folder_is_refused(out, parts, tmp_path):
     again = copied(out, tmp_path)
-    with FileLock(again / "lock"), pytest.raises(InputError, match="another benchmark is at work in it"):
+    with FileLock(again / LOCK), pytest.raises(InputError, match="another benchmark is at work in it"):
         run(parts, again)
 
 

@@ -194,11 +194,11 @@ def test_what_is_the_users_stays(tiny, tmp_path, overwrite):
         (folder, "is not empty and holds no bundle.json; choose another folder"),
         (file, "is not a folder"),
         (tmp_path / "link", "is not a folder"),
-        (file / "b", "cannot be made: File exists"),
+        (file / "b", f"{file} is not a folder"),
     ):
         with pytest.raises((InputError, StorageError)) as caught:
             tiny.export(out, to="onnx", overwrite=overwrite)
-        assert str(caught.value) == f"{file if out == file / 'b' else out}: {reason}"
+        assert str(caught.value) == f"{out}: {reason}"
     assert content(folder) == {"golden/0.png": b"mine"}
     assert file.read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["b.txt", "link", "photos"]
@@ -206,7 +206,7 @@ def test_what_is_the_users_stays(tiny, tmp_path, overwrite):
 
 def test_a_folder_that_cannot_be_written_is_named(tiny, ordinary):
     (ordinary / "closed").mkdir(mode=0o500)
-    with pytest.raises(StorageError, match=r"closed/b: cannot be written|cannot be made"):
+    with pytest.raises(StorageError, match=r"closed/b: the folder .*closed is not writable$"):
         tiny.export(ordinary / "closed" / "b", to="onnx")
 
 

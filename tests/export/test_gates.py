@@ -99,7 +99,8 @@ def nearest(image, size):
 
 
 @pytest.mark.parametrize(
-    ("name", "function"), [("resize", nearest), ("load", lambda source: np.ascontiguousarray(read_image(source)[::-1]))]
+    ("name", "function"),
+    [("resize", nearest), ("load", lambda source, bits: np.ascontiguousarray(read_image(source)[::-1]))],
 )
 def test_another_resize_or_decode_is_not_exported(tiny, tmp_path, monkeypatch, name, function):
     """The graph is right, and so is all that the export itself computes: only the runtime reads images otherwise."""

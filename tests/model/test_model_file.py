@@ -10,9 +10,8 @@ import pytest
 from pydantic import ValidationError
 from safetensors import safe_open
 
-from blemish.data.records import ImagePart
-from blemish.errors import ModelFileError, StorageError
-from blemish.model.file import load, record_tested, save
+from blemish.errors import InputError, ModelFileError, StorageError
+from blemish.model.file import load, save
 from blemish.model.header import Header
 from blemish.storage.tensors import check_tensors
 from modelfiles import (
@@ -142,43 +141,14 @@ def test_save_checks_what_escaped_the_checks_on_creation(path):
         assert not path.exists()
 
 
-def images(*letters):
-    return [ImagePart(sha256=letter * 64, thumbnail="10" * 256) for letter in letters]
-
-
-def test_tested_images_are_added_and_nothing_else_changes(path, tmp_path):
+def test_a_file_that_is_there_is_not_replaced_unless_told(path):
     header = Header.model_validate(FIELDS)
+    path.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"model: exists; pass --overwrite to replace it$"):
+        save(path, header, TENSORS, overwrite=False)
+    assert path.read_bytes() == b"mine"
     save(path, header, TENSORS)
-    path.chmod(0o600)
-    (tmp_path / "link").symlink_to(path)
-    record_tested(tmp_path / "link", header, images("e", "c", "a", "e"))
-    there, tensors = load(path)
-    assert (tmp_path / "link").is_symlink()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [image.sha256[0] for image in there.data.tested] == ["a", "c", "e"]
-    assert there.data.tested[0].thumbnail == "10" * 256
-    unchanged = there.data.model_copy(update={"tested": header.data.tested})
-    assert there.model_copy(update={"data": unchanged}) == header
-    assert {name: tensor.tobytes() for name, tensor in tensors.items()} == {
-        name: tensor.tobytes() for name, tensor in TENSORS.items()
-    }
-    before = path.stat().st_ino
-    record_tested(path, header, images("a", "c"))  # known already: not written again
-    assert path.stat().st_ino == before
-    record_tested(path, header, images("f"))  # a header read before the others were added will do
-    assert [image.sha256[0] for image in load(path)[0].data.tested] == ["a", "c", "e", "f"]
-
-
-def test_tested_images_are_not_added_to_another_model_or_to_a_file_not_to_be_written(path, monkeypatch):
-    header = Header.model_validate(FIELDS)
-    save(path, header.model_copy(update={"seed": 1}), TENSORS)
-    before = path.read_bytes()
-    with pytest.raises(ModelFileError, match=r"model: another model has taken its place$"):
-        record_tested(path, header, images("a"))
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(StorageError, match=r"model: cannot be written: permission denied$"):
-        record_tested(path, header.model_copy(update={"seed": 1}), images("a"))
-    assert path.read_bytes() == before
+    assert load(path)[0] == header
 
 
 def test_check_tensors():

@@ -7,8 +7,9 @@ import pytest
 from blemish.data.inputs import name_images
 from blemish.data.listing import RESULTS_MARK
 from blemish.errors import InputError, StorageError
-from blemish.results.folder import prepare_folder
+from blemish.results.folder import check_results, prepare_folder, results_folder
 from blemish.results.write import write
+from blemish.storage.files import LOCK
 from stubs import (
     Stub,
     paint,
@@ -82,9 +83,40 @@ def test_overwriting_follows_no_link(tmp_path, parts, earlier):
 
 
 def test_a_file_or_an_impossible_folder_is_refused(parts):
-    with pytest.raises(InputError, match=r"dull.png: is not a folder$"):
+    with pytest.raises(StorageError, match=r"dull.png: is not a folder$"):
         prepare_folder(parts / "dull.png", overwrite=True)
-    with pytest.raises(StorageError, match=r"dull.png/out: cannot be written: not a directory$"):
+    with pytest.raises(StorageError, match=r"dull.png/out: \S*dull.png is not a folder$"):
         prepare_folder(parts / "dull.png" / "out", overwrite=False)
-    with pytest.raises(StorageError, match="cannot be written: file name too long"):
+    with pytest.raises(StorageError, match="a folder name has at most 255 bytes and no NUL"):
         prepare_folder(parts.parent / ("n" * 300), overwrite=False)
+
+
+def test_one_command_at_a_time_has_the_folder(earlier, tmp_path):
+    busy = f"^{earlier}: another command is at work in it; wait, or choose another folder$"
+    with results_folder(earlier, overwrite=True):
+        assert sorted(os.listdir(earlier)) == sorted([RESULTS_MARK, LOCK])
+        paint(earlier / "overlays" / "a.png")
+        for action in (check_results, lambda *given, **options: results_folder(*given, **options).__enter__()):
+            with pytest.raises(InputError, match=busy):
+                action(earlier, overwrite=True)
+        assert (earlier / "overlays" / "a.png").exists()
+    assert sorted(os.listdir(earlier)) == sorted([RESULTS_MARK, "overlays"])
+
+
+def test_a_lock_that_a_killed_command_has_left_is_in_nobodys_way(earlier, tmp_path):
+    for out, overwrite in ((earlier, True), (tmp_path / "empty", False)):
+        out.mkdir(exist_ok=True)
+        (out / LOCK).touch()
+        check_results(out, overwrite=overwrite)
+        (out / LOCK).touch()
+        with results_folder(out, overwrite=overwrite):
+            pass
+        assert os.listdir(out) == [RESULTS_MARK]
+
+
+def test_nothing_is_made_in_a_folder_that_is_refused(tmp_path):
+    mine = paint(tmp_path / "mine" / "photo.png")
+    text = r"holds photo\.png, which is no result"
+    with pytest.raises(InputError, match=text), results_folder(mine.parent, overwrite=True):
+        pytest.fail("it is not ours")
+    assert os.listdir(mine.parent) == ["photo.png"]

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whatever fails, and what may be written where."""
+"""Files that are written whole or not at all, whatever fails."""
 
 import errno
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from blemish.errors import InputError, StorageError
-from blemish.storage.files import check_writable, clean_stale, write_atomically
+from blemish.storage.files import clean_stale, scratch_folder, write_atomically
+from blemish.storage.places import check_writable
 from faults import NEW, OLD, Killed, open_files, write
 
 
@@ -112,6 +113,73 @@ def test_kill_at_every_step_leaves_old_or_new(tmp_path, old):
         assert os.listdir(folder) == ([] if expected is None else ["file"]), (step, name)
         write_atomically(target, NEW)
         assert target.read_bytes() == NEW
+
+
+def refused(path, *, before=lambda: None, links=True):
+    """Write a new file where one appears in the last moment; return what is said."""
+    link = os.link
+
+    def late(source, target):
+        before()
+        return link(source, target) if links else no_links(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", late)
+        with pytest.raises(InputError) as caught:
+            write_atomically(path, NEW, overwrite=False)
+    return str(caught.value)
+
+
+def no_links(source, target):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))  # what FAT and some network disks say
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_takes_no_name_that_another_has_taken(tmp_path, monkeypatch, links):
+    target = tmp_path / "file"
+    text = refused(target, before=lambda: target.write_bytes(OLD), links=links)
+    assert text == f"{target}: exists; pass --overwrite to replace it"
+    assert (target.read_bytes(), os.listdir(tmp_path)) == (OLD, ["file"])
+    target.unlink()
+    target.symlink_to("nowhere")
+    refused(target, links=links)
+    assert os.readlink(target) == "nowhere"
+    target.unlink()
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    write_atomically(target, NEW, overwrite=False)
+    assert (target.read_bytes(), os.listdir(tmp_path), target.stat().st_nlink) == (NEW, ["file"], 1)
+
+
+def test_a_fault_on_a_disk_without_links_leaves_no_empty_file(tmp_path, monkeypatch):
+    def broken(source, target):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(StorageError, match="file: cannot be written: input/output error"):
+        write_atomically(tmp_path / "file", NEW, overwrite=False)
+    assert os.listdir(tmp_path) == []
+
+
+def test_fault_or_kill_at_every_step_of_a_new_file_leaves_it_whole_or_none(tmp_path):
+    steps = write(tmp_path / "trial", overwrite=False)
+    assert steps[-6:] == ["close", "link", "unlink", "open", "fsync", "close"]
+    umask = os.umask(0o022)
+    for fault, kind in ((errno.EIO, StorageError), (None, Killed)):
+        for step, name in enumerate(steps):
+            folder = tmp_path / f"{fault} {step}"
+            folder.mkdir()
+            before = open_files()
+            with pytest.raises(kind):
+                write(folder / "file", step=step, fault=fault, overwrite=False)
+            os.umask(umask)
+            for leaked in open_files() - before:  # the system would have closed it
+                os.close(leaked)
+            clean_stale(folder / "file")
+            expected = [] if step <= steps.index("link") else ["file"]
+            assert os.listdir(folder) == expected, (fault, step, name)
+            assert [(folder / name).read_bytes() for name in expected] == [NEW] * len(expected)
 
 
 def test_clean_stale_touches_only_the_temporary_files_of_its_target(tmp_path, monkeypatch):
@@ -218,43 +286,13 @@ def test_link_is_replaced_and_not_followed(tmp_path):
     assert (tmp_path / "real").read_bytes() == OLD
 
 
-def test_check_writable_accepts(tmp_path, monkeypatch):
-    check_writable(tmp_path / "new", overwrite=False)
-    (tmp_path / "old").write_bytes(OLD)
-    check_writable(tmp_path / "old", overwrite=True)
-    monkeypatch.chdir(tmp_path)
-    check_writable("new", overwrite=False)
-    assert os.listdir(tmp_path) == ["old"]
-
-
-def refusal(path, *, overwrite=True):
-    with pytest.raises(InputError) as caught:
-        check_writable(path, overwrite=overwrite)
-    return str(caught.value)
-
-
-def test_check_writable_refuses(tmp_path):
-    old, folder = tmp_path / "old", tmp_path / "folder"
-    old.write_bytes(OLD)
-    folder.mkdir()
-    (tmp_path / "link").symlink_to("nowhere")
-    os.mkfifo(tmp_path / "pipe")
-    missing = tmp_path / "missing"
-    assert refusal(old, overwrite=False) == f"{old}: exists; pass --overwrite to replace it"
-    assert refusal(tmp_path / "link", overwrite=False) == f"{tmp_path}/link: exists; pass --overwrite to replace it"
-    assert refusal(folder) == f"{folder}: is a folder; expected the name of a file"
-    assert refusal("") == ".: is a folder; expected the name of a file"
-    assert refusal(missing / "file") == f"{missing}/file: the folder {missing} does not exist"
-    assert refusal(old / "file") == f"{old}/file: the folder {old} does not exist"
-    assert refusal(tmp_path / "pipe") == f"{tmp_path}/pipe: exists and is not a regular file"
-    assert refusal("/dev/null") == "/dev/null: exists and is not a regular file"
-    assert refusal(tmp_path / "a\0b") == f"{tmp_path}/a\\x00b: a file name has at most 255 bytes and no NUL"
-    assert refusal(tmp_path / ("ü" * 128)).endswith(": a file name has at most 255 bytes and no NUL")
-    assert old.read_bytes() == OLD
-
-
-def test_check_writable_asks_for_the_right_to_write_in_the_folder(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(os, "access", lambda path, mode: bool(asked.append((path, mode))))
-    assert refusal(tmp_path / "file") == f"{tmp_path}/file: the folder {tmp_path} is not writable"
-    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+def test_a_temporary_folder_is_removed_and_one_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch_folder("x-") as folder:
+        (folder / "file").write_bytes(OLD)
+        assert [path.name[:2] for path in tmp_path.iterdir()] == ["x-"]
+    assert os.listdir(tmp_path) == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StorageError) as caught, scratch_folder("x-"):
+        pytest.fail("there is no place for it")
+    assert str(caught.value) == "no temporary folder can be made: no such file or directory; TMPDIR says where"

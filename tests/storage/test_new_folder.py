@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from blemish.errors import InputError, StorageError
-from blemish.storage.files import check_folder, new_folder
+from blemish.storage.files import Own, check_folder, new_folder
 from faults import NEW, OLD, Killed
 
 MARK = "mark.json"
+OWN = Own(MARK, b"o", "inner/(file)?")  # OLD and NEW hold an o
 
 
 def make(target, content, *, overwrite=False, before_end=lambda made: None):
-    with new_folder(target, overwrite=overwrite, mark=MARK, others=["inner"]) as made:
+    with new_folder(target, overwrite=overwrite, own=OWN) as made:
         assert os.listdir(made) == []
         (made / MARK).write_bytes(content)
         (made / "inner").mkdir()
@@ -132,13 +133,22 @@ def test_the_run_after_a_kill_finds_the_old_folder_and_tidies_up(tmp_path, step,
     killed_while_changing_places(target, step=step)
     assert len(os.listdir(tmp_path)) == 2  # the new one, and the old one under one of its two names
     if overwrite:
-        make(target, b"third", overwrite=True)
-        assert content(target) == b"third"
+        make(target, b"the other", overwrite=True)
+        assert content(target) == b"the other"
         assert os.listdir(tmp_path) == ["target"]
     else:
         with pytest.raises(InputError, match=r"exists; pass --overwrite to replace it$"):
-            make(target, b"third")
+            make(target, b"the other")
         assert content(target) == OLD
+
+
+def refusals(target, kind, *, overwrite):
+    """Return what is said before the work and at its beginning."""
+    with pytest.raises(kind) as early:
+        check_folder(target, overwrite=overwrite, own=OWN)
+    with pytest.raises(kind) as late:
+        make(target, NEW, overwrite=overwrite)
+    return {str(early.value), str(late.value)}
 
 
 def test_only_a_folder_of_its_own_kind_is_replaced(tmp_path, monkeypatch):
@@ -148,35 +158,50 @@ def test_only_a_folder_of_its_own_kind_is_replaced(tmp_path, monkeypatch):
     foreign.mkdir()
     (foreign / "thesis.doc").write_bytes(OLD)
     link.symlink_to(mine)
-    shared = tmp_path / "shared"
+    shared, long = tmp_path / "shared", tmp_path / ("n" * 256)
     make(shared, OLD)
     (shared / "thesis.doc").write_bytes(OLD)
     (tmp_path / "dangling").symlink_to("nowhere")
     monkeypatch.chdir(tmp_path)
-    for target, overwrite, text in [
-        (mine, False, f"{mine}: exists; pass --overwrite to replace it"),
-        (file, True, f"{file}: is not a folder"),
-        (link, True, f"{link}: is not a folder"),
-        (tmp_path / "dangling", True, f"{tmp_path}/dangling: is not a folder"),
-        (foreign, True, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
-        (foreign, False, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
-        (shared, True, f"{shared}: holds thesis.doc too; choose another folder"),
-        (shared, False, f"{shared}: holds thesis.doc too; choose another folder"),
-        (Path("."), True, ".: cannot be replaced; give a folder by its own name"),
-        (Path("mine/.."), True, "mine/..: cannot be replaced; give a folder by its own name"),
-        (Path("/"), True, "/: cannot be replaced; give a folder by its own name"),
-        (tmp_path / "a\0b", True, f"{tmp_path}/a\\x00b: a folder name has at most 255 bytes and no NUL"),
-        (tmp_path / ("ü" * 128), True, f"{tmp_path}/{'ü' * 128}: a folder name has at most 255 bytes and no NUL"),
+    for target, overwrite, kind, text in [
+        (mine, False, InputError, f"{mine}: exists; pass --overwrite to replace it"),
+        (file, True, StorageError, f"{file}: is not a folder"),
+        (link, True, StorageError, f"{link}: is not a folder"),
+        (tmp_path / "dangling", True, StorageError, f"{tmp_path}/dangling: is not a folder"),
+        (foreign, True, InputError, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
+        (foreign, False, InputError, f"{foreign}: is not empty and holds no {MARK}; choose another folder"),
+        (shared, True, InputError, f"{shared}: holds thesis.doc too; choose another folder"),
+        (shared, False, InputError, f"{shared}: holds thesis.doc too; choose another folder"),
+        (Path("."), True, InputError, ".: cannot be replaced; give a folder by its own name"),
+        (Path("mine/.."), True, InputError, "mine/..: cannot be replaced; give a folder by its own name"),
+        (Path("/"), True, InputError, "/: cannot be replaced; give a folder by its own name"),
+        (tmp_path / "a\0b", True, StorageError, f"{tmp_path}/a\\x00b: a folder name has at most 255 bytes and no NUL"),
+        (long, True, StorageError, f"{long}: a folder name has at most 255 bytes and no NUL"),
     ]:
-        with pytest.raises(InputError) as caught:
-            check_folder(target, overwrite=overwrite, mark=MARK, others=["inner"])
-        assert str(caught.value) == text
-        with pytest.raises(InputError) as caught:
-            make(target, NEW, overwrite=overwrite)
-        assert str(caught.value) == text
+        assert refusals(target, kind, overwrite=overwrite) == {text}
     assert content(mine) == OLD
     assert (foreign / "thesis.doc").read_bytes() == (shared / "thesis.doc").read_bytes() == file.read_bytes() == OLD
     assert sorted(os.listdir(tmp_path)) == ["dangling", "file", "foreign", "link", "mine", "shared"]
+
+
+@pytest.mark.parametrize("mine", ["inner/thesis.doc", "inner/inner/", "inner/link", "link", "inner", MARK])
+def test_nothing_is_lost_that_others_have_put_inside(tmp_path, mine):
+    """A file, a folder, a link, something else under a known name, or a mark that is no mark of ours."""
+    target = tmp_path / "target"
+    make(target, OLD)
+    place = target / mine
+    if mine == "inner":
+        shutil.rmtree(place)
+    if mine.endswith("/"):
+        place.mkdir()
+    elif mine.endswith("link"):
+        place.symlink_to(tmp_path)
+    else:
+        place.write_bytes(b"thesis" if mine != MARK else b"{}")
+    before = sorted(target.rglob("*"))
+    reason = f"a {MARK} of another kind" if mine == MARK else f"{mine.rstrip('/')} too"
+    assert refusals(target, InputError, overwrite=True) == {f"{target}: holds {reason}; choose another folder"}
+    assert sorted(target.rglob("*")) == before
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
@@ -185,22 +210,22 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 
     (tmp_path / "target").mkdir()
     monkeypatch.setattr(os, "listdir", denied)
-    with pytest.raises(InputError) as caught:
-        check_folder(tmp_path / "target", overwrite=True, mark=MARK)
+    with pytest.raises(StorageError) as caught:
+        check_folder(tmp_path / "target", overwrite=True, own=OWN)
     assert str(caught.value) == f"{tmp_path}/target: cannot be read: permission denied"
 
 
 def test_check_folder_accepts_and_makes_nothing(tmp_path):
-    check_folder(tmp_path / "a" / "new", overwrite=False, mark=MARK)
+    check_folder(tmp_path / "a" / "new", overwrite=False, own=OWN)
     (tmp_path / "empty").mkdir()
-    check_folder(tmp_path / "empty", overwrite=False, mark=MARK)
+    check_folder(tmp_path / "empty", overwrite=False, own=OWN)
     make(tmp_path / "mine", OLD)
-    check_folder(tmp_path / "mine", overwrite=True, mark=MARK, others=["inner", "more"])
+    check_folder(tmp_path / "mine", overwrite=True, own=OWN)
     assert sorted(os.listdir(tmp_path)) == ["empty", "mine"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "plain").write_bytes(OLD)
-    with pytest.raises(StorageError, match="plain: cannot be made: "):
+    with pytest.raises(StorageError, match=r"plain is not a folder$"):
         make(tmp_path / "plain" / "target", NEW)
     assert (tmp_path / "plain").read_bytes() == OLD

@@ -222,7 +222,7 @@ def test_what_draws_and_writes_results_needs_numpy_and_pillow_only(tmp_path) -> 
         "    return [SimpleNamespace(score=1.0, verdict='NG', regions=found, score_map=score_map)]\n"
         "out = Path(sys.argv[1])\n"
         "overlays.save_png(out / 'in.png', np.full((40, 40, 3), 90, np.uint8))\n"
-        "stub = SimpleNamespace(threshold_=0.5, streams=1, predict=predict)\n"
+        "stub = SimpleNamespace(header_=SimpleNamespace(bits=16), threshold_=0.5, streams=1, predict=predict)\n"
         "(record,) = write(stub, [(out / 'in.png', 'in')], out, save_maps=True)\n"
         "assert record['regions'] == [{'area': 16, 'box': [5, 5, 4, 4], 'peak': 1.0}], record\n"
         "heavy = {'torch', 'torchvision', 'timm', 'scipy', 'skimage', 'matplotlib'} & set(sys.modules)\n"

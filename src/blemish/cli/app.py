@@ -1,16 +1,21 @@
 """The command line: its commands, and how each of them ends. Results go to stdout, progress and errors to stderr.
 
-Exit codes: 0; 2 for a bad input or option; 3 for a bad model file; 4 for a file that cannot be written; 130 for Ctrl-C.
+Exit codes: 0; 2 for a bad input or option; 3 for a bad model file; 4 for a file, or stdout, that cannot be written; 130
+for Ctrl-C.
 Nothing heavy is imported before a command runs.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
+from blemish.checks import given_path
 from blemish.cli.allocator import keep_freed_memory
 from blemish.cli.benchmark import benchmark, tables
 from blemish.cli.evaluate import evaluate
@@ -20,7 +25,8 @@ from blemish.cli.inspect import inspect
 from blemish.cli.predict import predict
 from blemish.cli.teacher import teacher_app
 from blemish.cli.weigh import weigh
-from blemish.errors import BlemishError, InputError
+from blemish.errors import BlemishError, InputError, StorageError
+from blemish.printing.output import watched_output
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
@@ -37,13 +43,20 @@ OUT_OF_MEMORY = "out of memory", "DefaultCPUAllocator", "Cannot allocate memory"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, sys.argv if no arguments are given, and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     keep_freed_memory()
+    with watched_output() as streams:
+        code = _run(arguments)
+        for stream in streams:
+            if fault := stream.finish():
+                _tell(f"error: {fault}")
+        return code or (StorageError.exit_code if any(stream.fault for stream in streams) else 0)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         app(arguments, prog_name="blemish")
     except BlemishError as error:
-        print(str(error) if error.exit_code == 130 else f"error: {error}", file=sys.stderr)
+        _tell(str(error) if error.exit_code == 130 else f"error: {error}")
         return error.exit_code
     except ModuleNotFoundError as error:
         return _not_installed(error)
@@ -55,21 +68,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _out_of_memory()
     except SystemExit as end:  # typer always ends so, and turns Ctrl-C into 130
         if end.code == 130:
-            print("interrupted", file=sys.stderr)
+            _tell("interrupted")
         return cast(int, end.code)
     return 0
+
+
+def _tell(line: str) -> None:
+    """Print a line to stderr, if that can still be written."""
+    with suppress(StorageError):
+        print(line, file=sys.stderr)
 
 
 def _not_installed(error: ModuleNotFoundError) -> int:
     """Name what is missing: who installed blemish for bundles only has no torch."""
     if error.name is None or error.name.startswith("blemish"):
         raise error
-    print(f"error: {error.name} is not installed; this needs pip install 'blemish[train]'", file=sys.stderr)
+    _tell(f"error: {error.name} is not installed; this needs pip install 'blemish[train]'")
     return InputError.exit_code
 
 
 def _out_of_memory() -> int:
-    print("error: out of memory; use fewer images, smaller --sizes or fewer --levels", file=sys.stderr)
+    _tell("error: out of memory; use fewer images, smaller --sizes or fewer --levels")
     return InputError.exit_code
 
 
@@ -105,5 +124,20 @@ def demo(
     run(out, console=error_console())
 
 
+def _refuse_empty_paths(command: Callable[..., None]) -> None:
+    """Let each parameter that is a path refuse an empty one, by the name that is typed, or shown for an argument."""
+    for name, hint in get_type_hints(command, include_extras=True).items():
+        if _holds(hint, Path):
+            (info,) = hint.__metadata__
+            typed = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]  # as "--json" is
+            shown = info.metavar if isinstance(info, ArgumentInfo) else [*typed, f"--{name}"][0]
+            info.parser = partial(given_path, name=str(shown))
+
+
+def _holds(hint: object, kind: type) -> bool:
+    return hint is kind or any(_holds(one, kind) for one in get_args(hint))
+
+
 for command in (fit, predict, evaluate, weigh, export, inspect, demo, benchmark, tables):
+    _refuse_empty_paths(command)
     app.command()(command)

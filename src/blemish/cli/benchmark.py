@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from blemish.checks import given_path
 from blemish.cli.options import Sizes, whole_numbers
 from blemish.errors import InputError, printable
 
@@ -109,9 +110,9 @@ def _weights(given: list[str], teachers: list[str]) -> dict[str, Path]:
     for text in given:
         name, equals, file = text.partition("=")
         if equals and name in teachers:
-            files[name] = Path(file)
+            files[name] = given_path(file, "--weights")
         elif len(teachers) == 1:
-            files[teachers[0]] = Path(text)
+            files[teachers[0]] = given_path(text, "--weights")
         else:
             names = ", ".join(teachers)
             raise InputError(f"weights: {printable(text)} is not allowed, expected NAME=FILE with a name of {names}")

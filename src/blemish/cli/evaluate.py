@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.checks import word
 from blemish.cli.options import (
     Defects,
     Device,
@@ -16,14 +17,15 @@ from blemish.cli.options import (
     load_scorer,
     read_labels,
 )
-from blemish.errors import BlemishError, InputError, printable
+from blemish.errors import BlemishError, refused
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from blemish.data.records import ImagePart
     from blemish.evaluation.evaluate import Chosen
-    from blemish.model.header import Header
+
+SIDES = {"256": 256, "original": None}
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A data set, or a folder of many (docs/datasets.md).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to a file.")]
@@ -34,7 +36,7 @@ Used = Annotated[
     str, typer.Option(metavar="refuse|skip|include", help="Images that the model has met before, or copies of them.")
 ]
 Recorded = Annotated[
-    bool, typer.Option("--record/--no-record", help="Note in a model file which images it was tested on.")
+    bool, typer.Option("--record/--no-record", help="Note beside the model which images it was tested on.")
 ]
 
 
@@ -57,41 +59,60 @@ def evaluate(
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
     from blemish.evaluation.evaluate import choose, measure, save
+    from blemish.model.tested import list_path, read_tested
     from blemish.printing.bars import counting, error_console
-    from blemish.printing.figures import print_evaluation
-    from blemish.runtime.bundle import is_bundle
-    from blemish.storage.files import check_writable
+    from blemish.runtime.bundle import identity
 
-    if resolution not in ("256", "original"):
-        raise InputError(f"resolution: {printable(resolution)} is not allowed, expected 256 or original")
+    word("resolution", resolution, SIDES)
+    _check_output(json_file, [model, list_path(model), data, weights], overwrite=overwrite)
+    scorer, console = load_scorer(model, weights=weights, device=device), error_console()
+    sha256 = identity(model)
+    if record:
+        read_tested(model, sha256=sha256)  # one that is damaged is said before the work
+    chosen = choose(scorer, data, used=used, labels=read_labels(unlabelled, defects))
+    _remark(chosen, console, bits=scorer.header_.bits)
+    with counting(console, "test images") as report:
+        result = measure(scorer, chosen, resolution=SIDES[resolution], report=report)
+    try:
+        if json_file is not None:
+            save(json_file, result, overwrite=overwrite)
+    finally:  # what was measured is shown and noted, whatever becomes of the file
+        if record:
+            _note(model, chosen.images, sha256, console)
+        _show(result, console)
+
+
+def _check_output(json_file: Path | None, inputs: "Sequence[Path | None]", *, overwrite: bool) -> None:
+    from blemish.data.inputs import check_apart
+    from blemish.storage.places import check_writable
+
     if json_file is not None:
         check_writable(json_file, overwrite=overwrite)
-    labels = read_labels(unlabelled, defects)
-    scorer, console = load_scorer(model, weights=weights, device=device), error_console()
-    chosen = choose(scorer, data, used=used, labels=labels)
-    with counting(console, "test images") as report:
-        result = measure(scorer, chosen, resolution=256 if resolution == "256" else None, report=report)
-    if json_file is not None:
-        save(json_file, result)
-    _warn(result, chosen, console, bits=scorer.header_.bits)
+        check_apart([json_file], inputs)
+
+
+def _show(result: dict[str, Any], console: "Console") -> None:
+    from blemish.printing.figures import print_evaluation, warnings
+
+    for line in warnings(result):
+        console.out(f"warning: {line}")
     print_evaluation(result)
-    if record and not is_bundle(model):
-        _record(model, scorer.header_, chosen.images, console)
 
 
-def _warn(result: "dict[str, Any]", chosen: "Chosen", console: "Console", *, bits: int) -> None:
+def _remark(chosen: "Chosen", console: "Console", *, bits: int) -> None:
     from blemish.data.inputs import remarks
-    from blemish.printing.figures import warnings
 
-    seen = remarks([chosen.data], (sample.path for sample in chosen.samples), bits=bits)
-    for line in [*seen, *(f"warning: {line}" for line in warnings(result))]:
+    for line in remarks([chosen.data], (sample.path for sample in chosen.samples), bits=bits):
         console.out(line)
 
 
-def _record(model: Path, header: "Header", images: "Sequence[ImagePart]", console: "Console") -> None:
-    from blemish.model.file import record_tested
+def _note(model: Path, images: "Sequence[ImagePart]", sha256: str, console: "Console") -> None:
+    from blemish.model.tested import note_tested
+    from blemish.runtime.bundle import identity
 
     try:
-        record_tested(model, header, images)
+        if identity(model) != sha256:
+            raise refused(model, "another model has taken its place")
+        note_tested(model, images, sha256=sha256)
     except BlemishError as error:
-        console.out(f"warning: the test images are not noted in the model file: {error}")
+        console.out(f"warning: the test images are not noted: {error}")

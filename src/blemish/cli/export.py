@@ -8,6 +8,11 @@ import typer
 from blemish.cli.options import Defects, Device, Model, Overwrite, Unlabelled, Weights, read_labels
 from blemish.errors import InputError
 
+FitImages = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="The good images of the fit; the first become golden.")
+]
+Labelled = Annotated[Path | None, typer.Option(metavar="DATA", help="A labelled data set, to measure what is lost.")]
+
 
 def export(
     model: Model,
@@ -16,12 +21,8 @@ def export(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle: a new or empty folder.")],
     bf16: Annotated[bool, typer.Option("--bf16", help="With openvino: compute in bfloat16.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="With openvino and --good: 8-bit; the fastest.")] = False,
-    good: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The good images of the fit; the first become golden.")
-    ] = None,
-    labelled: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="A labelled data set, to measure what is lost.")
-    ] = None,
+    good: FitImages = None,
+    labelled: Labelled = None,
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     weights: Weights = None,
@@ -33,15 +34,17 @@ def export(
     blemish predict BUNDLE uses it, with no more than the extra runtime or openvino. It is written only
     if it scores golden images as the model does, decoding and resizing included.
     """
+    from blemish.data.inputs import check_apart
     from blemish.detector import Detector
     from blemish.printing.bars import error_console
     from blemish.printing.bundles import print_exported
-    from blemish.runtime.bundle import CONTENTS, FILE
+    from blemish.runtime.bundle import OWN
     from blemish.storage.files import check_folder
 
     if bf16 and int8:
         raise InputError("bf16 and int8: give one of them")
-    check_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS)
+    check_folder(out, overwrite=overwrite, own=OWN)
+    check_apart([out], [model, good, labelled, weights])
     labels = read_labels(unlabelled, defects)
     detector = Detector.load(model, weights=weights, device=device)
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"

@@ -30,21 +30,22 @@ def predict(
     Writes DIR/results.jsonl, one line per image, and DIR/overlays/NAME.png. An image that cannot be used does not stop
     the others; the exit code is then 2.
     """
-    from blemish.data.inputs import check_inputs, name_images, remarks
+    from blemish.data.inputs import check_apart, name_images, remarks
     from blemish.printing.bars import error_console, follow
     from blemish.printing.figures import print_predictions
-    from blemish.results.folder import prepare_folder
+    from blemish.results.folder import check_results, results_folder
     from blemish.results.lines import summarise
     from blemish.results.write import write
 
     images = name_images(paths)
-    check_inputs(out, paths)
+    check_apart([out], [model, weights, *paths])
+    check_results(out, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
     for line in remarks(paths, (path for path, _ in images), bits=scorer.header_.bits):
         error_console().out(line)
-    prepare_folder(out, overwrite=overwrite)
-    records = write(scorer, images, out, save_maps=save_maps)
-    summary = summarise(follow(records, total=len(images), console=error_console()))
+    with results_folder(out, overwrite=overwrite):
+        records = write(scorer, images, out, save_maps=save_maps)
+        summary = summarise(follow(records, total=len(images), console=error_console()))
     print_predictions(summary, threshold=scorer.threshold_, out=out)
     if summary.failed:
         raise typer.Exit(InputError.exit_code)

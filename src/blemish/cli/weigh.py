@@ -1,5 +1,6 @@
 """The command `blemish weigh`. Nothing heavy is imported before it runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,27 +54,20 @@ def weigh(
     from blemish.printing.findings import print_weighed
     from blemish.weighing.front import plot_front
 
-    _check_outputs(out, plot, budget_ms, overwrite=overwrite)
+    if plot is not None and budget_ms is None:
+        raise InputError("plot: needs --budget-ms; it shows what each time can buy")
+    _check_outputs(out, plot, [labelled, good, weights], model=model, overwrite=overwrite)
     labels = read_labels(unlabelled, defects)
     detector = Detector.load(model, weights=weights, device=device)
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
                        share=share, report=report, labels=labels)  # fmt: skip
     found = detector.weighed_
-    detector.save(out, embed_teacher=detector.header_.teacher.embedded)
+    detector.save(out, embed_teacher=detector.header_.teacher.embedded, overwrite=overwrite)
     if plot is not None:
-        plot_front(plot, found.points, chosen=found.chosen)
+        plot_front(plot, found.points, chosen=found.chosen, overwrite=overwrite)
     print_weighed(out, detector.header_, found)
     _warn(found, labelled)
-
-
-def _check_outputs(out: Path, plot: Path | None, budget_ms: float | None, *, overwrite: bool) -> None:
-    from blemish.storage.files import check_writable
-
-    for file in filter(None, (out, plot)):
-        check_writable(file, overwrite=overwrite)
-    if plot is not None and (budget_ms is None or plot == out):
-        raise InputError("plot: needs --budget-ms, and a file of its own; it shows what each time can buy")
 
 
 def _warn(found: "Findings", labelled: Path) -> None:
@@ -86,3 +80,15 @@ def _warn(found: "Findings", labelled: Path) -> None:
         error_console().out(line)
     for line in [*doubts(found.doubtful_masks), *collapsed]:
         error_console().out(f"warning: {line}")
+
+
+def _check_outputs(
+    out: Path, plot: Path | None, inputs: Sequence[Path | None], *, model: Path, overwrite: bool
+) -> None:
+    from blemish.data.inputs import check_apart
+    from blemish.storage.places import check_writable
+
+    for file in filter(None, (out, plot)):
+        check_writable(file, overwrite=overwrite)
+    check_apart([out, plot], inputs)
+    check_apart([plot], [model])  # by `out` it may be replaced

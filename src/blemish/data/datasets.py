@@ -18,7 +18,7 @@ from blemish.data.layouts.labelled import (
     read_labelled,
 )
 from blemish.data.layouts.labels import Labels
-from blemish.data.layouts.manifest import read_manifest, read_visa
+from blemish.data.layouts.manifest import named_files, read_manifest, read_visa, visa_split
 from blemish.data.layouts.places import PICTURES
 from blemish.data.layouts.trees import plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
 from blemish.data.listing import (
@@ -28,11 +28,12 @@ from blemish.data.listing import (
     first_of,
     folder_name,
     is_folder,
+    list_images,
     listed,
     none_found,
     real_path,
 )
-from blemish.data.samples import SPLITS, Sample, Split
+from blemish.data.samples import SPLITS, Sample, Split, masks_beside
 from blemish.data.words import by_meaning, good_folder, meaning, spelt
 from blemish.errors import InputError, printable
 
@@ -106,7 +107,7 @@ def _check_all_good(data: Path, images: Sequence[Path]) -> None:
     if len(beside) > 1 and any(meaning(name) == "good" for name in beside):
         names = listed(name for name in beside if meaning(name) != "good")
         raise InputError(f"{printable(data)}: holds {names} beside its good images; give the folder of the good ones")
-    if masks := [path for path in images if path.stem.endswith("_mask")]:
+    if masks := [path for path in images if path.stem.endswith("_mask")] or masks_beside(images):
         raise InputError(f"{printable(masks[0])}: a mask, not an image of a good part; give a folder of good images")
 
 
@@ -168,6 +169,19 @@ def is_manifest(data: Path) -> bool:
 def is_data_file(path: Path) -> bool:
     """Tell whether a path is that of a file that stands for many images: a CSV manifest, COCO's JSON or CVAT's XML."""
     return is_manifest(path) or is_label_file(path)
+
+
+def files_beside(data: Path) -> list[Path]:
+    """Return the files of a data set that lie outside of the path given.
+
+    They are what a manifest names, the images of a label file, and the table of VisA.
+    """
+    if is_manifest(data):
+        return named_files(data)
+    if is_label_file(data):
+        root = label_root(data)
+        return list_images(root, root=root) if is_folder(root) else []
+    return [visa_split(data)] if is_folder(data) else []
 
 
 def sample_root(data: Path) -> Path:

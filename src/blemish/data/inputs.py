@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from contextlib import suppress
+from itertools import combinations, islice
 from pathlib import Path, PurePosixPath
 
-from blemish.data.datasets import is_manifest
+from blemish.data.datasets import files_beside, is_manifest
 from blemish.data.layouts.manifest import read_paths
 from blemish.data.listing import find_images, is_folder, passed_over
-from blemish.data.samples import dim
+from blemish.data.samples import dim, masks_beside
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 
@@ -35,6 +36,11 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
         if is_folder(given) and any(meaning(name) == "masks" for name in _folders(found, folder)):
             raise InputError(
                 f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
+            )
+        if masks := masks_beside(found):
+            raise InputError(
+                f"{printable(given)}: {len(masks)} of its images are masks of others, such as {printable(masks[0])}; "
+                "give a folder of photographs alone"
             )
         for path in found:
             relative = path.relative_to(folder)
@@ -70,12 +76,34 @@ def check_outside(out: Path, folder: Path) -> None:
         raise InputError(f"{printable(out)}: lies in the input folder {printable(folder)}; choose another place")
 
 
-def check_inputs(out: Path, paths: Iterable[Path]) -> None:
-    """Raise InputError for an output folder that lies in a folder of input images, or holds inputs itself."""
-    for path in paths:
-        check_outside(out, path)
-        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out)):
-            raise InputError(f"{printable(path)}: lies in the output folder {printable(out)}; choose another place")
+def check_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Raise InputError, naming both, for an output of a command that would destroy an input, or is another output.
+
+    An output must not be an input, lie in a folder of inputs, or be a folder that holds one. A manifest stands for all
+    that it names. Links are followed, and files with several names are known. None stands for what was not given.
+    """
+    outs = [out for out in outputs if out is not None]
+    for one, other in combinations(outs, 2):
+        if _same(one, other):
+            raise InputError(f"{printable(other)}: is the output {printable(one)} too; choose another place")
+    for given in (given for given in inputs if given is not None):
+        for out in outs:
+            check_outside(out, given)
+            for file in [given, *files_beside(given)]:
+                if _same(out, file):
+                    raise InputError(f"{printable(out)}: is the input {printable(file)}; choose another place")
+                if os.path.isdir(out) and Path(os.path.realpath(file)).is_relative_to(os.path.realpath(out)):
+                    raise InputError(
+                        f"{printable(file)}: lies in the output folder {printable(out)}; choose another place"
+                    )
+
+
+def _same(one: Path, other: Path) -> bool:
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    with suppress(OSError):  # one of them is not there
+        return os.path.samefile(one, other)
+    return False
 
 
 def _free(relative: PurePosixPath, taken: set[str]) -> str:

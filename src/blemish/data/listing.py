@@ -180,7 +180,7 @@ def _scanned(folder: Path) -> Iterator["os.DirEntry[str]"]:
     except FileNotFoundError:
         raise InputError(f"no such folder: {printable(folder)}") from None
     except NotADirectoryError:
-        raise InputError(f"{printable(folder)}: not a folder") from None
+        raise InputError(f"{printable(folder)}: not a folder, nor a CSV manifest (.csv)") from None
     except PermissionError:
         raise InputError(f"permission denied: {printable(folder)}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

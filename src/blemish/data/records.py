@@ -25,7 +25,8 @@ class DataPart(Part):
     """Every image that the model has met.
 
     The good ones of the fit, `train` and `held_out` (of training; they set the threshold); the labelled ones that
-    `weighed` the modules; and those that it was `tested` on. All of them are told by one rule, `told_by`.
+    `weighed` the modules; and those that it was `tested` on, as far as older versions have noted them: now a list
+    beside the model says it (model/tested.py). All of them are told by one rule, `told_by`.
     """
 
     LATER = frozenset({"told_by"})

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from blemish.data.listing import listed
 from blemish.data.outlines import Outlines
+from blemish.data.words import masked
 from blemish.errors import InputError, printable
-from blemish.images.masks import inspect_mask, read_mask
+from blemish.images.masks import inspect_mask, looks_like_mask, read_mask
 from blemish.images.read import brightest, image_shape
 from blemish.images.resize import resize_mask
 
@@ -135,6 +136,13 @@ def dim(paths: Sequence[Path], *, bits: int) -> list[str]:
     needed = max(9, max(values).bit_length())
     line = f"16-bit images come out dark: brightest value {max(values)} of {full}"
     return [f"{line}; if the camera has {needed} bits: blemish fit --bits {needed}"]
+
+
+def masks_beside(paths: Sequence[Path]) -> list[Path]:
+    """Return those of some images that are the masks of others among them: by their name, and by how few values."""
+    stems = {(path.parent, path.stem) for path in paths}
+    named = (path for path in paths if (path.parent, masked(path.stem)) in stems)
+    return [path for path in named if looks_like_mask(path)]
 
 
 def doubtful_masks(samples: Iterable[Sample], *, root: Path) -> dict[str, list[str]]:

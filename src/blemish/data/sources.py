@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from blemish.checks import checked_path
+from blemish.checks import given_path
 from blemish.data.copies import thumbnail
 from blemish.data.datasets import (
     AS_THEY_ARE,
@@ -62,7 +62,7 @@ def good_sources(images: Images, *, labels: Labels = AS_THEY_ARE) -> tuple[list[
     given = list(_singles(images))
     good = partial(good_images, labels=labels)
     found = _expand(given, good, file=good)
-    paths = [Path(item) for item in given if isinstance(item, str | os.PathLike)]
+    paths = [given_path(item, "images") for item in given if isinstance(item, str | os.PathLike)]
     data_sets = [path for path in paths if is_folder(path) or is_data_file(path)]
     return found, [path for data in data_sets for path in held_out_images(data, labels=labels)]
 
@@ -78,7 +78,7 @@ def _expand(
         elif isinstance(item, Image):
             found.append(from_pillow(item))
         elif isinstance(item, str | os.PathLike):
-            path = checked_path("images", item)
+            path = given_path(item, "images")
             if is_folder(path):
                 found.extend(folder(path))
             elif file and is_data_file(path):

@@ -53,6 +53,17 @@ TAILS = re.compile(
 )
 
 
+# What stands behind an image's name in that of its mask.
+MASK_TAIL = re.compile(
+    r"[-_. ](masks?|maske|gt|ground[-_ ]?truth|labels?|seg|segmentation|annotations?|truth)$", re.IGNORECASE
+)
+
+
+def masked(stem: str) -> str:
+    """Return the name of the image that a mask of this name (less its suffix) belongs to; "" where none is meant."""
+    return stem[: tail.start()] if (tail := MASK_TAIL.search(stem)) else ""
+
+
 @lru_cache(maxsize=4096)
 def meaning(name: str) -> Meaning:
     """Return what a folder's name says of the images in it; "" for a word that says nothing, such as a type of defect.

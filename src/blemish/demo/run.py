@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from blemish.data.inputs import name_images
 from blemish.data.samples import read_truth
 from blemish.demo.textures import KINDS, make_textures
 from blemish.detector import Detector
-from blemish.errors import InputError, StoppedError, StorageError, printable
+from blemish.errors import InputError, StoppedError, printable
 from blemish.evaluation.evaluate import evaluate, save
 from blemish.images.read import read_image
 from blemish.model.arguments import Arguments
@@ -24,11 +26,12 @@ from blemish.printing.bars import follow, training
 from blemish.printing.figures import print_figures
 from blemish.printing.layout import print_facts
 from blemish.printing.numbers import duration
-from blemish.results.folder import prepare_folder
+from blemish.results.folder import results_folder, storing
 from blemish.results.lines import summarise
 from blemish.results.overlays import colour_bar, contact_sheet, save_png, side_by_side
 from blemish.results.write import draw, scale_top, write
-from blemish.storage.files import write_atomically
+from blemish.storage.files import LOCK, alone_in, make_folder, write_atomically
+from blemish.storage.places import check_folder_writable
 
 # What decides how long the demo takes: under 4 minutes on two processor cores.
 SIZES = (128,)
@@ -43,11 +46,15 @@ def run(out: Path, *, console: Console) -> None:
 
     These are data, models, results (for each texture what `blemish predict` writes), demo.png (image, truth and
     overlay of the first defect of each kind) and demo.json (for each texture what `blemish evaluate --json` writes).
-    The same folder can be used again. Raises InputError for a folder that is not empty and not the demo's,
-    StorageError where it cannot write.
+    The same folder can be used again. Raises InputError for a folder that is not empty and not the demo's, or
+    in which another command is at work, StorageError where it cannot write.
     """
+    with _claimed(out):
+        _run(out, console)
+
+
+def _run(out: Path, console: Console) -> None:
     started = time.monotonic()
-    _claim(out)
     figures: dict[str, Any] = {}
     panels: dict[str, list[NDArray[np.uint8]]] = {}
     for folder in make_textures(out / "data"):
@@ -74,19 +81,20 @@ def run(out: Path, *, console: Console) -> None:
     )
 
 
-def _claim(out: Path) -> None:
-    """Make the demo's folder and mark it, or find it marked."""
-    name = printable(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if os.listdir(out) and not (out / MARK).is_file():
-            raise InputError(f"{name}: is not empty and not from an earlier demo; choose another folder with --out")
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Make the demo's folder and mark it, or find it marked; no other command is let in meanwhile."""
+    check_folder_writable(out)
+    make_folder(out)
+    with storing(out):
+        if set(os.listdir(out)) - {LOCK} and not (out / MARK).is_file():
+            raise InputError(
+                f"{printable(out)}: is not empty and not from an earlier demo; choose another folder with --out"
+            )
+    with alone_in(out):
         write_atomically(out / MARK, b"blemish demo made this folder and may replace what is in it.\n")
-        (out / "models").mkdir(exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"{name}: is not a folder") from None
-    except OSError as error:
-        raise StorageError(f"{name}: cannot be made: {(error.strerror or str(error)).lower()}") from error
+        make_folder(out / "models")
+        yield
 
 
 def _fit(detector: Detector, folder: Path, *, out: Path, console: Console) -> None:
@@ -99,8 +107,8 @@ def _fit(detector: Detector, folder: Path, *, out: Path, console: Console) -> No
 
 def _predict(detector: Detector, images: Path, out: Path, *, console: Console) -> None:
     named = name_images([images])
-    prepare_folder(out, overwrite=True)
-    summarise(follow(write(detector, named, out), total=len(named), console=console))
+    with results_folder(out, overwrite=True):
+        summarise(follow(write(detector, named, out), total=len(named), console=console))
 
 
 def _panels(detector: Detector, folder: Path) -> list[NDArray[np.uint8]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.checks import checked_path, whole, word
+from blemish.checks import given_path, whole, word
 from blemish.data.copies import WORDS, describe, used_images
 from blemish.data.datasets import AS_THEY_ARE, sample_root, test_samples
 from blemish.data.layouts.labels import Labels
@@ -105,7 +105,7 @@ def choose(scorer: Scorer, data: Path, *, used: str = "refuse", labels: Labels =
     [{"image", "same_as"}].
     """
     word("used", used, RULES)
-    data = checked_path("data", data)
+    data = given_path(data, "data")
     header = scorer.header_
     found = distinct(test_samples(data, labels=labels), told_by=header.data.told_by, bits=header.bits)
     samples, images = found.samples, found.images
@@ -160,9 +160,9 @@ def measure(
     }
 
 
-def save(path: Path, result: dict[str, Any]) -> None:
-    """Write an evaluation as JSON, atomically; raises StorageError if the file cannot be written."""
-    write_atomically(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+def save(path: Path, result: dict[str, Any], *, overwrite: bool = True) -> None:
+    """Write an evaluation as JSON, atomically; raises as `write_atomically` does."""
+    write_atomically(path, (json.dumps(result, indent=2, allow_nan=False) + "\n").encode(), overwrite=overwrite)
 
 
 def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Report | None) -> Iterator[Scored]:

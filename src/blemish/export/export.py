@@ -9,6 +9,7 @@ import numpy as np
 
 from blemish.checks import word
 from blemish.data.datasets import AS_THEY_ARE, test_samples
+from blemish.data.inputs import check_apart
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Source, fit_sources, load
 from blemish.errors import InputError
@@ -18,7 +19,7 @@ from blemish.export.writing import write_bundle, write_graph
 from blemish.model.calibration import calibrate
 from blemish.model.header import Header
 from blemish.model.model import Model
-from blemish.runtime.bundle import CONTENTS, FILE, GRAPHS, Bundle, Precision, Target, read_bundle
+from blemish.runtime.bundle import GRAPHS, OWN, Bundle, Precision, Target, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
 from blemish.runtime.runtime import Runtime, raw_map
 from blemish.storage.files import new_folder
@@ -59,12 +60,13 @@ def export(
     does not pass the gates of `gates`; nothing is left then.
     """
     target, kind = _checked(to, precision, good)
+    check_apart([out], [labelled, *(one for one in good if isinstance(one, Path))])
     # After the graph it would be late to refuse them.
     samples = test_samples(labelled, labels=labels) if labelled is not None else []
     train, held_out = fit_sources(model.header.data, good, bits=model.header.bits) if good else ([], [])
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
-    with new_folder(out, overwrite=overwrite, mark=FILE, others=CONTENTS) as folder:
+    with new_folder(out, overwrite=overwrite, own=OWN) as folder:
         write_graph(folder, model, target=target, precision=kind, good=train[:RANGES])
         threads = available_threads()
         engine = open_engine(folder, target, kind, threads=threads, streams=1)
@@ -79,7 +81,7 @@ def export(
 
 
 def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Header:
-    """Return a model's header with the scale and the threshold that its graph has on the held-out images."""
+    """Return the model's header with a threshold of the graph's own."""
     maps = np.stack([raw_map(engine, load(source, bits=model.header.bits), model.sizes) for source in held_out])
     update = {"calibration": calibrate(maps, score=model.header.score)}
     return Header.model_validate(model.header.model_copy(update=update).model_dump())

@@ -5,7 +5,6 @@ comes out of a stage: teacher and student see the same rounded input, and their 
 """
 
 import logging
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from blemish.storage.files import scratch_folder
 from blemish.storage.offline import import_onnxruntime
 
 onnxruntime = import_onnxruntime()
@@ -37,8 +37,8 @@ def quantise(graph: Path, feeds: Iterable[Feed]) -> bytes:
 
     graph: the float32 graph; feeds: its inputs for good images, one at a time, whose activations set the ranges.
     """
-    with tempfile.TemporaryDirectory(prefix="blemish-export-") as folder:
-        folded, quantised = Path(folder, "folded.onnx"), Path(folder, "int8.onnx")
+    with scratch_folder("blemish-export-") as folder:
+        folded, quantised = folder / "folded.onnx", folder / "int8.onnx"
         _fold(graph, folded)
         nodes = [node.name for node in onnx.load(folded).graph.node if node.op_type == "Conv"]
         before = logging.root.manager.disable

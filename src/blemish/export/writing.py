@@ -1,7 +1,6 @@
 """Writes the files of a bundle: the graph, golden images with their scores, and what ties them together."""
 
 import copy
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from blemish.model.model import Model
 from blemish.runtime.bundle import FILE, GRAPHS, Bundle, GoldenPart, Precision, Target, sealed
 from blemish.runtime.engines import Engine
 from blemish.runtime.runtime import raw_map
-from blemish.storage.files import make_folder, write_atomically
+from blemish.storage.files import make_folder, scratch_folder, write_atomically
 from blemish.storage.offline import import_openvino
 from blemish.verdict.scale import image_score
 from blemish.version import __version__
@@ -31,8 +30,8 @@ def write_graph(folder: Path, model: Model, *, target: Target, precision: Precis
     header = model.header
     teacher, modules = copy.deepcopy(model.teacher).cpu(), copy.deepcopy(model.modules)
     graph = Graph(teacher, [one.cpu() for one in modules], reference_size=header.reference_size, score=header.score)
-    with tempfile.TemporaryDirectory(prefix="blemish-export-") as scratch, _writing(folder):
-        path = Path(scratch, GRAPHS["onnx"][0])
+    with scratch_folder("blemish-export-") as scratch, _writing(folder):
+        path = scratch / GRAPHS["onnx"][0]
         write_onnx(path, graph)
         if precision == "int8":
             from blemish.export.quantise import quantise
@@ -43,11 +42,9 @@ def write_graph(folder: Path, model: Model, *, target: Target, precision: Precis
             path.write_bytes(quantise(path, feeds))
         if target == "openvino":
             openvino = import_openvino()
-            openvino.save_model(
-                openvino.Core().read_model(path), Path(scratch, GRAPHS[target][0]), compress_to_fp16=False
-            )
+            openvino.save_model(openvino.Core().read_model(path), scratch / GRAPHS[target][0], compress_to_fp16=False)
         for name in GRAPHS[target]:
-            write_atomically(folder / name, Path(scratch, name).read_bytes())
+            write_atomically(folder / name, (scratch / name).read_bytes())
 
 
 @contextmanager

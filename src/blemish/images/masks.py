@@ -23,6 +23,7 @@ from blemish.images.read import COLOUR8, GREY16, MAX_MEGAPIXELS, decoding, opene
 
 FEW = 32  # values below are labels, whatever their places: {0, 1} is read as {0, 255} is
 SLOPES = 0.05  # of labels, at most this share of the pixels below the peak lies between a lower and a higher one
+VALUES = 8  # different values in a picture that are too few for a photograph
 VOID = 255  # what surrounds an object in masks like those of Pascal VOC, and is neither object nor background
 
 Values = NDArray[Any]  # whole numbers
@@ -61,6 +62,16 @@ def inspect_mask(source: Path | bytes) -> Mask:
             raise InputError(f"{name}: drawn in its alpha channel only; save the mask as black and white instead")
         background = _black(picture) if picture.mode == "P" and not _is_grey(picture) else None
     return _mask(values, background=background, lossy=isinstance(image, JpegImageFile))
+
+
+def looks_like_mask(path: Path) -> bool:
+    """Tell whether a picture has so few different values that it is a mask, not a photograph; False if it is none."""
+    try:
+        image, data, name = opened(path, max_megapixels=MAX_MEGAPIXELS)
+        with decoding(name):
+            return len(np.unique(np.array(upright(image, data, name=name)))) <= VALUES
+    except InputError:
+        return False
 
 
 def _mask(values: Values, *, background: int | None, lossy: bool) -> Mask:

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blemish.checks import checked_path
-from blemish.errors import InputError, printable
+from blemish.checks import given_path
+from blemish.errors import InputError, StorageError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ def read_weights(name: str, weights: str | os.PathLike[str] | None = None) -> "d
     from blemish.method.teacher import architecture
 
     architecture(name)
-    path = checked_path("weights", weights) if weights is not None else find_weights(name)
+    path = given_path(weights, "weights") if weights is not None else find_weights(name)
     if path is None:
         remedy = f"name a file with --weights, or run: blemish teacher fetch {name}"
         raise InputError(f"teacher {name}: no weights on this machine; {remedy}")
@@ -68,19 +68,23 @@ def find_weights(name: str) -> Path | None:
         if found := sorted(folder.glob("efficientnet-lite0-*.pth")):
             return found[0]
     path = fetched_path(name)
-    return path if os.path.isfile(path) else None
+    return path if path is not None and os.path.isfile(path) else None
 
 
-def fetched_path(name: str) -> Path:
-    """Return where `fetch` keeps the weights: $XDG_CACHE_HOME/blemish/NAME.safetensors, by default in ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "blemish" / f"{name}.safetensors"
+def fetched_path(name: str) -> Path | None:
+    """Return where `fetch` keeps the weights: $XDG_CACHE_HOME/blemish/NAME.safetensors, by default in ~/.cache.
+
+    None where neither says where: no XDG_CACHE_HOME, no HOME, and a user that the system does not know.
+    """
+    home = os.path.expanduser("~")
+    cache = os.environ.get("XDG_CACHE_HOME") or (None if home == "~" else os.path.join(home, ".cache"))
+    return Path(cache) / "blemish" / f"{name}.safetensors" if cache else None
 
 
 def fetch(name: str) -> Path:
     """Return the file of the teacher's ImageNet weights, downloaded from the hub that timm names if none is here yet.
 
-    Raises InputError if the hub cannot be reached, StorageError if the file cannot be written.
+    Raises InputError if the hub cannot be reached, StorageError if the file cannot be written, or has no place.
     """
     import timm
     from safetensors.torch import save
@@ -91,12 +95,13 @@ def fetch(name: str) -> Path:
     tag = architecture(name).weights
     if (here := find_weights(name)) is not None:
         return here
+    if (path := fetched_path(name)) is None:
+        raise StorageError(f"teacher {name}: no folder to keep its weights in: set HOME or XDG_CACHE_HOME")
     try:
         network = timm.create_model(f"{name}.{tag}", pretrained=True)
     except Exception as error:  # the hub client raises errors of many libraries
         reason = printable(str(error).split("\n")[0][:200]) or type(error).__name__
         raise InputError(f"teacher {name}: its weights cannot be downloaded: {reason}") from error
-    path = fetched_path(name)
     make_folder(path.parent)
     write_atomically(path, save({key: value.contiguous() for key, value in network.state_dict().items()}))
     return path

@@ -23,15 +23,15 @@ def preprocessing(architecture: Architecture, *, bits: int) -> PreprocessingPart
     return PreprocessingPart(mean=list(architecture.mean), std=list(architecture.std), bits=bits)
 
 
-def save(model: Model, path: str | os.PathLike[str], *, embed_teacher: bool) -> None:
+def save(model: Model, path: str | os.PathLike[str], *, embed_teacher: bool, overwrite: bool = True) -> None:
     """Write a model's file, atomically; embed_teacher: with the teacher's weights, as deep as they are needed.
 
-    Raises StorageError if the file cannot be written.
+    Raises StorageError if the file cannot be written, InputError if there is one and overwrite is false.
     """
     state = stored_tensors(model.modules, model.teacher if embed_teacher else None)
     teacher = model.header.teacher.model_copy(update={"embedded": embed_teacher})
     tensors = {key: tensor.detach().cpu().contiguous().numpy() for key, tensor in state.items()}
-    file.save(path, model.header.model_copy(update={"teacher": teacher}), tensors)
+    file.save(path, model.header.model_copy(update={"teacher": teacher}), tensors, overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None, device: str) -> Model:

@@ -2,8 +2,7 @@
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from blemish.data.records import ImagePart
-from blemish.errors import InputError, StorageError, printable, refused
+from blemish.errors import InputError, printable, refused
 from blemish.model.header import SCHEMA_VERSION, Header
 from blemish.storage.fields import first_fault, read_object
 from blemish.storage.files import write_atomically
@@ -25,16 +23,19 @@ def libraries() -> dict[str, str]:
     return {library: version(library) for library in ("numpy", "pillow", "safetensors", "timm", "torch")}
 
 
-def save(path: str | os.PathLike[str], header: Header, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+def save(
+    path: str | os.PathLike[str], header: Header, tensors: Mapping[str, NDArray[np.float32]], *, overwrite: bool = True
+) -> None:
     """Write a model file atomically; the same header and tensors always give the same bytes.
 
     tensors: name -> float32 array of any shape. Raises ModelFileError if the header is not valid or a tensor is not
-    float32, not finite or a variance below its least value, StorageError if the file cannot be written.
+    float32, not finite or a variance below its least value, StorageError if the file cannot be written, InputError if
+    there is one and overwrite is false.
     """
     text = header.model_dump_json()
     _header(text, path)  # model_copy and changed lists escape the checks on creation
     check_values(tensors, path)
-    write_atomically(path, packed(text, tensors, path))
+    write_atomically(path, packed(text, tensors, path), overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Header, Tensors]:
@@ -60,32 +61,6 @@ def load(path: str | os.PathLike[str]) -> tuple[Header, Tensors]:
     header = _header(text, path)
     check_values(tensors, path)
     return header, tensors
-
-
-def record_tested(path: str | os.PathLike[str], header: Header, images: Sequence[ImagePart]) -> None:
-    """Add test images to those that a model file, read with this header, knows; nothing else in it changes.
-
-    A file that knows them all is left as it is. Raises StorageError if the file cannot be written, ModelFileError if
-    another model has taken its place, and what `load` raises.
-    """
-    target = os.path.realpath(path)  # a link must go on pointing to the file
-    there, tensors = load(target)
-    tested = {image.sha256: image for image in [*there.data.tested, *images]}
-    if _but_tested(there) != _but_tested(header):
-        raise refused(path, "another model has taken its place")
-    if len(tested) == len(there.data.tested):
-        return
-    mode = stat.S_IMODE(os.stat(target).st_mode)
-    if not os.access(target, os.W_OK):
-        raise StorageError(f"{printable(path)}: cannot be written: permission denied")
-    data = there.data.model_copy(update={"tested": [tested[digest] for digest in sorted(tested)]})
-    save(target, there.model_copy(update={"data": data}), tensors)
-    with suppress(OSError):
-        os.chmod(target, mode)
-
-
-def _but_tested(header: Header) -> Header:
-    return header.model_copy(update={"data": header.data.model_copy(update={"tested": []})})
 
 
 def _header_text(head: bytes, path: str | os.PathLike[str]) -> str:

@@ -7,17 +7,18 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from blemish.data.datasets import AS_THEY_ARE, good_images, held_out_images, together
-from blemish.data.inputs import check_outside
+from blemish.data.inputs import check_apart
 from blemish.data.layouts.labels import Labels
 from blemish.data.listing import passed_over
 from blemish.data.samples import dim, unlike
-from blemish.errors import StoppedError, printable
+from blemish.errors import InputError, StoppedError, printable
 from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
 from blemish.model.fit import Fitted, fit
 from blemish.model.header import Header
-from blemish.storage.files import check_writable, clean_stale, locked, make_folder
+from blemish.storage.files import clean_stale, locked, make_folder
+from blemish.storage.places import check_writable
 
 Say = Callable[[str], None]  # a line for the user
 Showing = Callable[[], AbstractContextManager[Report]]  # what shows the progress of a fit while that is entered
@@ -38,13 +39,14 @@ def fit_to_file(
     """Fit on the good images of `data`, write the model file, and return its header and the seconds that took.
 
     Trained modules are kept in a folder beside the file, named after it with .partial, which is removed in the end:
-    a fit that was interrupted or killed continues from it. Raises InputError, before any work, for an output that
-    exists, lies in `data` or could not be written; StoppedError on Ctrl-C; and what `fit` raises.
+    a fit that was interrupted or killed continues from it. Raises, before any work, InputError for an output that
+    exists or lies in `data`, StorageError for one that could not be written; StoppedError on Ctrl-C; and what `fit`
+    raises.
     """
     started = time.monotonic()
     arguments.check()
     check_writable(out, overwrite=overwrite)
-    check_outside(out, data)
+    check_apart([out], [data, Path(arguments.weights) if arguments.weights is not None else None])
     workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
     try:
         images, apart = good_images(data, labels=labels), held_out_images(data, labels=labels)
@@ -57,17 +59,21 @@ def fit_to_file(
                              cache_gb=cache_gb)  # fmt: skip
             if follower.last is None:
                 say("continuing: all modules were trained before")
-            _save(fitted, out, say=say, embed_teacher=embed_teacher)
+            _save(fitted, out, say=say, embed_teacher=embed_teacher, overwrite=overwrite)
     except KeyboardInterrupt:
         raise StoppedError(f"interrupted; the same command continues {_place(follower.last, workspace)}") from None
     return fitted.model.header, time.monotonic() - started
 
 
-def _save(fitted: Fitted, out: Path, *, say: Say, embed_teacher: bool) -> None:
+def _save(fitted: Fitted, out: Path, *, say: Say, embed_teacher: bool, overwrite: bool) -> None:
     """Say what a fit has met, save it, and remove the modules that were kept on the way."""
     met = fitted.model.header.data
     say(f"{len(met.train)} images trained, {len(met.held_out)} held out")
-    save(fitted.model, out, embed_teacher=embed_teacher)
+    try:
+        save(fitted.model, out, embed_teacher=embed_teacher, overwrite=overwrite)
+    except InputError:
+        way = "the same command with --overwrite does not train again; with another --out it does"
+        raise InputError(f"{printable(out)}: appeared meanwhile; the trained modules are kept: {way}") from None
     if fitted.run_folder:
         shutil.rmtree(fitted.run_folder, ignore_errors=True)
 

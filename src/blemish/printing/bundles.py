@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def print_bundle(folder: Path, bundle: Bundle) -> None:
     """Print what a bundle says of itself."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    data = bundle.model.data
+    good = f"{len(data.train)} trained, {len(data.held_out)} held out"
     modules = [f"{module.size}/{module.level}" for module in bundle.model.modules]
     print_facts(
         [
@@ -23,6 +25,7 @@ def print_bundle(folder: Path, bundle: Bundle) -> None:
             ("model", f"{bundle.model.created}, {many(len(modules), 'module')}: {', '.join(modules)}"),
             ("threshold", f"{bundle.model.calibration.threshold:.4f}"),
             ("promise", promise(bundle.model.calibration)),
+            ("images", f"{good}; {len(data.weighed)} weighed, {len(data.tested)} tested"),
             ("self-test", f"{many(len(bundle.golden), 'golden image')}, on each start, within {bundle.tolerance:g}"),
         ]
     )

@@ -60,8 +60,9 @@ def print_evaluation(result: dict[str, Any]) -> None:
         print(
             f"weights of the modules from {labels(result['model']['weighing'])}; without labels: those that need none"
         )
-    recall = "" if overall["recall"] is None else f"; {overall['recall']:.1%} of all"
-    print(f"found: defective images with the verdict NG (score above {threshold:.4f}){recall}")
+    share = "" if overall["recall"] is None else f" ({overall['recall']:.1%})"
+    found = f"{overall['found']} of {many(overall['images'] - overall['good'], 'defective image')}{share}"
+    print(f"found: {found} with the verdict NG (score above {threshold:.4f})")
     print(f"false alarms: {overall['false_alarms']} of {many(overall['good'], 'good image')} with the verdict NG")
     for reason in sorted(set(overall["undefined"].values())):
         print(f"-: undefined, {reason}")

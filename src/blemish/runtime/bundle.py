@@ -8,14 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from blemish.data.holdout import fingerprints
 from blemish.errors import InputError, printable, refused
 from blemish.model.header import Header
 from blemish.runtime.operations import fault_of
 from blemish.storage.fields import Part, Sha256, UtcTime, first_fault, read_object
+from blemish.storage.files import Own
 
 BUNDLE_VERSION = 1
 FILE = "bundle.json"
-CONTENTS = ("golden", "graph.onnx", "graph.xml", "graph.bin")  # what is beside it
+OWN = Own(FILE, b'"bundle_version"', r"graph\.(onnx|xml|bin)|golden/([0-9]{1,3}\.(png|jpg|bmp|tif))?")
 LARGEST = 1 << 31  # bytes of one file
 
 Target = Literal["onnx", "openvino"]
@@ -60,10 +62,22 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
     Raises InputError for a file inside a bundle, whose folder is meant.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    if name in (FILE, *CONTENTS) and os.path.isfile(path) and os.path.isfile(os.path.join(folder, FILE)):
+    if (
+        name in (FILE, *(file for files in GRAPHS.values() for file in files))
+        and os.path.isfile(path)
+        and os.path.isfile(os.path.join(folder, FILE))
+    ):
         place = printable(os.path.dirname(path) or ".")
         raise InputError(f"{printable(path)}: a file of a bundle; give its folder: {place}")
     return os.path.isdir(path)
+
+
+def identity(path: Path) -> str:
+    """Return the sha256 of what tells a model again: its file, or the `bundle.json` of a bundle, which names the rest.
+
+    Raises InputError for a file that cannot be read.
+    """
+    return fingerprints([path / FILE if is_bundle(path) else path])[0]
 
 
 def sealed(**fields: Any) -> Bundle:

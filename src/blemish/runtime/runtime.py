@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.checks import checked_path, whole
+from blemish.checks import given_path, whole
 from blemish.data.ahead import ahead
 from blemish.data.sources import Images, Source, load, sources
 from blemish.errors import refused
@@ -65,7 +65,7 @@ class Runtime:
         """
         threads = available_threads() if threads is None else whole("threads", threads, allowed=range(1, 1025))
         streams = min(whole("streams", streams, allowed=range(1, 1025)), threads)
-        place = checked_path("folder", folder)
+        place = given_path(folder, "folder")
         bundle = read_bundle(place)
         engine = open_engine(place, bundle.target, bundle.precision, threads=threads, streams=streams)
         runtime = cls(bundle, engine, streams=streams, threads=threads)

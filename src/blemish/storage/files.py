@@ -2,26 +2,33 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from blemish.errors import InputError, StorageError, printable
+from blemish.storage.places import check_folder_writable, exists
 
+LOCK = ".blemish-lock"  # in a folder in which one process works at a time
 _SUFFIX = ".blemish-tmp"
 _UMASK = threading.Lock()  # two threads at it could leave the strict value
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray, *, overwrite: bool = True) -> None:
     """Replace the file at path by data, or leave it untouched.
 
     The bytes go to a new file in the same folder, which is renamed once they are on the disk. The result has mode
     0644 less the umask. A symbolic link at path is replaced, not followed.
+    Without overwrite, a file that is there when all is written stays, whoever made it meanwhile: InputError.
     Raises StorageError naming the file: disk full, read-only, not permitted, no such folder, input/output error.
     If only the last step fails (telling the disk about the new name), the new file is already in place.
     """
@@ -29,11 +36,13 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray) -> N
     temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}{_SUFFIX}")
     try:
         _write_new(temporary, data)
-        os.replace(temporary, target)
+        (os.replace if overwrite else _move_new)(temporary, target)
         _sync_folder(target.parent)
     except BaseException as error:  # Ctrl-C too must not leave a temporary file behind
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise exists(target) from None
         if isinstance(error, OSError):
             raise _storage_error(error, target, len(data)) from error
         raise
@@ -57,45 +66,22 @@ def clean_stale(path: str | os.PathLike[str]) -> None:
         raise _storage_error(error, target, 0) from error
 
 
-def check_writable(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuse, before any work is done for it, an output file that could not be written.
-
-    Raises InputError: impossible name, path is a folder or a device, its folder is missing or not writable,
-    or it exists and overwrite is false.
-    """
-    target = Path(path)
-    name, folder = printable(target), printable(target.parent)
-    if "\0" in target.name or len(os.fsencode(target.name)) > 255:
-        raise InputError(f"{name}: a file name has at most 255 bytes and no NUL")
-    if os.path.isdir(target):
-        raise InputError(f"{name}: is a folder; expected the name of a file")
-    if not os.path.isdir(target.parent):
-        raise InputError(f"{name}: the folder {folder} does not exist")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{name}: the folder {folder} is not writable")
-    if not os.path.lexists(target):
-        return
-    if not (os.path.isfile(target) or os.path.islink(target)):
-        raise InputError(f"{name}: exists and is not a regular file")
-    if not overwrite:
-        raise InputError(f"{name}: exists; pass --overwrite to replace it")
-
-
 @contextmanager
-def locked(lock: Path, *, busy: str) -> Iterator[None]:
+def locked(lock: Path, *, busy: str, wait: float = 0) -> Iterator[None]:
     """Hold a lock file, and remove it in the end; its folder must be there.
 
-    Raises InputError with the text `busy` if another process holds it, StorageError if it cannot be made.
+    Raises InputError with the text `busy` if another process holds it, for more than `wait` seconds, StorageError if it
+    cannot be made.
     """
     from filelock import FileLock, Timeout
 
     held = FileLock(lock)
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=wait)
     except Timeout:
         raise InputError(busy) from None
     except OSError as error:
-        raise StorageError(f"{printable(lock.parent)}: cannot be written: {error.strerror}") from error
+        raise _storage_error(error, lock.parent, 0) from error
     try:
         yield
     finally:
@@ -106,50 +92,104 @@ def locked(lock: Path, *, busy: str) -> Iterator[None]:
         held.release()
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other command out of a folder that is there; raises as `locked` does."""
+    busy = f"{printable(folder)}: another command is at work in it; wait, or choose another folder"
+    with locked(folder / LOCK, busy=busy):
+        yield
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Yield a temporary folder, removed in the end; raises StorageError if none can be made."""
+    try:
+        folder = TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StorageError(f"no temporary folder can be made: {reason}; TMPDIR says where") from error
+    with folder as name:
+        yield Path(name)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, if they are not there; raises StorageError if that cannot be done."""
     try:
         with _UMASK:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{printable(folder)}: cannot be made: {error.strerror}") from error
+        raise StorageError(f"{printable(folder)}: cannot be made: {(error.strerror or str(error)).lower()}") from error
 
 
-def check_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[str] = ()) -> None:
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What tells a folder of our own: a file `mark` in which `sign` stands, and beside it nothing but what is known.
+
+    others: a regular expression of the paths below the folder; that of a folder ends in a slash.
+    """
+
+    mark: str
+    sign: bytes
+    others: str
+
+
+def check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
     """Refuse, before any work is done for it, an output folder that `new_folder` would not replace; see there."""
+    _check_folder(target, overwrite=overwrite, own=own)
+    if os.path.lexists(lock_beside(target)):
+        with _alone_beside(target):
+            pass
+
+
+def _check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
     name = printable(target)
     if target.name in ("", ".."):
         raise InputError(f"{name}: cannot be replaced; give a folder by its own name")
-    if "\0" in target.name or len(os.fsencode(target.name)) > 255:
-        raise InputError(f"{name}: a folder name has at most 255 bytes and no NUL")
-    if os.path.lexists(target):
-        if target.is_symlink() or not target.is_dir():
-            raise InputError(f"{name}: is not a folder")
-        try:
-            found = set(os.listdir(target))
-        except OSError as error:
-            raise InputError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-        if found and mark not in found:
-            raise InputError(f"{name}: is not empty and holds no {mark}; choose another folder")
-        if strange := sorted(found - {mark, *others}):
-            raise InputError(f"{name}: holds {printable(strange[0])} too; choose another folder")
-        if found and not overwrite:
-            raise InputError(f"{name}: exists; pass --overwrite to replace it")
+    check_folder_writable(target, replaced=True)
+    try:
+        if not os.path.lexists(target) or not os.listdir(target):
+            return
+        if not os.path.lexists(mark := target / own.mark):
+            raise InputError(f"{name}: is not empty and holds no {own.mark}; choose another folder")
+        if strange := next(_strange(target, own), None):
+            raise InputError(f"{name}: holds {printable(strange)} too; choose another folder")
+        if own.sign not in mark.read_bytes():
+            raise InputError(f"{name}: holds a {own.mark} of another kind; choose another folder")
+    except OSError as error:
+        raise StorageError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    if not overwrite:
+        raise exists(target)
+
+
+def _strange(folder: Path, own: Own, below: str = "") -> Iterator[str]:
+    """Yield what does not belong into a folder of our own: other names, other kinds of files, links."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name, inner = below + entry.name, entry.is_dir(follow_symlinks=False)
+        known = name == own.mark or re.fullmatch(own.others, f"{name}/" if inner else name)
+        if not known or not (inner or entry.is_file(follow_symlinks=False)):
+            yield name
+        elif inner:
+            yield from _strange(folder / entry.name, own, f"{name}/")
 
 
 @contextmanager
-def new_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[str] = ()) -> Iterator[Path]:
+def new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` in the end; if anything is raised, nothing is left of it.
 
-    What is at `target` already is replaced with overwrite only, and only if it is an empty folder, or one that holds
-    the file `mark` and none but `others` beside it. Raises InputError for another, StorageError if a folder cannot be
-    made.
+    What is at `target` already is replaced with overwrite only, and only if it is an empty folder, or one of our own.
+    Raises InputError for another, and if another process is at the same work, StorageError if it cannot be made.
     """
-    check_folder(target, overwrite=overwrite, mark=mark, others=others)
+    _check_folder(target, overwrite=overwrite, own=own)
+    make_folder(target.parent)
+    with _alone_beside(target), _new_folder(target, overwrite=overwrite, own=own) as made:
+        yield made
+
+
+@contextmanager
+def _new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
     made, old = (target.with_name(f"{_prefix(target)}{part}{_SUFFIX}") for part in ("new", "old"))
     _restore(old, target)  # of an earlier run that was killed: now there is something to check
-    check_folder(target, overwrite=overwrite, mark=mark, others=others)
-    make_folder(target.parent)
+    _check_folder(target, overwrite=overwrite, own=own)
     shutil.rmtree(made, ignore_errors=True)
     make_folder(made)
     try:
@@ -163,6 +203,18 @@ def new_folder(target: Path, *, overwrite: bool, mark: str, others: Collection[s
     finally:
         shutil.rmtree(made, ignore_errors=True)
         _restore(old, target)
+
+
+@contextmanager
+def _alone_beside(target: Path) -> Iterator[None]:
+    busy = f"{printable(target)}: another command is at work on it; wait, or choose another folder"
+    with locked(lock_beside(target), busy=busy):
+        yield
+
+
+def lock_beside(target: Path) -> Path:
+    """Return the lock file of a file or folder, for `locked`; it lies beside it."""
+    return target.with_name(f"{_prefix(target)}lock{_SUFFIX}")
 
 
 def _restore(old: Path, target: Path) -> None:
@@ -187,6 +239,24 @@ def _write_new(path: Path, data: bytes | bytearray) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _move_new(path: Path, target: Path) -> None:
+    """Rename a file; raises FileExistsError, and changes nothing, if the new name is taken."""
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))  # on a disk without links: takes the name
+        try:
+            os.replace(path, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(target)
+            raise
+    else:
+        os.unlink(path)
 
 
 def _umask() -> int:

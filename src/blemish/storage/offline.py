@@ -6,10 +6,11 @@ ids into ~/intel and looks for one; matplotlib keeps a list of fonts, torch a fo
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from blemish.storage.files import scratch_folder
 
 
 def import_onnxruntime() -> Any:
@@ -36,8 +37,8 @@ def folder_dropped(variable: str) -> Iterator[None]:
     torch makes when it exports.
     """
     before = os.environ.get(variable)
-    with tempfile.TemporaryDirectory(prefix="blemish-dropped-") as folder:
-        os.environ[variable] = folder
+    with scratch_folder("blemish-dropped-") as folder:
+        os.environ[variable] = str(folder)
         try:
             yield
         finally:

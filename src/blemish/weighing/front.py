@@ -56,12 +56,21 @@ def front(labelled: LabelledMaps, weights: NDArray[np.float64], costs: Costs) ->
 
 
 def plot_front(
-    path: str | os.PathLike[str], points: Sequence[Point], *, chosen: Point | None = None, quantity: str = "AUPRO"
+    path: str | os.PathLike[str],
+    points: Sequence[Point],
+    *,
+    chosen: Point | None = None,
+    quantity: str = "AUPRO",
+    overwrite: bool = True,
 ) -> None:
     """Draw points, their Pareto front, each with its number of modules, and the chosen one: a PNG 800 px wide.
 
-    quantity: what the accuracy is. Raises InputError as `pareto` does, StorageError if the file cannot be written.
+    quantity: what the accuracy is. Raises InputError as `pareto` does, and both as `write_atomically` does.
     """
+    write_atomically(path, _picture(points, chosen=chosen, quantity=quantity), overwrite=overwrite)
+
+
+def _picture(points: Sequence[Point], *, chosen: Point | None, quantity: str) -> bytes:
     with folder_dropped("MPLCONFIGDIR"):
         from matplotlib.figure import Figure
 
@@ -92,7 +101,7 @@ def plot_front(
                           textcoords="offset points", fontsize=12)  # fmt: skip
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
-    write_atomically(path, picture.getvalue())
+    return picture.getvalue()
 
 
 def _modules(point: Point) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blemish.data import datasets
-from blemish.data.inputs import name_images
+from blemish.data.inputs import check_apart, name_images
 from blemish.data.layouts.labels import Labels
 from labelfiles import BOX, area, coco, corners, cvat, drawn, element, labelme, polygons, read, ring, shape, truth
 from trees import paint, plant, refused
@@ -126,8 +126,10 @@ def test_masks_beside_labels_are_not_taken_as_good(tmp_path, tool):
     goods(tmp_path, "images")
     plant(tmp_path, "masks/a.png", "images/a.png", value=99)
     label(tool, tmp_path, images__a=[("scratch", RECTANGLE)])
-    fault = "1 image in a folder of masks, beside labels without folders: masks/a.png"
-    assert refused(lambda: read(tmp_path)) == f"{tmp_path}: {fault}"
+    assert refused(lambda: read(tmp_path)) == f"{tmp_path}: 1 mask among the images: masks/a.png"
+    plant(tmp_path, "images/a_mask.png", "images/g0_gt.png", value=255)
+    names = "images/a_mask.png, images/g0_gt.png, masks/a.png"
+    assert refused(lambda: read(tmp_path)) == f"{tmp_path}: 3 masks among the images: {names}"
 
 
 def test_without_a_good_image_nothing_is_learnt(tmp_path):
@@ -346,6 +348,15 @@ def test_images_with_labels_are_judged_like_others(tmp_path, tool):
     assert len(name_images([tmp_path])) == 6
     plant(tmp_path, "x/masks/a.png")
     refused(lambda: name_images([tmp_path]), f"{tmp_path}: a data set, with masks; give a folder of images in it")
+
+
+def test_no_output_takes_the_place_of_a_label_file_or_of_its_images(tmp_path):
+    goods(tmp_path, "images")
+    label("coco", tmp_path, images__g0=[])
+    file = tmp_path / "annotations" / "instances.json"
+    for out in (file, tmp_path / "images" / "g1.png"):
+        refused(lambda out=out: check_apart([out], [file]), f"{out}: is the input {out}; choose another place")
+    check_apart([tmp_path / "out.json"], [file])
 
 
 def test_sub_folders_of_a_labelled_folder_are_said(tmp_path):

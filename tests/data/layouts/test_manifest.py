@@ -5,9 +5,9 @@ import os
 import pytest
 
 from blemish.data.layouts.manifest import read_manifest, read_visa
-from trees import paint, plant, refused, rows
+from trees import names, paint, plant, refused, rows
 
-ALLOWED = "(allowed: path, label, split, mask, category; commas between them)"
+ALLOWED = "(allowed: path, label, split, mask, category; commas between them, or semicolons, or tabs)"
 
 
 def table(folder, *lines, name="parts.csv", encoding="utf-8", end="\n"):
@@ -123,6 +123,25 @@ def test_a_defect_needs_no_mask(tmp_path):
     assert [(one.label, one.mask_paths, one.has_truth) for one in samples] == [("bent", (), False), ("good", (), True)]
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_what_a_spreadsheet_writes_elsewhere_is_read(tmp_path, mark):
+    """Where a comma is part of numbers, cells are parted by semicolons; and Windows parts folders otherwise."""
+    plant(tmp_path, "a/b/0.png", "m/0.png", "a/1.png", "a\\2.png")
+    lines = ["path,label,mask,split", "a\\b\\0.png,bent,m\\0.png,test", "a/1.png,good,,test", "a\\2.png,good,,test"]
+    samples, wrong = read_manifest(table(tmp_path, *(line.replace(",", mark) for line in lines)))
+    assert wrong == []
+    assert names([one.path for one in samples], tmp_path) == ["a/b/0.png", "a/1.png", "a\\2.png"]
+    assert names(samples[0].mask_paths, tmp_path) == ["m/0.png"]
+
+
+@pytest.mark.parametrize("name", ["C:\\data\\0.png", "..\\0.png", "\\\\server\\share\\0.png"])
+def test_paths_of_windows_lead_nowhere_else(tmp_path, name):
+    written = name.replace("\\", "/")
+    assert problems(tmp_path, f"{name},good,,test") == [
+        f"row 2: {written} not allowed (allowed: a path below {tmp_path})"
+    ]
+
+
 def test_rows_keep_their_numbers_after_empty_rows(tmp_path):
     lines = ["0.png,good,,test", *[""] * 14, "1.png,,,test"]
     plant(tmp_path, "0.png")
@@ -142,8 +161,8 @@ def test_files_of_other_splits_need_not_be_there(tmp_path):
     ("header", "expected"),
     [
         ("path,split,mask", [f"row 1: column label missing {ALLOWED}"]),
-        ("path;label;mask;split", [*(f"row 1: column {name} missing {ALLOWED}" for name in ("path", "label", "split")),
-                                   f"row 1: column path;label;mask;split not known {ALLOWED}"]),
+        ("path|label|mask|split", [*(f"row 1: column {name} missing {ALLOWED}" for name in ("path", "label", "split")),
+                                   f"row 1: column path|label|mask|split not known {ALLOWED}"]),
         ("path,label,split,catagory,", [f"row 1: column catagory not known {ALLOWED}",
                                         f"row 1: column without a name not known {ALLOWED}"]),
         ("path,label,split,path", ["row 1: column path given twice"]),

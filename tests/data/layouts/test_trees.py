@@ -3,6 +3,10 @@
 import hashlib
 import unicodedata
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from blemish.data.layouts.trees import pair_masks, read_btad, read_mvtec, read_mvtec_ad2, read_plain
 from trees import names, paint, plant, refused, rows
 
@@ -340,3 +344,40 @@ def test_a_tree_without_any_masks_has_labels_alone(tmp_path):
     assert [(one.label, one.has_truth) for one in samples] == [("cut", False), ("good", True)]
     (tmp_path / "ground_truth").mkdir()
     assert read_mvtec(tmp_path, ("test",))[1] == [f"1 images without a mask of their own: cut/0.png {HINT}"]
+
+
+# Masks that lie or are called otherwise.
+
+
+@pytest.mark.parametrize("tail", ["-mask", "_GT", ".label", " seg", "_ground_truth", "-masks"])
+def test_masks_have_many_words_behind_their_images_name(tmp_path, tail):
+    plant(tmp_path, "train/good/9.png", "test/cut/0.png", "test/cut/1.png", "test/cut/1x.png")
+    plant(tmp_path, f"ground_truth/cut/0{tail}.png", f"ground_truth/cut/1{tail}.png", "ground_truth/cut/1x_mask.png")
+    samples, problems = read_mvtec(tmp_path, ("test",))
+    assert problems == []
+    assert [names(one.mask_paths, tmp_path / "ground_truth/cut") for one in samples] == [
+        [f"0{tail}.png"], [f"1{tail}.png"], ["1x_mask.png"]
+    ]  # fmt: skip
+    plant(tmp_path, "ground_truth/cut/0_mask.png")  # the usual name comes first
+    assert read_mvtec(tmp_path, ("test",))[1] == [f"1 masks without an image: cut/0{tail}.png {HINT}"]
+
+
+def photograph(path):
+    """A picture of many values, as no mask has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.arange(32 * 40, dtype=np.uint8).reshape(32, 40)).save(path)
+
+
+def test_masks_among_defects_are_no_defects(tmp_path):
+    for value in range(5):
+        paint(tmp_path / "OK" / f"{value}.png", value=value)
+    photograph(tmp_path / "NG/0.png")
+    photograph(tmp_path / "NG/0_label.png")  # a label on a bottle is no mask
+    assert read_plain(tmp_path, ("test",))[1] == []
+    plant(tmp_path, "NG/0_mask.png", "NG/masks/0.png")
+    assert read_plain(tmp_path, ("test",))[1] == ["2 masks in NG (expected in masks): 0_mask.png, masks/0.png"]
+    plant(tmp_path / "part", "train/good/9.png", "train/good/9_gt.png", "test/cut/0.png", "test/ground_truth/cut/0.png")
+    assert read_mvtec(tmp_path / "part")[1] == [
+        "1 masks in train/good: 9_gt.png",
+        "1 masks in test (expected in ground_truth): ground_truth/cut/0.png",
+    ]

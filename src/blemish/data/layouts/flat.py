@@ -9,7 +9,7 @@ from blemish.data.layouts.labels import Labels, many, outlines, taken_as_good, u
 from blemish.data.layouts.shapes import Drawings, Shape
 from blemish.data.layouts.trees import TESTED, Reading
 from blemish.data.listing import folder_name, listed
-from blemish.data.samples import Sample, Split, size_problems
+from blemish.data.samples import Sample, Split, masks_beside, size_problems
 from blemish.data.words import meaning
 from blemish.errors import InputError
 
@@ -60,12 +60,14 @@ def read_flat(drawings: Drawings, labels: Labels, splits: Collection[Split]) -> 
 
 
 def _sort(drawings: Drawings, labels: Labels) -> _Sorted:
-    found = _Sorted()
+    found, beside = _Sorted(), set(masks_beside(drawings.places.images))
     for path in drawings.places.images:
         name = drawings.places.name(path)
         label, shapes = labels.drawn(drawings.shapes.get(path, ()))
         place = _place(path, drawings)
-        if place == "good" and shapes:
+        if path in beside and not shapes:
+            found.masks.append(name)
+        elif place == "good" and shapes:
             found.contrary.append(f"{name} (labelled {label})")
         elif place == "bad" and label == "good":
             found.contrary.append(f"{name} (labelled good)")
@@ -101,7 +103,7 @@ def _problems(found: _Sorted) -> list[str]:
     if names := found.contrary:
         problems.append(f"{many(len(names))} whose folder and label contradict each other: {listed(names)}")
     if names := found.masks:
-        problems.append(f"{many(len(names))} in a folder of masks, beside labels without folders: {listed(names)}")
+        problems.append(f"{many(len(names), 'mask')} among the images: {listed(names)}")
     if names := found.unlabelled:
         ways = "put good ones into a folder named good, or pass --unlabelled good"
         which = f"{many(len(names))} without a label, which makes none of them good"

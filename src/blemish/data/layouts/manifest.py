@@ -1,14 +1,16 @@
 """Tables that say what every image is: a CSV manifest, and the split of VisA.
 
-Readers return samples and a line for all that is wrong, as those of layouts.py do. A table is UTF-8, with or without a
-byte order mark; commas part its cells. A row is called by its number in a spreadsheet: the header is row 1.
+Readers return samples and a line for all that is wrong, as those of trees.py do. A table is UTF-8, with or without a
+byte order mark; commas, semicolons or tabs part its cells. A row is called by its number in a spreadsheet: the header
+is row 1.
 """
 
 import csv
 import io
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PureWindowsPath
 from unicodedata import normalize
 
 from blemish.data.layouts.trees import Reading
@@ -16,6 +18,7 @@ from blemish.data.listing import check_inside, first_of, folder_name, real_path
 from blemish.data.samples import SPLITS, Sample, Split, size_problems
 from blemish.errors import InputError, printable
 
+COLUMNS, MORE = ("path", "label", "split"), ("mask", "category")
 VISA_SPLIT = Path("split_csv", "1cls.csv")
 VISA_LABELS = {"normal": "good", "anomaly": "anomaly"}
 
@@ -30,7 +33,7 @@ def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
     good images only; category, if not all are of one. Samples come in the order of the splits, then of the rows.
     Raises InputError for a file that is no such table.
     """
-    rows, problems = _table(file, required=("path", "label", "split"), optional=("mask", "category"))
+    rows, problems = _table(file, required=COLUMNS, optional=MORE)
     for _, row in rows:
         row["label"], row["category"] = (normalize("NFC", row[column]) for column in ("label", "category"))
     samples, wrong = _samples(rows, file.parent, splits=splits)
@@ -42,7 +45,7 @@ def read_paths(file: Path) -> list[Path]:
 
     Raises InputError for a file that is no such table, and for paths that lead out of its folder.
     """
-    rows, problems = _table(file, required=("path",), optional=("label", "split", "mask", "category"))
+    rows, problems = _table(file, required=COLUMNS[:1], optional=(*COLUMNS[1:], *MORE))
     top = real_path(file.parent)
     for number, row in rows:
         faults = _misplaced({"path": row["path"], "mask": ""}, file.parent, top=top, needed=False)
@@ -52,13 +55,26 @@ def read_paths(file: Path) -> list[Path]:
     return [file.parent / row["path"] for _, row in rows]
 
 
+def named_files(file: Path) -> list[Path]:
+    """Return every image and mask that a manifest names, unchecked; none where it is no manifest."""
+    rows: list[tuple[int, Row]] = []
+    with suppress(InputError):  # who reads it says so
+        rows, _ = _table(file, required=COLUMNS[:1], optional=(*COLUMNS[1:], *MORE))
+    return [file.parent / row[column] for _, row in rows for column in ("path", "mask") if row[column]]
+
+
+def visa_split(folder: Path) -> Path:
+    """Return where the table of VisA lies for a category's folder."""
+    return Path(os.path.abspath(folder)).parent / VISA_SPLIT
+
+
 def read_visa(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
     """Read a category of VisA: the rows of ../split_csv/1cls.csv whose object it is; labels are good and anomaly.
 
     Raises InputError for a table that is missing or is none. Source: Zou et al., ECCV 2022.
     """
     category = folder_name(folder)
-    file = Path(os.path.abspath(folder)).parent / VISA_SPLIT
+    file = visa_split(folder)
     table, problems = _table(file, required=("object", "split", "label", "image"), optional=("mask",))
     rows: list[tuple[int, Row]] = []
     for number, row in table:
@@ -125,7 +141,7 @@ def _misplaced(row: Row, folder: Path, *, top: str, needed: bool = True) -> Iter
     """Yield what is wrong with the places of a row's files; needed: they must be there."""
     for name in filter(None, (row["path"], row["mask"])):
         place = Path(name)
-        if place.anchor or ".." in place.parts:
+        if place.anchor or ".." in place.parts or PureWindowsPath(name).drive:
             yield f"{printable(name)} not allowed (allowed: a path below {printable(folder)})"
             continue
         try:
@@ -142,7 +158,7 @@ def _table(file: Path, *, required: Sequence[str], optional: Sequence[str]) -> t
     records = iter(_records(file))
     number, header = next(records, (1, []))
     header = [name.strip().lower() for name in header]
-    allowed = f"(allowed: {', '.join([*required, *optional])}; commas between them)"
+    allowed = f"(allowed: {', '.join([*required, *optional])}; commas between them, or semicolons, or tabs)"
     problems = [f"row {number}: column {name} missing {allowed}" for name in required if name not in header]
     for index, name in enumerate(header):
         if name not in required and name not in optional:
@@ -155,6 +171,7 @@ def _table(file: Path, *, required: Sequence[str], optional: Sequence[str]) -> t
     for number, record in records:
         cells = [cell.strip() for cell in record]
         row = dict.fromkeys(optional, "") | dict(zip(header, cells, strict=False))
+        row |= {column: _slashed(row[column], file.parent) for column in ("path", "mask") if row.get(column)}
         missing = [f"row {number}: column {name} missing" for name in required if not row.get(name)]
         if len(cells) > len(header):
             problems.append(
@@ -183,11 +200,23 @@ def _records(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{name}: line {line} is not UTF-8 but perhaps Windows-1252; save it as UTF-8") from None
     number = 0
     try:
-        for number, record in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), start=1):
+        table = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
+        for number, record in enumerate(table, start=1):
             if any(cell.strip() for cell in record):
                 yield number, record
     except csv.Error as error:
         raise InputError(f"{name}: row {number + 1}: not CSV ({error})") from None
+
+
+def _slashed(name: str, folder: Path) -> str:
+    """Return a path with / between its parts, however another system has written it, unless a file is called so."""
+    return name if "\\" not in name or os.path.lexists(folder / name) else name.replace("\\", "/")
+
+
+def _delimiter(text: str) -> str:
+    """Return what parts the cells: a comma, or what spreadsheets write where a comma is part of numbers."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def _without(category: str, path: str) -> str | None:

@@ -5,7 +5,8 @@ splits and sorted by path, with a line for everything that is wrong. It raises I
 that cannot be followed.
 
 A defect and its masks belong together by name: below the folder of the masks lies, in a folder of the same name as the
-image's, NAME_mask.png, or NAME.png, or a folder NAME that holds one or several masks. No mask serves two images.
+image's, NAME_mask.png, or NAME.png, or NAME with another word for a mask, or a folder NAME that holds one or several
+masks. No mask serves two images.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,8 +15,8 @@ from unicodedata import normalize
 
 from blemish.data.holdout import fingerprints, hold_out
 from blemish.data.listing import entries, folder_name, is_data, is_folder, list_images, listed, none_found
-from blemish.data.samples import SPLITS, Sample, Split, counted, size_problems
-from blemish.data.words import LABEL_FOLDERS, by_meaning, good_folder, meaning, spelt
+from blemish.data.samples import SPLITS, Sample, Split, counted, masks_beside, size_problems
+from blemish.data.words import LABEL_FOLDERS, by_meaning, good_folder, masked, meaning, spelt
 from blemish.errors import InputError
 
 TESTED = 0.2  # share of a plain folder's good images that serve the test and train nothing
@@ -100,11 +101,12 @@ def pair_masks(
     images lie below the folder `test`, masks below `truth`; of two images of one name the first has the mask.
     """
     named = {_key(path, truth): path for path in masks}
+    tailed = {_name(path.with_name(name), truth): path for path in masks if (name := masked(path.stem))}
     owned: dict[Path, tuple[Path, ...]] = {}
     claimed: set[Path] = set()
     for image in images:
         key = _key(image, test)
-        mask = named.get(f"{key}_mask", named.get(key))
+        mask = named.get(f"{key}_mask", named.get(key, tailed.get(key)))
         owned[image] = (mask,) if mask and mask not in claimed else ()
         claimed.update([mask] if mask else [])
     inside: dict[str, list[Path]] = {}
@@ -142,6 +144,7 @@ def _learnt(folder: Path, split: Split, *, good: str) -> Reading:
     found = list_images(place / good, root=folder)
     others = sorted(entry.name for entry in entries(place) if entry.name != good and is_data(entry))
     problems = [] if found else [none_found(f"{split}/{good}")]
+    problems += counted({f"masks in {split}/{good}": [path.name for path in masks_beside(found)]})
     if others:
         problems.append(f"{split} must hold only good images: found {listed(others)}")
     return [Sample(path, "good", (), split, folder_name(folder)) for path in found], problems
@@ -154,8 +157,7 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
     """
     top, top_truth = folder / test, folder / truth
     masks = list_images(top_truth, root=folder) if is_folder(top_truth) else []
-    images = list_images(top, root=folder) if is_folder(top) else []
-    images = [path for path in images if not path.is_relative_to(top_truth)]
+    images, misplaced = _without_masks(list_images(top, root=folder) if is_folder(top) else [], top, top_truth)
     owned = pair_masks(images, masks, test=top, truth=top_truth)
     samples: list[Sample] = []
     astray, misnamed = [], []
@@ -179,6 +181,7 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
     faults = {
         f"in {test} but in no type's folder": astray,
         f"in {test}, in a folder named good": misnamed,
+        f"masks in {test} (expected in {truth})": misplaced,
         "images without a mask of their own": missing,
         "masks without an image": stray,
     }
@@ -187,6 +190,14 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
         place = f"{truth}/{'[<type>/]' if loose else '<type>/'}"
         problems[-1] += f" (expected {place}NAME_mask.png, NAME.png or NAME/*.png)"
     return samples, problems + size_problems(samples, root=top)
+
+
+def _without_masks(found: Sequence[Path], top: Path, top_truth: Path) -> tuple[list[Path], list[str]]:
+    """Return the images below a folder, without masks in their own folder, and the names of masks among the images."""
+    images = [path for path in found if not path.is_relative_to(top_truth)]
+    beside = set(masks_beside(images))
+    masks = [path for path in images if path in beside or meaning(path.relative_to(top).parts[0]) == "masks"]
+    return [path for path in images if path not in set(masks)], [str(path.relative_to(top)) for path in masks]
 
 
 def _key(path: Path, folder: Path) -> str:

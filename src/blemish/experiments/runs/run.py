@@ -29,7 +29,8 @@ from blemish.experiments.store.store import Store
 from blemish.method.pretrained import load_teacher
 from blemish.method.teacher import pick_device
 from blemish.method.training import find_recipe
-from blemish.storage.files import locked, make_folder
+from blemish.storage.files import LOCK, locked, make_folder
+from blemish.storage.places import check_folder_writable
 
 DONE = ("ok", "collapsed")  # a search that collapsed would collapse again; what failed is tried again
 Work = list[tuple[Unit, list[Settings]]]
@@ -43,6 +44,7 @@ def run(data: Sequence[Path], grid: Grid, *, out: Path, only: Sequence[str], con
     StorageError if something cannot be kept; StoppedError on Ctrl-C. What goes wrong with one model or row is a row.
     """
     grid.check()
+    check_folder_writable(out)
     pick_device(grid.device)
     contents = read_all(data, only=only)
     work = list(units(grid, contents, {name: weights_sha256(name, grid.weights.get(name)) for name in grid.teachers}))
@@ -50,7 +52,7 @@ def run(data: Sequence[Path], grid: Grid, *, out: Path, only: Sequence[str], con
         check_outside(out, folder)
     make_folder(out)
     busy = f"{printable(out)}: another benchmark is at work in it; wait, or choose another --out"
-    with locked(out / "lock", busy=busy):
+    with locked(out / LOCK, busy=busy):
         path = out / "rows.jsonl"
         repair_rows(path)
         done = {row.id for row in read_rows(path) if row.status in DONE}

@@ -68,13 +68,16 @@ def figure_3(examples: Sequence[Example], *, top: float | None = None, side: int
 
 def pictures(tables: Iterable[Table]) -> dict[str, bytes]:
     """Return the PNG of each table that has one, those of `tables.curve` and `tables.table_4`, by the table's name."""
-    drawn = {}
-    for table in tables:
-        if table.name.startswith("curve"):
-            drawn[table.name] = curve_picture(table)
-        elif table.name.startswith("table4"):
-            drawn[table.name] = coverage_picture(table)
-    return drawn
+    return {
+        table.name: curve_picture(table) if table.name.startswith("curve") else coverage_picture(table)
+        for table in tables
+        if has_picture(table)
+    }
+
+
+def has_picture(table: Table) -> bool:
+    """Tell whether a table is drawn, too."""
+    return table.name.startswith(("curve", "table4"))
 
 
 def curve_picture(table: Table) -> bytes:
