@@ -26,7 +26,7 @@ from blemish.verdict.scale import image_score
 
 
 def test_the_public_names_are_there_and_no_others():
-    assert set(blemish.__all__) == {"BlemishError", "Detector", "Prediction", "__version__"}
+    assert set(blemish.__all__) == {"BlemishError", "Detector", "Labels", "Prediction", "__version__"}
     assert all(hasattr(blemish, name) for name in blemish.__all__)
     assert issubclass(InputError, BlemishError)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

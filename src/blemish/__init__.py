@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from blemish.version import __version__
 
-__all__ = ["BlemishError", "Detector", "Prediction", "__version__"]
+__all__ = ["BlemishError", "Detector", "Labels", "Prediction", "__version__"]
 
 if TYPE_CHECKING:
+    from blemish.data.layouts.labels import Labels
     from blemish.detector import Detector
     from blemish.errors import BlemishError
     from blemish.verdict.judge import Prediction
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from blemish.detector import Detector
 
         return Detector
+    if name == "Labels":
+        from blemish.data.layouts.labels import Labels
+
+        return Labels
     if name == "Prediction":
         from blemish.verdict.judge import Prediction
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.checks import given_path
+from blemish.data.datasets import AS_THEY_ARE
+from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
 from blemish.errors import InputError, printable
 from blemish.model.arguments import Arguments
@@ -85,6 +87,7 @@ class Detector:
         workspace: str | os.PathLike[str] | None = None,
         report: "Report | None" = None,
         cache_gb: float = 8.0,
+        labels: Labels = AS_THEY_ARE,
     ) -> Self:
         """Learn from images of good parts: arrays, paths of images, folders, or CSV manifests (docs/datasets.md).
 
@@ -92,14 +95,16 @@ class Detector:
         else a share of the images, chosen by content. workspace: a folder that keeps finished modules, so that the same
         call continues an interrupted fit and ends with the same model; the caller removes it. report: called with a
         `Progress` as training goes on. cache_gb: the most that features may take, in memory and temporary files; where
-        float32 needs more they are kept in float16, which `Progress` and header then say. Raises InputError for an
+        float32 needs more they are kept in float16, which `Progress` and header then say. labels: how the labels of
+        labelling tools are taken, in folders that have them. Raises InputError for an
         argument or an image that cannot be used, StorageError if workspace or temporary files cannot be written.
         """
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
         arguments = Arguments(**self.get_params())
-        fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb)
+        fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
+                     labels=labels)  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self
 
@@ -139,6 +144,7 @@ class Detector:
         objective: str = "logistic",
         share: float | None = None,
         report: "Callable[[int, int], None] | None" = None,
+        labels: Labels = AS_THEY_ARE,
     ) -> Self:
         """Weigh the modules by labelled images, drop those that are not wanted, and set the threshold anew.
 
@@ -147,14 +153,14 @@ class Detector:
         the time that one image may take on this machine; default: all stay. objective: of `weighing.search.OBJECTIVES`;
         "paper" makes the score the paper's, the others make it "whitened". share: weigh with this share of the images
         of each type of defect, chosen by content, and leave the rest for a test; default: with all. report: called
-        with the number of images scored and of all. `weighed_` says what was found. Raises InputError for arguments,
-        images or labels that cannot be used; the detector then stays as it is.
+        with the number of images scored and of all. labels: as in `fit`, for `labelled`. `weighed_` says what was
+        found. Raises InputError for arguments, images or labels that cannot be used; the detector then stays as it is.
         """
         from blemish.weighing.weigh import weigh
 
         self.model_, self.weighed_ = weigh(
             self._fitted(), given_path(labelled, "labelled"), good=all_sources(good), objective=objective, keep=keep,
-            budget_ms=budget_ms, share=share, report=report,
+            budget_ms=budget_ms, share=share, report=report, labels=labels,
         )  # fmt: skip
         return self
 
@@ -176,6 +182,7 @@ class Detector:
         good: Images = (),
         labelled: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
+        labels: Labels = AS_THEY_ARE,
     ) -> "Exported":
         """Write a bundle, which `blemish.runtime` scores with; good: the images of the fit. See `export.export`."""
         from blemish.export.export import export
@@ -183,6 +190,7 @@ class Detector:
         return export(
             self._fitted(), given_path(out, "out"), to=to, precision=precision, good=all_sources(good),
             labelled=given_path(labelled, "labelled") if labelled is not None else None, overwrite=overwrite,
+            labels=labels,
         )  # fmt: skip
 
     @classmethod

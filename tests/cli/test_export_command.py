@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from blemish import Labels
 from blemish.cli.app import main
 from blemish.detector import Detector
 from blemish.export import export, writing
@@ -111,6 +112,7 @@ def test_export_hands_its_options_on(capsys, model, bundle, brick, tmp_path, mon
         "labelled": brick,
         "overwrite": True,
         "out": tmp_path / "b",
+        "labels": Labels(),
     }
 
 

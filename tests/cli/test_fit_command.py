@@ -159,9 +159,9 @@ def test_a_second_fit_is_refused_while_the_first_trains_and_while_it_saves(capsy
 def test_a_model_that_another_fit_has_just_written_is_not_replaced(capsys, parts, tmp_path, monkeypatch):
     out, look = tmp_path / "m.safetensors", workspace.good_images
 
-    def written_meanwhile(data):
+    def written_meanwhile(data, **options):
         out.write_text("the other's")
-        return look(data)
+        return look(data, **options)
 
     monkeypatch.setattr(workspace, "good_images", written_meanwhile)
     code, _, err = run(capsys, "fit", parts, "--out", out, *SIZES)

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
+from blemish.data.outlines import Outlines
 from blemish.data.samples import Sample, dim, doubtful_masks, read_truth, size_problems, unlike
 from trees import paint, refused
 
@@ -80,6 +81,15 @@ def test_masks_that_may_not_say_what_was_meant_are_listed_by_their_doubt(tmp_pat
     }
     both = sample(tmp_path / "two.png", tmp_path / "empty_mask.png", tmp_path / "sound_mask.png")
     assert doubtful_masks([both, sample(tmp_path / "bare.png")], root=tmp_path) == {}
+
+
+def test_outlines_are_doubted_like_masks(tmp_path):
+    polygons = {"outside": (50, 50, 60, 50, 60, 60), "all": (0, 0, 40, 0, 40, 32, 0, 32), "sound": (1, 1, 9, 1, 9, 9)}
+    samples = [
+        Sample(tmp_path / name, "cut", (), "test", "part", Outlines(32, 40, (corners,)))
+        for name, corners in polygons.items()
+    ]
+    assert doubtful_masks(samples, root=tmp_path) == {"empty": ["outside"], "nearly all": ["all"]}
 
 
 # Images that are unlike each other.

@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 
+from blemish import Labels
 from blemish.data.records import DataPart
 from blemish.data.sources import all_sources, good_sources, held_out_sources, identify, load, sources
 from blemish.errors import InputError
+from labelfiles import BOX, coco
 from tiny import tiny_detector
 from trees import names, paint, pixel_hashes, plant, refused
 
@@ -55,6 +57,19 @@ def test_all_images_of_a_manifest_or_a_folder(manifest):
     everything = ["a/1.png", "a/0.png", "a/2.png", "a/3.png"]
     assert names(all_sources(str(manifest)), manifest.parent) == everything
     assert names(all_sources([manifest, manifest.parent / "m"]), manifest.parent) == [*everything, "m/3.png"]
+
+
+def test_a_label_file_stands_for_the_images_of_its_folder(tmp_path):
+    for number in range(5):
+        paint(tmp_path / "images" / f"{number}.png", value=number)
+    file = coco(tmp_path / "annotations" / "l.json", ["0.png"], ("0.png", "scratch", BOX))
+    everything = [f"images/{number}.png" for number in range(5)]
+    assert names(all_sources(file), tmp_path) == everything
+    refused(lambda: good_sources(file), "4 images without a label")
+    for given in (file, tmp_path):
+        train, apart = good_sources(given, labels=Labels(unlabelled="good"))
+        assert (len(train), apart) == (3, [])
+        assert set(names(train, tmp_path)) < set(everything[1:])
 
 
 def test_elsewhere_a_manifest_is_a_file_like_any_other(manifest):

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish.checks import word
-from blemish.cli.options import Device, FollowLinks, ModelOrBundle, Overwrite, Weights, load_scorer
+from blemish.cli.options import (
+    Defects,
+    Device,
+    FollowLinks,
+    ModelOrBundle,
+    Overwrite,
+    Unlabelled,
+    Weights,
+    load_scorer,
+    read_labels,
+)
 from blemish.errors import BlemishError, refused
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from blemish.data.records import ImagePart
+    from blemish.evaluation.evaluate import Chosen
 
 SIDES = {"256": 256, "original": None}
 
@@ -38,6 +49,8 @@ def evaluate(
     resolution: Resolution = "256",
     used: Used = "refuse",
     record: Recorded = True,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
     _follow_links: FollowLinks = False,
@@ -47,20 +60,18 @@ def evaluate(
 
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
-    from blemish.data.inputs import remarks
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.model.tested import list_path, read_tested
-    from blemish.printing.bars import counting, error_console, say
+    from blemish.printing.bars import counting, error_console
     from blemish.runtime.bundle import identity
 
     word("resolution", resolution, SIDES)
     _check_output(json_file, [model, list_path(model), data, weights], overwrite=overwrite)
     scorer, console = load_scorer(model, weights=weights, device=device), error_console()
-    sha256 = identity(model)
     if record:
-        read_tested(model, sha256=sha256)  # one that is damaged is said before the work
-    chosen = choose(scorer, data, used=used)
-    say(remarks([data], (sample.path for sample in chosen.samples), bits=scorer.header_.bits))
+        read_tested(model, sha256=(sha256 := identity(model)))  # one that is damaged is said before the work
+    chosen = choose(scorer, data, used=used, labels=read_labels(unlabelled, defects))
+    _remark(chosen, bits=scorer.header_.bits)
     with counting(console, "test images") as report:
         result = measure(scorer, chosen, resolution=SIDES[resolution], report=report)
     try:
@@ -87,6 +98,13 @@ def _show(result: dict[str, Any], console: "Console") -> None:
     for line in warnings(result):
         console.out(f"warning: {line}")
     print_evaluation(result)
+
+
+def _remark(chosen: "Chosen", *, bits: int) -> None:
+    from blemish.data.inputs import remarks
+    from blemish.printing.bars import say
+
+    say(remarks([chosen.data], (sample.path for sample in chosen.samples), bits=bits))
 
 
 def _note(model: Path, images: "Sequence[ImagePart]", sha256: str, console: "Console") -> None:

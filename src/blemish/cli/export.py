@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, FollowLinks, Model, Overwrite, Weights
+from blemish.cli.options import Defects, Device, FollowLinks, Model, Overwrite, Unlabelled, Weights, read_labels
 from blemish.errors import InputError
 
 FitImages = Annotated[
@@ -23,6 +23,8 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="With openvino and --good: 8-bit; the fastest.")] = False,
     good: FitImages = None,
     labelled: Labelled = None,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
     _follow_links: FollowLinks = False,
@@ -44,10 +46,10 @@ def export(
         raise InputError("bf16 and int8: give one of them")
     check_folder(out, overwrite=overwrite, own=OWN)
     check_apart([out], [model, good, labelled, weights])
+    labels = read_labels(unlabelled, defects)
     detector = Detector.load(model, weights=weights, device=device)
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"
     error_console().out("exporting: half a minute or so")
-    found = detector.export(
-        out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite
-    )  # fmt: skip
+    found = detector.export(out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite,
+                            labels=labels)  # fmt: skip
     print_exported(out, found)

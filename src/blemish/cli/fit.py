@@ -1,11 +1,23 @@
 """The command `blemish fit`. Nothing heavy is imported before it runs."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, FollowLinks, Good, Overwrite, Sizes, Weights, whole_numbers
+from blemish.cli.options import (
+    Defects,
+    Device,
+    FollowLinks,
+    Good,
+    Overwrite,
+    Sizes,
+    Unlabelled,
+    Weights,
+    read_labels,
+    whole_numbers,
+)
 
 Levels = Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher, of 2 to 5.")]
 CacheGb = Annotated[
@@ -24,6 +36,8 @@ def fit(
     recipe: Annotated[str, typer.Option(metavar="fast|quick|paper", help="How to train.")] = "fast",
     score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
     device: Device = "auto",
     bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
@@ -35,8 +49,6 @@ def fit(
 
     The same command continues a fit that was interrupted.
     """
-    from functools import partial
-
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
     from blemish.printing.bars import error_console, training
@@ -49,6 +61,6 @@ def fit(
     console = error_console()
     header, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
-        overwrite=overwrite, cache_gb=cache_gb,
+        overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
     )  # fmt: skip
     print_fit(out, header, seconds=seconds)

@@ -8,6 +8,7 @@ import typer
 from blemish.errors import InputError, printable
 
 if TYPE_CHECKING:
+    from blemish.data.layouts.labels import Labels
     from blemish.model.scorer import Scorer
 
 MOST_STREAMS = 16  # each takes some 50 MB; with more cores than that, a stream has several
@@ -27,6 +28,13 @@ Device = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda", help="Where to compute; auto takes a GPU if there is one.")
 ]
 Sizes = Annotated[str, typer.Option(metavar="LIST", help="Sides of the square network inputs, px.")]
+Unlabelled = Annotated[
+    str, typer.Option(metavar="good", help="Take images that a labelling tool has no label for as good.")
+]
+Defects = Annotated[
+    str, typer.Option(metavar="NAMES", help="Classes of a labelling tool that are defects, such as scratch,dent; "
+                      "the others are ignored. Default: all, but for those whose name means good.")
+]  # fmt: skip
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
 
 
@@ -51,6 +59,24 @@ def whole_numbers(text: str, name: str, *, example: str = "2,3") -> list[int]:
         raise InputError(
             f"{name}: {printable(text)} is not allowed, expected whole numbers such as {example}"
         ) from None
+
+
+def read_labels(unlabelled: str, defects: str) -> "Labels":
+    """Return how the labels of labelling tools are taken; each line on what they lack goes to stderr once.
+
+    Raises InputError for options that are not allowed.
+    """
+    from blemish.data.layouts.labels import Labels
+    from blemish.printing.bars import error_console
+
+    said: set[str] = set()
+
+    def once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            error_console().out(line)
+
+    return Labels(unlabelled=unlabelled, defects=tuple(defects.split(",")) if defects else (), say=once)
 
 
 def load_scorer(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Device, FollowLinks, Model, Overwrite, Weights
+from blemish.cli.options import Defects, Device, FollowLinks, Model, Overwrite, Unlabelled, Weights, read_labels
 from blemish.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def weigh(
     plot: Plot = None,
     objective: Objective = "logistic",
     share: Share = None,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
     _follow_links: FollowLinks = False,
@@ -59,7 +61,7 @@ def weigh(
     detector = Detector.load(model, weights=weights, device=device)
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
-                       share=share, report=report)  # fmt: skip
+                       share=share, report=report, labels=read_labels(unlabelled, defects))  # fmt: skip
     found = detector.weighed_
     detector.save(out, embed_teacher=detector.header_.teacher.embedded, overwrite=overwrite)
     if plot is not None:

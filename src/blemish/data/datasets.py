@@ -4,11 +4,23 @@ The layouts are recognised by their folders; what they are, and what is read of 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from blemish.data.layouts.labelled import (
+    NO_LABELS,
+    Tree,
+    has_labelme,
+    is_label_file,
+    label_files,
+    label_root,
+    read_labelled,
+)
+from blemish.data.layouts.labels import Labels
 from blemish.data.layouts.manifest import named_files, read_manifest, read_visa, visa_split
-from blemish.data.layouts.trees import Reading, plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
+from blemish.data.layouts.places import PICTURES
+from blemish.data.layouts.trees import plain_folders, read_btad, read_mvtec, read_mvtec_ad2, read_plain
 from blemish.data.listing import (
     check_link,
     entries,
@@ -16,6 +28,7 @@ from blemish.data.listing import (
     first_of,
     folder_name,
     is_folder,
+    list_images,
     listed,
     none_found,
     real_path,
@@ -27,27 +40,29 @@ from blemish.errors import InputError, printable
 EXPECTED = "expected <root>/<class>/train/good"
 # Folders of a category. Where one of them is seen, images are not all good, and the folder is no root of categories.
 PARTS = {"train", "test", "test_public", "ground_truth"}
+AS_THEY_ARE = Labels()
 
 
-def read_samples(data: Path) -> list[Sample]:
+def read_samples(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Sample]:
     """Return all samples of a category, of every category of a root, or of a manifest: train, validation, test.
 
-    Of a plain folder of good images all are train. Raises InputError with one line that lists all that is wrong with
-    the data set: see docs/datasets.md.
+    Of a plain folder of good images all are train. labels: how those of labelling tools are taken, here and in all
+    functions below. Raises InputError with one line that lists all that is wrong with the data set: see
+    docs/datasets.md.
     """
-    if _reader(data) or categories(data):
-        return _read(data, *SPLITS)
-    return [Sample(path, "good", (), "train", folder_name(data)) for path in good_images(data)]
+    if _reader(data, labels) or categories(data):
+        return _read(data, *SPLITS, labels=labels)
+    return [Sample(path, "good", (), "train", folder_name(data)) for path in good_images(data, labels=labels)]
 
 
-def good_images(data: Path) -> list[Path]:
+def good_images(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Path]:
     """Return the good images to learn from: the training images of a category, or all that a plain folder holds.
 
     Raises InputError where there are none, where train holds anything beside good, for several categories (name one),
     and for a broken layout, whose defects would else be learnt as good.
     """
-    if _reader(data):
-        samples = _read(data, "train")
+    if _reader(data, labels):
+        samples = _read(data, "train", labels=labels)
         if len(found := sorted({sample.category for sample in samples})) > 1:
             raise InputError(f"{printable(data)}: holds several categories, give each a manifest: {listed(found)}")
         if not samples:
@@ -59,6 +74,8 @@ def good_images(data: Path) -> list[Path]:
     if _has(data, "train"):
         raise InputError(f"{printable(data)}: no train/good ({EXPECTED})")
     images = find_images(data)
+    if labels.defects:
+        raise InputError(f"{printable(data)}: {NO_LABELS}")
     depth = len(data.parts)
     inside = {name for path in images for name in path.parts[depth:-1]}
     if any(name.casefold() in PARTS or meaning(name) in ("bad", "masks") for name in inside):
@@ -96,28 +113,30 @@ def _check_all_good(data: Path, images: Sequence[Path]) -> None:
 
 def together(data: Path, images: Sequence[Path]) -> list[str]:
     """Return what to say of good images that lie in several sub-folders: the name of each, and how many are in it."""
-    if is_manifest(data) or is_category(data):
+    if not is_folder(data) or is_category(data):
         return []
     counts = Counter(path.relative_to(data).parts[0] for path in images if path.parent != data)
     parts = [f"{count} in {printable(name)}" for name, count in sorted(counts.items())]
     return [f"sub-folders are learnt together: {', '.join(parts)}"] if len(parts) > 1 else []
 
 
-def held_out_images(data: Path) -> list[Path]:
+def held_out_images(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Path]:
     """Return the good images that a category keeps apart from training, for the threshold; an empty list if none.
 
     Raises InputError as find_images does, and where validation holds anything beside good.
     """
-    return [sample.path for sample in _read(data, "validation")] if _reader(data) else []
+    if not _reader(data, labels):
+        return []
+    return [sample.path for sample in _read(data, "validation", labels=labels)]
 
 
-def test_samples(data: Path) -> list[Sample]:
+def test_samples(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Sample]:  # noqa: PT028  # no test
     """Return the test samples of a category, of every category of a root, or of a manifest.
 
     Raises InputError where there are none, and one line that lists every defect without a mask, every mask without an
     image, every mask whose size is not its image's, and whatever else is wrong.
     """
-    if samples := _read(data, "test"):
+    if samples := _read(data, "test", labels=labels):
         return samples
     raise InputError(f"no test images found in {printable(data)} (expected <root>/<class>/test/<type>)")
 
@@ -135,16 +154,11 @@ def categories(root: Path) -> list[Path]:
 
 
 def is_category(folder: Path) -> bool:
-    """Tell whether a folder is one category: it has good images in train, Data/Images, or good and bad ones."""
-    return _is_trained(folder) or _has(folder, "Data/Images") or plain_folders(folder) is not None
+    """Tell whether a folder is one category: it has good images in train or Data/Images, good and bad ones, or labels.
 
-
-def holds_masks(folder: Path) -> bool:
-    """Tell whether a folder is a data set with masks, of one category or many, or has a folder of masks itself."""
-    plain = plain_folders(folder)
-    if by_meaning(folder).get("masks") or categories(folder):
-        return True
-    return is_category(folder) and (plain is None or is_folder(folder / plain[2]))
+    Labels in a file for each image do not count: they may be those of many categories.
+    """
+    return _is_trained(folder) or _has(folder, "Data/Images") or bool(plain_folders(folder) or label_files(folder))
 
 
 def is_manifest(data: Path) -> bool:
@@ -152,42 +166,76 @@ def is_manifest(data: Path) -> bool:
     return data.suffix.lower() == ".csv" and not is_folder(data)
 
 
+def is_data_file(path: Path) -> bool:
+    """Tell whether a path is that of a file that stands for many images: a CSV manifest, COCO's JSON or CVAT's XML."""
+    return is_manifest(path) or is_label_file(path)
+
+
 def files_beside(data: Path) -> list[Path]:
-    """Return the files of a data set that lie outside of the path given: what a manifest names, the table of VisA."""
+    """Return the files of a data set that lie outside of the path given.
+
+    They are what a manifest names, the images of a label file, and the table of VisA.
+    """
     if is_manifest(data):
         return named_files(data)
+    if is_label_file(data):
+        root = label_root(data)
+        return list_images(root, root=root) if is_folder(root) else []
     return [visa_split(data)] if is_folder(data) else []
 
 
 def sample_root(data: Path) -> Path:
-    """Return the folder below which the samples of a data set lie: the one given, or that of a manifest."""
+    """Return the folder below which the samples of a data set lie: the one given, or that of a manifest or labels."""
+    if is_label_file(data):
+        return label_root(data)
     return data.parent if is_manifest(data) else data
 
 
-def _read(data: Path, *splits: Split) -> list[Sample]:
+def _read(data: Path, *splits: Split, labels: Labels) -> list[Sample]:
     """Return the samples of the splits, or raise one line with all that is wrong with all categories."""
-    folders = [data] if _reader(data) else categories(data)
-    readings = [(folder, *reader(folder, splits)) for folder in folders if (reader := _reader(folder))]
+    folders = [data] if _reader(data, labels) else categories(data)
+    readings = [(folder, *read(folder, splits)) for folder in folders if (read := _reader(folder, labels))]
     wrong = [f"{printable(folder)}: {first_of(problems)}" for folder, _, problems in readings if problems]
     if wrong:
         raise InputError(first_of(wrong))
     return [sample for _, samples, _ in readings for sample in samples]
 
 
-def _reader(data: Path) -> Callable[[Path, Collection[Split]], Reading] | None:
-    """Return what reads the layout, None for a root of many or a folder of good images; test alone is enough."""
+def _reader(data: Path, labels: Labels) -> Tree | None:
+    """Return what reads the layout, None for a root of many or a folder of good images."""
     if is_manifest(data):
-        return read_manifest
-    if _has(data, "test_public") and not _has(data, "test"):
+        return read_manifest if not labels.defects else lambda *_: ([], [NO_LABELS])
+    root = sample_root(data)
+    files = [data] if is_label_file(data) else label_files(root)
+    if tree := _tree(root, labelled=bool(files)):
+        return partial(read_labelled, labels=labels, tree=(root, tree))
+    inner = root / spelt(root, PICTURES)
+    others = [one for one in categories(root) if one.name != inner.name] if is_folder(root) else []
+    if files and (without := [one.name for one in others if not label_files(one)]):
+        fault = f"labels of several categories, give each its own: {listed(without)}"
+        raise InputError(f"{printable(files[0])}: {fault}")
+    if not files and (others or not has_labelme(root)):
+        return None
+    tree = _tree(inner, labelled=True)
+    return partial(read_labelled, labels=labels, tree=(inner, tree) if tree else None)
+
+
+def _tree(folder: Path, *, labelled: bool) -> Tree | None:
+    """Return what reads a tree of folders, None if there is none; test alone is enough, but with labels it needs types.
+
+    labelled: whether there are label files for the folder.
+    """
+    if _has(folder, "test_public") and not _has(folder, "test"):
         return read_mvtec_ad2
-    train = data / spelt(data, "train")
-    if _has(train, "ok") or (not _is_trained(data) and _has(data, "test/ok")):
+    train = folder / spelt(folder, "train")
+    if _has(train, "ok") or (not _is_trained(folder) and _has(folder, "test/ok")):
         return read_mvtec if _has(train, "good") else read_btad
-    if _is_trained(data) or _has(data, "test"):
+    types = by_meaning(folder / spelt(folder, "test"))
+    if _is_trained(folder) or (_has(folder, "test") and (types or not labelled)):
         return read_mvtec
-    if _has(data, "Data/Images"):
+    if _has(folder, "Data/Images"):
         return read_visa
-    return read_plain if plain_folders(data) else None
+    return read_plain if plain_folders(folder) else None
 
 
 def _is_trained(folder: Path) -> bool:

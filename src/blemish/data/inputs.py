@@ -6,10 +6,11 @@ from contextlib import suppress
 from itertools import combinations, islice
 from pathlib import Path, PurePosixPath
 
-from blemish.data.datasets import files_beside, holds_masks, is_manifest
+from blemish.data.datasets import files_beside, is_manifest
 from blemish.data.layouts.manifest import read_paths
 from blemish.data.listing import find_images, is_folder, passed_over
 from blemish.data.samples import dim, masks_beside
+from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 
 SEEN = 20  # images that are looked at for what is worth a warning
@@ -31,11 +32,11 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     for given in paths:
         if not os.path.lexists(given):
             raise InputError(f"no such file or folder: {printable(given)}")
-        if is_folder(given) and holds_masks(given):
+        folder, found = _found(given)
+        if is_folder(given) and any(meaning(name) == "masks" for name in _folders(found, folder)):
             raise InputError(
                 f"{printable(given)}: a data set, with masks; give a folder of images in it, such as its test"
             )
-        folder, found = _found(given)
         if masks := masks_beside(found):
             raise InputError(
                 f"{printable(given)}: {len(masks)} of its images are masks of others, such as {printable(masks[0])}; "
@@ -53,6 +54,11 @@ def _found(given: Path) -> tuple[Path, list[Path]]:
     if is_folder(given):
         return given, find_images(given)
     return given.parent, read_paths(given) if is_manifest(given) else [given]
+
+
+def _folders(paths: Sequence[Path], root: Path) -> set[str]:
+    """Return the names of the folders below a root that hold the paths."""
+    return {name for folder in {path.parent for path in paths} for name in folder.relative_to(root).parts}
 
 
 def remarks(given: Iterable[Path], images: Iterable[Path], *, bits: int) -> list[str]:

@@ -62,6 +62,11 @@ def list_images(folder: Path, *, root: Path) -> list[Path]:
 
     Raises InputError as find_images does.
     """
+    return list_files(folder, root=root, suffixes=SUFFIXES)
+
+
+def list_files(folder: Path, *, root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the files under a folder whose names end so, in any case, as `list_images` does images."""
     top = real_path(root)
     check_inside(folder, top)
     found, pending = [], [(folder, {real_path(folder)})]
@@ -75,7 +80,7 @@ def list_images(folder: Path, *, root: Path) -> list[Path]:
             if entry.is_dir():
                 if (real := real_path(entry.path)) not in above:  # a link that leads back would never end
                     pending.append((Path(entry.path), above | {real}))
-            elif is_data(entry):
+            elif entry.name.lower().endswith(suffixes) and entry.is_file():
                 found.append(Path(entry.path))
     return sorted(found, key=Path.as_posix)
 

@@ -146,7 +146,7 @@ def masks_beside(paths: Sequence[Path]) -> list[Path]:
 
 
 def doubtful_masks(samples: Iterable[Sample], *, root: Path) -> dict[str, list[str]]:
-    """Return the images whose masks may not say what was meant, by their paths below root, for each doubt there is.
+    """Return the images whose truth may not be what was meant, by their paths below root, for each doubt there is.
 
     "empty": nothing is marked. "nearly all": more than MOST of the image is. "left out": more than SOFT of what is not
     background counts as none. "void": 255 beside labels counts as none. Raises InputError as `inspect_mask` does.
@@ -154,9 +154,10 @@ def doubtful_masks(samples: Iterable[Sample], *, root: Path) -> dict[str, list[s
     doubts: dict[str, list[str]] = {}
     for sample in samples:
         files = [inspect_mask(path) for path in sample.mask_paths]
-        if not files:
+        marks = [file.defects for file in files] + ([sample.outlines.mask()] if sample.outlines else [])
+        if not marks:
             continue
-        marked = float(np.any([file.defects for file in files], axis=0).mean())
+        marked = float(np.any(marks, axis=0).mean())
         found = {
             "empty": not marked,
             "nearly all": marked > MOST,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ from PIL.Image import Image
 
 from blemish.checks import given_path
 from blemish.data.copies import thumbnail
-from blemish.data.datasets import good_images, held_out_images, is_manifest, read_samples
+from blemish.data.datasets import (
+    AS_THEY_ARE,
+    good_images,
+    held_out_images,
+    is_data_file,
+    is_manifest,
+    read_samples,
+    sample_root,
+)
 from blemish.data.holdout import array_fingerprint, fingerprints
+from blemish.data.layouts.labels import Labels
 from blemish.data.listing import find_images, is_folder
 from blemish.data.records import DataPart, ImagePart, Rule
 from blemish.data.samples import Sample
@@ -35,27 +45,32 @@ def sources(images: Images) -> list[Source]:
 
 
 def all_sources(images: Images) -> list[Source]:
-    """Return what `sources` does, where a CSV manifest stands for all images of its rows; raises as `read_samples`."""
-    return _expand(images, find_images, manifest=lambda file: [sample.path for sample in read_samples(file)])
+    """Return what `sources` does, where a CSV manifest stands for all images of its rows, a label file for its folder.
+
+    Raises InputError as `sources` and `read_samples` do.
+    """
+    return _expand(images, find_images, file=_all_images)
 
 
-def good_sources(images: Images) -> tuple[list[Source], list[Source]]:
+def good_sources(images: Images, *, labels: Labels = AS_THEY_ARE) -> tuple[list[Source], list[Source]]:
     """Return the good images to learn from, and those that the given data sets keep apart from training (often none).
 
-    A data set is a folder or a CSV manifest, as on the command line; anything else is an image.
+    A data set is a folder, a CSV manifest or a label file, as on the command line; anything else is an image. labels:
+    how those of labelling tools are taken.
     Raises InputError for anything that is no image, and as `good_images` and `held_out_images` do.
     """
     given = list(_singles(images))
-    found = _expand(given, good_images, manifest=good_images)
+    good = partial(good_images, labels=labels)
+    found = _expand(given, good, file=good)
     paths = [given_path(item, "images") for item in given if isinstance(item, str | os.PathLike)]
-    data_sets = [path for path in paths if is_folder(path) or is_manifest(path)]
-    return found, [path for data in data_sets for path in held_out_images(data)]
+    data_sets = [path for path in paths if is_folder(path) or is_data_file(path)]
+    return found, [path for data in data_sets for path in held_out_images(data, labels=labels)]
 
 
 def _expand(
-    images: Images, folder: Callable[[Path], list[Path]], *, manifest: Callable[[Path], list[Path]] | None = None
+    images: Images, folder: Callable[[Path], list[Path]], *, file: Callable[[Path], list[Path]] | None = None
 ) -> list[Source]:
-    """Return one source per image; what is in a folder or a manifest is found by the functions given for that."""
+    """Return one source per image; what a folder or a file of many stands for is found by the functions given."""
     found: list[Source] = []
     for item in _singles(images):
         if isinstance(item, np.ndarray):
@@ -66,13 +81,17 @@ def _expand(
             path = given_path(item, "images")
             if is_folder(path):
                 found.extend(folder(path))
-            elif manifest and is_manifest(path):
-                found.extend(manifest(path))
+            elif file and is_data_file(path):
+                found.extend(file(path))
             else:
                 found.append(path)
         else:
             raise InputError(f"images: {_kind(item)} is not allowed, {EXPECTED}")
     return found
+
+
+def _all_images(file: Path) -> list[Path]:
+    return [one.path for one in read_samples(file)] if is_manifest(file) else find_images(sample_root(file))
 
 
 def _singles(images: Images) -> Iterable[Single]:

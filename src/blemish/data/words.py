@@ -1,6 +1,7 @@
 """What people call the folders of good parts, of defects and of masks: the words of the field, in some languages."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
@@ -45,6 +46,8 @@ UNCLEAR = frozenset(
         """positive positives pos negative negatives neg 0 1 true false yes no class-0 class-1 label-0 label-1""",
     )
 )
+# Folders in which labelling tools leave their files, beside those of the images.
+LABEL_FOLDERS = frozenset({"label", "labels", "annotation", "annotations", "json", "jsons"})
 TAILS = re.compile(
     "-(dirs?|folders?|images?|imgs?|pics?|pictures?|photos?|parts?|samples?|data|bilder|teile|set|png|jpg|bmp)$"
 )
@@ -61,6 +64,7 @@ def masked(stem: str) -> str:
     return stem[: tail.start()] if (tail := MASK_TAIL.search(stem)) else ""
 
 
+@lru_cache(maxsize=4096)
 def meaning(name: str) -> Meaning:
     """Return what a folder's name says of the images in it; "" for a word that says nothing, such as a type of defect.
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from blemish.checks import given_path, whole, word
 from blemish.data.copies import WORDS, describe, used_images
-from blemish.data.datasets import sample_root, test_samples
+from blemish.data.datasets import AS_THEY_ARE, sample_root, test_samples
+from blemish.data.layouts.labels import Labels
 from blemish.data.listing import path_text
 from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, doubtful_masks, read_truth
@@ -71,12 +72,13 @@ def evaluate(
     resolution: int | None = 256,
     used: str = "refuse",
     report: Report | None = None,
+    labels: Labels = AS_THEY_ARE,
 ) -> dict[str, Any]:
     """Return how well a detector does on the test images of a category, or of all categories of a root.
 
     resolution: the side in px at which map and mask are compared, 32 ... 4096: the score map of the reference size is
-    resized to it, and the mask by nearest neighbour, as papers do. None: both at the image's own resolution. used: see
-    `choose`. report: called with the number of images scored and of all images.
+    resized to it, and the mask by nearest neighbour, as papers do. None: both at the image's own resolution. used and
+    labels: see `choose`. report: called with the number of images scored and of all images.
 
     Returns `overall` and, for each type of defect, `types` (that type's images and all good ones): the metrics of
     `pixel_metrics` and `image_metrics`, with the reason for each that is None in `undefined`; the counts images, good,
@@ -90,21 +92,22 @@ def evaluate(
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
     side = _side(resolution)  # before the images are read
-    return measure(scorer, choose(scorer, data, used=used), resolution=side, report=report)
+    return measure(scorer, choose(scorer, data, used=used, labels=labels), resolution=side, report=report)
 
 
-def choose(scorer: Scorer, data: Path, *, used: str = "refuse") -> Chosen:
+def choose(scorer: Scorer, data: Path, *, used: str = "refuse", labels: Labels = AS_THEY_ARE) -> Chosen:
     """Return the test images of a category, or of all categories of a root, that a detector can be judged by.
 
     used: what becomes of images that it was trained, held out or weighed on, and of near copies of them. "refuse"
-    raises InputError, "skip" leaves them out, "include" keeps them. Raises InputError as `test_samples` and
-    `read_image` do too. Chosen.used is {"rule": used, "images": [{"image", "use", "same_picture"}], "summary": a line}.
-    Of equal pictures the first counts; Chosen.repeated are the others, [{"image", "same_as"}].
+    raises InputError, "skip" leaves them out, "include" keeps them. labels: how those of labelling tools are taken.
+    Raises InputError as `test_samples` and `read_image` do too. Chosen.used is {"rule": used, "images": [{"image",
+    "use", "same_picture"}], "summary": a line}. Of equal pictures the first counts; Chosen.repeated are the others,
+    [{"image", "same_as"}].
     """
     word("used", used, RULES)
     data = given_path(data, "data")
     header = scorer.header_
-    found = distinct(test_samples(data), told_by=header.data.told_by, bits=header.bits)
+    found = distinct(test_samples(data, labels=labels), told_by=header.data.told_by, bits=header.bits)
     samples, images = found.samples, found.images
     uses = used_images(images, header.data)
     names = [_name(sample, data) for sample in samples]

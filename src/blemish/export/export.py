@@ -8,8 +8,9 @@ from typing import cast
 import numpy as np
 
 from blemish.checks import word
-from blemish.data.datasets import test_samples
+from blemish.data.datasets import AS_THEY_ARE, test_samples
 from blemish.data.inputs import check_apart
+from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Source, fit_sources, load
 from blemish.errors import InputError
 from blemish.export.gates import Lost, differences, lost_on
@@ -47,19 +48,21 @@ def export(
     good: Sequence[Source] = (),
     labelled: Path | None = None,
     overwrite: bool = False,
+    labels: Labels = AS_THEY_ARE,
 ) -> Exported:
     """Write a model's bundle to a new folder, and return how near it comes to the model.
 
     to: "onnx" or "openvino"; precision: "float32", and with OpenVINO "bfloat16" or "int8". good: the good images of the
     fit, which int8 needs: those that trained set its ranges, half of them with blots, as what good parts never show
     must not be cut off; those held out set its threshold; the first that trained are golden. labelled: a data set on
-    which is measured what the bundle has lost. Raises InputError for arguments or images that cannot be used,
-    StorageError if the folder cannot be written, ExportError for a bundle that does not pass the gates of `gates`;
-    nothing is left then.
+    which is measured what the bundle has lost; labels: how those of labelling tools are taken. Raises InputError for
+    arguments or images that cannot be used, StorageError if the folder cannot be written, ExportError for a bundle that
+    does not pass the gates of `gates`; nothing is left then.
     """
     target, kind = _checked(to, precision, good)
     check_apart([out], [labelled, *(one for one in good if isinstance(one, Path))])
-    samples = test_samples(labelled) if labelled is not None else []  # after the graph it would be late to refuse them
+    # After the graph it would be late to refuse them.
+    samples = test_samples(labelled, labels=labels) if labelled is not None else []
     train, held_out = fit_sources(model.header.data, good, bits=model.header.bits) if good else ([], [])
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")

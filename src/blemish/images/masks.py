@@ -42,17 +42,17 @@ class Mask:
     void: bool
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Return the ground truth mask in a file, upright: True where the part is defective, (H, W) bool, of any size.
+def read_mask(source: Path | bytes) -> NDArray[np.bool_]:
+    """Return the ground truth mask in a file, or in its bytes, upright: (H, W) bool, True where the part is defective.
 
     Raises InputError as read_image does, and for a mask that is drawn in the alpha channel only.
     """
-    return inspect_mask(path).defects
+    return inspect_mask(source).defects
 
 
-def inspect_mask(path: Path) -> Mask:
+def inspect_mask(source: Path | bytes) -> Mask:
     """Return the mask in a file with what is left out of it; raises InputError as `read_mask` does."""
-    image, data, name = opened(path, max_megapixels=MAX_MEGAPIXELS)
+    image, data, name = opened(source, max_megapixels=MAX_MEGAPIXELS)
     if image.mode not in COLOUR8 | GREY16 | {"I"}:
         raise InputError(f"{name}: pixel type {image.mode} not supported (allowed for a mask: integers)")
     with decoding(name):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
+from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.holdout import split_good
+from blemish.data.layouts.labels import Labels
 from blemish.data.records import DataPart
 from blemish.data.sources import Images, good_sources, sources
 from blemish.method.features import check_cache, half_sizes
@@ -47,6 +49,7 @@ def fit(
     workspace: Path | None,
     report: Report | None,
     cache_gb: float,
+    labels: Labels = AS_THEY_ARE,
 ) -> Fitted:
     """Return a model of images of good parts; arguments and errors are those of `Detector` and `Detector.fit`."""
     check_cache(cache_gb)
@@ -54,7 +57,7 @@ def fit(
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
-    read = _read(images, held_out, given.sizes, bits=given.bits)
+    read = _read(images, held_out, given.sizes, bits=given.bits, labels=labels)
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=len(read.order), cache_gb=cache_gb)
     folder = _run_folder(workspace, [*read.order, str(half)], given, recipe, teacher) if workspace else None
     modules = fit_modules(
@@ -76,8 +79,8 @@ class _Read:
     held_out: Pyramid
 
 
-def _read(images: Images, held_out: Images | None, sizes: Sequence[int], *, bits: int) -> _Read:
-    given, apart = good_sources(images)
+def _read(images: Images, held_out: Images | None, sizes: Sequence[int], *, bits: int, labels: Labels) -> _Read:
+    given, apart = good_sources(images, labels=labels)
     if held_out is not None:
         apart = sources(held_out)
     known, pyramid = read_known([*given, *apart], sizes, bits=bits)

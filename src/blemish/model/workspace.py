@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from blemish.data.datasets import good_images, held_out_images, together
+from blemish.data.datasets import AS_THEY_ARE, good_images, held_out_images, together
 from blemish.data.inputs import check_apart
+from blemish.data.layouts.labels import Labels
 from blemish.data.listing import passed_over
 from blemish.data.samples import dim, unlike
 from blemish.errors import InputError, StoppedError, printable
@@ -33,6 +34,7 @@ def fit_to_file(
     embed_teacher: bool = False,
     overwrite: bool = False,
     cache_gb: float = 8.0,
+    labels: Labels = AS_THEY_ARE,
 ) -> tuple[Header, float]:
     """Fit on the good images of `data`, write the model file, and return its header and the seconds that took.
 
@@ -47,7 +49,7 @@ def fit_to_file(
     check_apart([out], [data, Path(arguments.weights) if arguments.weights is not None else None])
     workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
     try:
-        images, apart = good_images(data), held_out_images(data)
+        images, apart = good_images(data, labels=labels), held_out_images(data, labels=labels)
         announce(arguments, [*images, *apart], data=data, say=say)
         with _alone(workspace, out):
             check_writable(out, overwrite=overwrite)  # again: another fit may have written it by now

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from blemish.checks import number, whole, word
 from blemish.data.copies import describe, used_images
-from blemish.data.datasets import sample_root, test_samples
+from blemish.data.datasets import AS_THEY_ARE, sample_root, test_samples
 from blemish.data.holdout import draw_share, fingerprints
+from blemish.data.layouts.labels import Labels
 from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, doubtful_masks
 from blemish.data.sources import Distinct, Source, distinct, held_out_sources
@@ -40,6 +41,7 @@ def weigh(
     budget_ms: float | None,
     share: float | None,
     report: Report | None,
+    labels: Labels = AS_THEY_ARE,
 ) -> tuple[Model, Findings]:
     """Return the model that labelled images make of another, and what was found; the model given does not change.
 
@@ -47,7 +49,7 @@ def weigh(
     """
     count = len(model.modules)
     keep, budget_ms = _checked(objective, keep=keep, budget_ms=budget_ms, modules=count)
-    chosen, without_masks = _labelled_images(model.header, data, share=share)
+    chosen, without_masks = _labelled_images(model.header, data, share=share, labels=labels)
     samples = chosen.samples
     held_out = held_out_sources(model.header.data, good, bits=model.header.bits)
     score = "paper" if objective == "paper" else "whitened"
@@ -83,9 +85,9 @@ def _chooser(objective: str, bare: Sequence[float], costs: Costs, *, keep: int, 
     return choose
 
 
-def _labelled_images(header: Header, data: Path, *, share: float | None) -> tuple[Distinct, int]:
+def _labelled_images(header: Header, data: Path, *, share: float | None, labels: Labels) -> tuple[Distinct, int]:
     """Return the labelled images, and how many have no mask; raises InputError for those that must not weigh."""
-    found = test_samples(data)
+    found = test_samples(data, labels=labels)
     samples = [sample for sample in found if sample.has_truth]
     if all(sample.label == "good" for sample in samples):
         bare = f" with a mask, and {len(found) - len(samples)} without" if len(samples) < len(found) else ""

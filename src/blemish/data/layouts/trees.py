@@ -16,7 +16,7 @@ from unicodedata import normalize
 from blemish.data.holdout import fingerprints, hold_out
 from blemish.data.listing import entries, folder_name, is_data, is_folder, list_images, listed, none_found
 from blemish.data.samples import SPLITS, Sample, Split, counted, masks_beside, size_problems
-from blemish.data.words import by_meaning, good_folder, masked, meaning, spelt
+from blemish.data.words import LABEL_FOLDERS, by_meaning, good_folder, masked, meaning, spelt
 from blemish.errors import InputError
 
 TESTED = 0.2  # share of a plain folder's good images that serve the test and train nothing
@@ -88,7 +88,8 @@ def plain_folders(folder: Path) -> tuple[str, str, str] | None:
     masks = masks if len(masks) == 1 else ["masks"]
     if "good" in good and "bad" in bad:
         return "good", "bad", masks[0]
-    alone = not said.get("") and not said.get("unclear")
+    others = [name for name in said.get("", []) if name.casefold() not in LABEL_FOLDERS]
+    alone = not others and not said.get("unclear")
     return (good[0], bad[0], masks[0]) if len(good) == len(bad) == 1 and alone else None
 
 
