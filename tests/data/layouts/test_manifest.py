@@ -193,7 +193,7 @@ def test_paths_stay_below_the_manifest(tmp_path):
     (folder / "out.png").symlink_to(outside)
     (folder / "in.png").symlink_to("0.png")
     (folder / "sub").symlink_to(tmp_path)
-    escapes = f"path escapes dataset root {folder}; copy the image there"
+    escapes = f"path escapes dataset root {folder}; copy the image there, or follow links with --follow-links"
     assert problems(
         folder,
         "../outside.png,good,,test",
