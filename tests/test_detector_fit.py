@@ -159,14 +159,27 @@ def test_a_run_that_differs_does_not_continue_another(short, good_arrays, tmp_pa
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_images_in_another_order_do_not_continue_a_run(short, good_arrays, tmp_path):
-    """Batches are drawn by position: renamed files give another model, so what is kept must not be taken up."""
+def test_other_images_do_not_continue_a_run(short, good_arrays, tmp_path):
     options = {"sizes": (64,), "levels": (2,)}
-    expected = modules_of(Detector(**options).fit(good_arrays[::-1]))
+    expected = modules_of(Detector(**options).fit(good_arrays[1:]))
     Detector(**options).fit(good_arrays, workspace=tmp_path)
-    found = modules_of(Detector(**options).fit(good_arrays[::-1], workspace=tmp_path))
+    found = modules_of(Detector(**options).fit(good_arrays[1:], workspace=tmp_path))
     assert all(torch.equal(found[key], expected[key]) for key in expected)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_files_and_arrays_in_any_order_give_one_model(short, good_arrays, tmp_path):
+    """Who is held out and in which order images train is decided by their pixels: names and suffixes do not matter."""
+    options = {"sizes": (64,), "levels": (2,)}
+    expected = Detector(**options).fit(good_arrays)
+    for index, picture in enumerate(good_arrays):
+        Image.fromarray(picture).save(tmp_path / f"{(7 * index) % 31:02}.{'png' if index % 2 else 'bmp'}")
+    for given in (tmp_path, good_arrays[::-1]):
+        found = Detector(**options).fit(given)
+        assert found.header_.data == expected.header_.data
+        assert found.header_.calibration == expected.header_.calibration
+        wanted = modules_of(expected)
+        assert all(torch.equal(tensor, wanted[key]) for key, tensor in modules_of(found).items())
 
 
 @pytest.mark.parametrize("change", [{"weight_decay": 0.3}, {"warm_divisor": 2.0}])

@@ -44,7 +44,8 @@ def hold_out(hashes: Sequence[str], *, share: float, least: int) -> list[int]:
 def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[int]]:
     """Return the indices of the images to train on, and of those held out to set the threshold.
 
-    The last `apart` images are those that the user holds out; if there are none, a share of all is, chosen by content.
+    Both are in the order of their hashes, so that neither names nor the order that images are given in matter. The last
+    `apart` images are those that the user holds out; if there are none, a share of all is, chosen by content.
     A copy among the held-out images is no further evidence, and a copy of an image that trains is none at all.
     Raises InputError where too few different ones are left.
     """
@@ -54,9 +55,9 @@ def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[in
         beside = " beside those held out" if apart else ""
         raise InputError(f"need >= {least} different images of good parts{beside}, found {found}")
     held = list(range(count, len(hashes))) if apart else hold_out(hashes, share=HELD_OUT, least=LEAST_HELD_OUT)
-    train = sorted(set(range(count)) - set(held))
+    train = sorted(set(range(count)) - set(held), key=lambda index: (hashes[index], index))
     first = {text: index for index, text in reversed(list(enumerate(hashes)))}
-    held = [index for index in held if first[hashes[index]] == index]
+    held = sorted((index for index in held if first[hashes[index]] == index), key=lambda index: hashes[index])
     if len(held) < LEAST_HELD_OUT:
         raise InputError(
             f"need >= {LEAST_HELD_OUT} held-out images, unlike each other and those that train, found {len(held)}"

@@ -85,11 +85,11 @@ def _read(images: Images, held_out: Images | None, sizes: Sequence[int], *, bits
         apart = sources(held_out)
     known, pyramid = read_known([*given, *apart], sizes, bits=bits)
     train, held = split_good([image.sha256 for image in known], apart=len(apart))
-    ranked = [sorted((known[index] for index in part), key=lambda image: image.sha256) for part in (train, held)]
+    parts = [[known[index] for index in part] for part in (train, held)]
     good = {size: batch[held] for size, batch in pyramid.items()}
     return _Read(
-        data=DataPart(train=ranked[0], held_out=ranked[1], told_by="pixels"),
-        order=[known[index].sha256 for index in train],
+        data=DataPart(train=parts[0], held_out=parts[1], told_by="pixels"),
+        order=[image.sha256 for image in parts[0]],
         train={size: pyramid.pop(size)[train] for size in sizes},  # never two copies of all sizes
         held_out=good,
     )
@@ -120,8 +120,8 @@ def _header(
 def _run_folder(workspace: Path, order: list[str], given: Arguments, recipe: Recipe, teacher: Teacher) -> Path:
     """Return the workspace's folder of this very run: one that differs in anything has another.
 
-    order: the sha256 of the images that train, in the order in which batches are drawn from them (files that were
-    renamed meanwhile give other batches, and so another model), and what else only the fit knows.
+    order: the sha256 of the images that train, in the order in which batches are drawn from them, and what else only
+    the fit knows.
     """
     run = [__version__, libraries(), asdict(recipe), sorted(given.sizes), sorted(given.levels), given.seed,
            given.teacher, teacher.sha256, str(teacher.mean.device), torch.get_num_threads(), order]  # fmt: skip
