@@ -1,5 +1,6 @@
 """What the tests of files share: calls of the system that are counted, fail, or kill."""
 
+import gc
 import os
 import shutil
 import sys
@@ -52,6 +53,7 @@ def write(path: Path, *, step: int = sys.maxsize, fault: int | None = None, over
 
 
 def open_files() -> set[int]:
+    gc.collect()  # what other tests have left behind must not be closed just now
     listed = map(int, os.listdir("/proc/self/fd"))
     return {descriptor for descriptor in listed if os.path.exists(f"/proc/self/fd/{descriptor}")}
 
