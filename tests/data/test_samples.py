@@ -68,7 +68,7 @@ def test_masks_that_may_not_say_what_was_meant_are_listed_by_their_doubt(tmp_pat
     square[8:24, 8:24] = 255
     soft = np.array(Image.fromarray(square).filter(ImageFilter.BoxBlur(2)))
     labels = np.where(square > 0, 3, 0).astype(np.uint8)
-    labels[7] = 255
+    labels[7, 7:25] = labels[24, 7:25] = labels[7:25, 7] = labels[7:25, 24] = 255
     kinds = {"sound": square, "empty": square * 0, "inverted": 255 - square, "soft": soft, "voc": labels}
     for name, mask in kinds.items():
         Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")

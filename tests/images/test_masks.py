@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from blemish.errors import InputError
 from blemish.images.masks import inspect_mask, read_mask
@@ -94,7 +94,8 @@ def test_labels_are_defects_all_of_them(tmp_path, values):
     assert np.array_equal(mask_of(tmp_path, (mask * 200).astype(np.uint16)), truth)
     touching = np.kron(mask[2:14, 2:14], np.ones((3, 3), np.int64))
     touching[10:20, 10:20] = values[1]  # one over another
-    assert mask_of(tmp_path, touching.astype(np.uint8)).all()
+    touching = np.pad(touching, 1)
+    assert np.array_equal(mask_of(tmp_path, touching.astype(np.uint8)), touching > 0)
 
 
 def test_dark_colours_are_defects_as_bright_ones_are(tmp_path):
@@ -105,6 +106,30 @@ def test_dark_colours_are_defects_as_bright_ones_are(tmp_path):
     ):
         pixels = np.array(colours, np.uint8)[mask]
         assert np.array_equal(mask_of(tmp_path, pixels), truth)
+
+
+def test_thin_lines_and_dots_of_labels_stay_whole(tmp_path):
+    lines, dots = Image.new("L", (256, 256)), np.zeros((100, 100), np.uint8)
+    draw, rng = ImageDraw.Draw(lines), np.random.default_rng(0)
+    for label in np.linspace(10, 244, 40).astype(int):
+        draw.line(tuple(int(one) for one in rng.integers(0, 256, 4)), fill=int(label), width=1)
+    for label in range(40, 240):
+        y, x = rng.integers(0, 98, 2)
+        dots[y : y + 2, x : x + 2] = label
+    for mask in (np.array(lines), dots):
+        assert np.array_equal(mask_of(tmp_path, mask), mask > 0)
+
+
+def test_a_few_stray_pixels_do_not_turn_a_mask_inside_out(tmp_path):
+    mask = np.zeros((100, 100), np.uint8)
+    mask[30:60, 30:60] = 255
+    stray = mask.copy()
+    stray[2, 2:25] = 1
+    assert np.array_equal(mask_of(tmp_path, stray), stray > 0)
+    stray[40, 40] = 7
+    assert np.array_equal(mask_of(tmp_path, stray), stray > 0)
+    assert np.array_equal(mask_of(tmp_path, np.where(mask > 0, mask, 1)), mask > 0)  # of two values the larger
+    assert np.array_equal(mask_of(tmp_path, np.where(mask > 0, 2, 1).astype(np.uint8)), mask > 0)
 
 
 @pytest.mark.parametrize("quality", [30, 75, 95, 100])
@@ -146,11 +171,38 @@ def test_palettes_count_by_index(tmp_path):
     assert np.array_equal(mask_of(tmp_path, grey), truth)
 
 
+def test_a_smoothed_mask_in_a_palette_is_cut_in_the_middle(tmp_path):
+    blob = Image.new("L", (512, 512))
+    ImageDraw.Draw(blob).ellipse((100, 120, 300, 400), fill=255)
+    soft = np.array(blob.resize((128, 128), Image.Resampling.BILINEAR))
+    red = Image.fromarray(np.dstack([soft, soft * 0, soft * 0]))
+    quantised = red.quantize(256)
+    values = np.array(quantised.convert("RGB"))[..., 0]
+    assert len(np.unique(values)) > 20
+    assert np.array_equal(mask_of(tmp_path, quantised), values > 127)
+    grey = Image.fromarray(soft, "L").convert("P")
+    assert np.array_equal(mask_of(tmp_path, grey), soft > 127)
+
+
+def test_a_palette_that_differs_in_transparency_only_is_refused(tmp_path):
+    _, truth = drawn([1, 2])
+    for level in (0, 255):
+        picture = Image.fromarray(truth.astype(np.uint8), "P")
+        picture.putpalette([level] * 6)
+        path = tmp_path / "mask.png"
+        path.write_bytes(encoded(picture, transparency=bytes([0, 255])))
+        with pytest.raises(InputError, match="drawn in its alpha channel only"):
+            read_mask(path)
+    picture = Image.fromarray(truth.astype(np.uint8), "P")
+    picture.putpalette([0] * 6)
+    assert np.array_equal(mask_of(tmp_path, picture), truth)
+
+
 @pytest.mark.parametrize("kind", ["P", "L"])
 def test_the_border_of_voc_is_no_defect(tmp_path, kind):
     mask, truth = drawn([1, 15, 20])
-    border = np.zeros(mask.shape, bool)
-    border[1:15, 1:15] = ~truth[1:15, 1:15]
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(truth, 1), (3, 3)).any(axis=(2, 3))
+    border = around & ~truth
     picture = Image.fromarray(np.where(border, 255, mask).astype(np.uint8), kind)
     if kind == "P":
         picture.putpalette([0, 0, 0, *RNG.integers(1, 256, 3 * 254).tolist(), 224, 224, 192])
