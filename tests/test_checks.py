@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish import Detector
+from blemish import Detector, Labels
 from blemish.errors import BlemishError, InputError
 from blemish.evaluation.evaluate import evaluate
 from blemish.runtime import Runtime
@@ -121,6 +121,11 @@ def test_whole_numbers_of_numpy_are_taken(scorer, tested):
             lambda one, data: evaluate(one, data, used=None),
             "used: None is not allowed, expected refuse, skip",
         ),
+        (lambda one, data: Detector().fit(data, labels=None), "labels: NoneType is not allowed, expected Labels(...)"),
+        (lambda one, data: evaluate(one, data, labels={}), "labels: dict is not allowed, expected Labels(...)"),
+        (lambda one, data: Labels(defects="scratch"), "defects: scratch is not allowed, expected names such as"),
+        (lambda one, data: Labels(defects=(1,)), "defects: (1,) is not allowed, expected names such as"),
+        (lambda one, data: Labels(unlabelled=None), "unlabelled: None is not allowed, expected good"),
     ],
 )
 def test_what_is_no_argument_is_named(scorer, tested, call, told):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from blemish.data.datasets import good_images
 from blemish.data.inputs import check_apart, check_outside, name_images
+from blemish.data.listing import follow_links
 from blemish.errors import InputError
 from blemish.results.folder import prepare_folder
 from blemish.results.write import write
@@ -137,3 +138,26 @@ def test_masks_beside_their_images_are_no_parts(parts):
     )
     with pytest.raises(InputError, match=r"Part0_label.bmp: a mask, not an image of a good part"):
         good_images(parts)
+
+
+def test_a_file_beside_is_not_taken_for_a_data_set(tmp_path):
+    """The list of what a model was tested on ends in .json; what lies around it is nobody's input."""
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "x.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "m.tested.json").write_text("{}")
+    check_apart([tmp_path / "r.json"], [], files=[tmp_path / "m.tested.json", tmp_path / "m.xml"])
+    with pytest.raises(InputError, match=r"m.tested.json: is the input"):
+        check_apart([tmp_path / "m.tested.json"], [], files=[tmp_path / "m.tested.json"])
+
+
+def test_with_links_followed_what_they_lead_to_is_an_input_too(parts, tmp_path):
+    outside = paint(tmp_path / "other" / "sub" / "zz.png")
+    (parts / "link").symlink_to(outside.parent)
+    follow_links(True)
+    try:
+        for out in (outside, outside.parent / "new.png"):
+            with pytest.raises(InputError, match="lies in the input folder"):
+                check_apart([out], [parts])
+        check_apart([tmp_path / "other" / "new.png"], [parts])
+    finally:
+        follow_links(False)

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from blemish.data.datasets import good_images, is_category, read_samples
 from blemish.data.listing import (
     check_inside,
     find_images,
@@ -170,3 +171,18 @@ def test_links_are_followed_where_that_is_asked_for(tmp_path, followed):
     assert names(find_images(root), root) == ["1/a/0.png", "2/0.png", "up/pool/a/0.png", "up/x.png", "y.png"]
     (root / "gone.png").symlink_to(root / "nothing.png")
     refused(lambda: find_images(root), "gone.png: dangling link")
+
+
+def test_links_that_lead_nowhere_or_into_a_closed_folder_are_one_line(ordinary):
+    """Whatever looks at them first: labels, a layout, or the list of images."""
+    part = ordinary / "part"
+    paint(part / "0.png")
+    paint(ordinary / "closed" / "x.png")
+    (part / "loop").symlink_to("loop")
+    for read in (find_images, good_images, read_samples, is_category):
+        refused(lambda read=read: read(part), "loop: dangling link") if read is not is_category else read(part)
+    (part / "loop").unlink()
+    (part / "l.png").symlink_to(ordinary / "closed" / "x.png")
+    (ordinary / "closed").chmod(0)
+    for read in (find_images, good_images, read_samples):
+        refused(lambda read=read: read(part), "permission denied: ")

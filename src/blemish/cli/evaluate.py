@@ -66,7 +66,7 @@ def evaluate(
     from blemish.runtime.bundle import identity
 
     word("resolution", resolution, SIDES)
-    _check_output(json_file, [model, list_path(model), data, weights], overwrite=overwrite)
+    _check_output(json_file, data, [model, list_path(model), weights], overwrite=overwrite)
     scorer, console = load_scorer(model, weights=weights, device=device), error_console()
     if record:
         read_tested(model, sha256=(sha256 := identity(model)))  # one that is damaged is said before the work
@@ -83,13 +83,13 @@ def evaluate(
         _show(result, console)
 
 
-def _check_output(json_file: Path | None, inputs: "Sequence[Path | None]", *, overwrite: bool) -> None:
+def _check_output(json_file: Path | None, data: Path, files: "Sequence[Path | None]", *, overwrite: bool) -> None:
     from blemish.data.inputs import check_apart
     from blemish.storage.places import check_writable
 
     if json_file is not None:
         check_writable(json_file, overwrite=overwrite)
-        check_apart([json_file], inputs)
+        check_apart([json_file], [data], files=files)
 
 
 def _show(result: dict[str, Any], console: "Console") -> None:

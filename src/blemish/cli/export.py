@@ -45,7 +45,7 @@ def export(
     if bf16 and int8:
         raise InputError("bf16 and int8: give one of them")
     check_folder(out, overwrite=overwrite, own=OWN)
-    check_apart([out], [model, good, labelled, weights])
+    check_apart([out], [good, labelled], files=[model, weights])
     labels = read_labels(unlabelled, defects)
     detector = Detector.load(model, weights=weights, device=device)
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"

@@ -39,7 +39,7 @@ def predict(
     from blemish.results.write import write
 
     images = name_images(paths)
-    check_apart([out], [model, weights, *paths])
+    check_apart([out], paths, files=[model, weights])
     check_results(out, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
     say(remarks(paths, (path for path, _ in images), bits=scorer.header_.bits))

@@ -57,7 +57,7 @@ def weigh(
 
     if plot is not None and budget_ms is None:
         raise InputError("plot: needs --budget-ms; it shows what each time can buy")
-    _check_outputs(out, plot, [labelled, good, weights], model=model, overwrite=overwrite)
+    _check_outputs(out, plot, [labelled, good], model=model, weights=weights, overwrite=overwrite)
     detector = Detector.load(model, weights=weights, device=device)
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
@@ -80,12 +80,12 @@ def _warn(found: "Findings", labelled: Path) -> None:
 
 
 def _check_outputs(
-    out: Path, plot: Path | None, inputs: Sequence[Path | None], *, model: Path, overwrite: bool
+    out: Path, plot: Path | None, inputs: Sequence[Path | None], *, model: Path, weights: Path | None, overwrite: bool
 ) -> None:
     from blemish.data.inputs import check_apart
     from blemish.storage.places import check_writable
 
     for file in filter(None, (out, plot)):
         check_writable(file, overwrite=overwrite)
-    check_apart([out, plot], inputs)
-    check_apart([plot], [model])  # by `out` it may be replaced
+    check_apart([out, plot], inputs, files=[weights])
+    check_apart([plot], [], files=[model])  # by `out` it may be replaced

@@ -16,6 +16,7 @@ from blemish.data.layouts.labelled import (
     label_files,
     label_root,
     read_labelled,
+    unread_labels,
 )
 from blemish.data.layouts.labels import Labels
 from blemish.data.layouts.manifest import named_files, read_manifest, read_visa, visa_split
@@ -81,6 +82,11 @@ def good_images(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Path]:
     if any(name.casefold() in PARTS or meaning(name) in ("bad", "masks") for name in inside):
         raise InputError(f"{printable(data)}: {_strangers(data, inside)} ({EXPECTED})")
     _check_all_good(data, images)
+    if meaning(folder_name(data)) != "good" and (files := unread_labels(data, images)):
+        raise InputError(
+            f"{printable(data)}: its images have labels that are not read: {listed(files)}; "
+            "give a folder of good images, or labels as docs/datasets.md says"
+        )
     return images
 
 
@@ -203,6 +209,7 @@ def _read(data: Path, *splits: Split, labels: Labels) -> list[Sample]:
 
 def _reader(data: Path, labels: Labels) -> Tree | None:
     """Return what reads the layout, None for a root of many or a folder of good images."""
+    labels = Labels.checked(labels)
     if is_manifest(data):
         return read_manifest if not labels.defects else lambda *_: ([], [NO_LABELS])
     root = sample_root(data)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import InputError, printable
+from blemish.images.read import read_image
 
 HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
 LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
@@ -16,6 +17,11 @@ LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
 def fingerprints(paths: Sequence[Path]) -> list[str]:
     """Return the sha256 of each file's bytes, in hexadecimal; raises InputError for a file that cannot be read."""
     return [_file_fingerprint(path) for path in paths]
+
+
+def pixel_fingerprints(paths: Sequence[Path]) -> list[str]:
+    """Return the array_fingerprint of each image in a file; raises InputError as read_image does."""
+    return [array_fingerprint(read_image(path)) for path in paths]
 
 
 def array_fingerprint(image: NDArray[np.uint8]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from blemish.data.datasets import files_beside, is_manifest
 from blemish.data.layouts.manifest import read_paths
-from blemish.data.listing import find_images, is_folder, passed_over
+from blemish.data.listing import find_images, is_folder, links_followed, list_images, passed_over
 from blemish.data.samples import dim, masks_beside
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable
@@ -72,24 +72,32 @@ def remarks(given: Iterable[Path], images: Iterable[Path], *, bits: int) -> list
 
 def check_outside(out: Path, folder: Path) -> None:
     """Raise InputError for an output that is, or lies in, a folder of input images."""
-    if is_folder(folder) and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+    if not is_folder(folder):
+        return
+    # Links may lead out of it, and then a file below it lies elsewhere in truth.
+    places = {folder, *(path.parent for path in list_images(folder, root=folder))} if links_followed() else {folder}
+    if any(Path(os.path.realpath(out)).is_relative_to(os.path.realpath(place)) for place in places):
         raise InputError(f"{printable(out)}: lies in the input folder {printable(folder)}; choose another place")
 
 
-def check_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+def check_apart(
+    outputs: Iterable[Path | None], inputs: Iterable[Path | None], *, files: Iterable[Path | None] = ()
+) -> None:
     """Raise InputError, naming both, for an output of a command that would destroy an input, or is another output.
 
-    An output must not be an input, lie in a folder of inputs, or be a folder that holds one. A manifest stands for all
-    that it names. Links are followed, and files with several names are known. None stands for what was not given.
+    inputs: data; a manifest stands for all that it names. files: other inputs, a model or weights. An output must not
+    be an input, lie in a folder of inputs, or be a folder that holds one. Links are followed, and files with several
+    names are known. None stands for what was not given.
     """
     outs = [out for out in outputs if out is not None]
     for one, other in combinations(outs, 2):
         if _same(one, other):
             raise InputError(f"{printable(other)}: is the output {printable(one)} too; choose another place")
-    for given in (given for given in inputs if given is not None):
+    data = [(one, [one, *files_beside(one)]) for one in inputs if one is not None]
+    for given, members in [*data, *((one, [one]) for one in files if one is not None)]:
         for out in outs:
             check_outside(out, given)
-            for file in [given, *files_beside(given)]:
+            for file in members:
                 if _same(out, file):
                     raise InputError(f"{printable(out)}: is the input {printable(file)}; choose another place")
                 if os.path.isdir(out) and Path(os.path.realpath(file)).is_relative_to(os.path.realpath(out)):

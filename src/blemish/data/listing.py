@@ -8,7 +8,7 @@ every folder of results that predict has made.
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -39,6 +39,11 @@ NAMED = 10  # names in one message; of more the number is enough
 def follow_links(wanted: bool) -> None:
     """Let links lead out of a data set, and stand for folders, from now on; by default neither is followed."""
     _FOLLOWED.set(wanted)
+
+
+def links_followed() -> bool:
+    """Return whether links are followed."""
+    return _FOLLOWED.get()
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -85,7 +90,29 @@ def list_files(folder: Path, *, root: Path, suffixes: tuple[str, ...]) -> list[P
     return sorted(found, key=Path.as_posix)
 
 
-def entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
+class Entry:
+    """Something in a folder: its name and path, and what it is, links followed.
+
+    Where a link may not be followed, InputError says so; one that leads nowhere, or in a circle, is neither.
+    """
+
+    def __init__(self, found: "os.DirEntry[str]") -> None:
+        self.name, self.path, self._found = found.name, found.path, found
+
+    def is_symlink(self) -> bool:
+        """Tell whether it is a link."""
+        return self._found.is_symlink()
+
+    def is_dir(self) -> bool:
+        """Tell whether it is, or stands for, a folder."""
+        return is_folder(self.path) if self.is_symlink() else self._found.is_dir()
+
+    def is_file(self) -> bool:
+        """Tell whether it is, or stands for, a file."""
+        return _is(self.path, stat.S_ISREG) if self.is_symlink() else self._found.is_file()
+
+
+def entries(folder: Path) -> Iterator[Entry]:
     """Yield what a folder holds, but for what is hidden and folders of systems; in no order, and one at a time.
 
     Raises InputError for a folder that is missing or not readable.
@@ -95,8 +122,12 @@ def entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
 
 def is_folder(path: str | Path) -> bool:
     """Tell whether there is a folder at a path; raises InputError where that may not be known."""
+    return _is(path, stat.S_ISDIR)
+
+
+def _is(path: str | Path, kind: Callable[[int], bool]) -> bool:
     try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
+        return kind(os.stat(path).st_mode)
     except PermissionError:
         effective = os.access in os.supports_effective_ids
         above = [one for one in reversed(Path(path).parents) if not os.access(one, os.X_OK, effective_ids=effective)]
@@ -126,14 +157,14 @@ def passed_over(folder: Path) -> list[str]:
     return lines + ([f"passed over: folders of the system: {listed(sorted(systems))}"] if systems else [])
 
 
-def is_data(entry: "os.DirEntry[str]") -> bool:
+def is_data(entry: Entry) -> bool:
     """Tell whether something in a folder is an image or a folder, and not another file, a pipe or a device."""
     return entry.is_dir() or (entry.name.lower().endswith(SUFFIXES) and entry.is_file())
 
 
-def check_link(entry: "os.DirEntry[str]", top: str) -> None:
+def check_link(entry: Entry, top: str) -> None:
     """Raise InputError for a link that dangles and, unless followed, leads out of `top` or stands for a folder."""
-    if not os.path.exists(entry.path):
+    if not (entry.is_dir() or os.path.exists(entry.path)):
         raise InputError(f"{printable(entry.path)}: dangling link")
     check_inside(entry.path, top)
     if entry.is_dir() and not _FOLLOWED.get():
@@ -173,7 +204,7 @@ def first_of(problems: Sequence[str]) -> str:
     return "; ".join([*problems[:NAMED], *more])
 
 
-def _is_hidden(entry: "os.DirEntry[str]") -> bool:
+def _is_hidden(entry: Entry) -> bool:
     return entry.name.startswith(".") or (entry.name.casefold() in SYSTEM_FOLDERS and entry.is_dir())
 
 
@@ -182,10 +213,10 @@ def path_text(path: Path) -> str:
     return path.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
-def _scanned(folder: Path) -> Iterator["os.DirEntry[str]"]:
+def _scanned(folder: Path) -> Iterator[Entry]:
     try:
         with os.scandir(folder) as found:
-            yield from found
+            yield from map(Entry, found)
     except FileNotFoundError:
         raise InputError(f"no such folder: {printable(folder)}") from None
     except NotADirectoryError:

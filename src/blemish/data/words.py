@@ -47,7 +47,7 @@ UNCLEAR = frozenset(
     )
 )
 # Folders in which labelling tools leave their files, beside those of the images.
-LABEL_FOLDERS = frozenset({"label", "labels", "annotation", "annotations", "json", "jsons"})
+LABEL_FOLDERS = frozenset({"label", "labels", "annotation", "annotations", "json", "jsons", "xml", "xmls"})
 TAILS = re.compile(
     "-(dirs?|folders?|images?|imgs?|pics?|pictures?|photos?|parts?|samples?|data|bilder|teile|set|png|jpg|bmp)$"
 )

@@ -46,7 +46,7 @@ def fit_to_file(
     started = time.monotonic()
     arguments.check()
     check_writable(out, overwrite=overwrite)
-    check_apart([out], [data, Path(arguments.weights) if arguments.weights is not None else None])
+    check_apart([out], [data], files=[Path(arguments.weights) if arguments.weights is not None else None])
     workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
     try:
         images, apart = good_images(data, labels=labels), held_out_images(data, labels=labels)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from blemish.checks import number, whole, word
 from blemish.data.copies import describe, used_images
 from blemish.data.datasets import AS_THEY_ARE, sample_root, test_samples
-from blemish.data.holdout import draw_share, fingerprints
+from blemish.data.holdout import draw_share, pixel_fingerprints
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, doubtful_masks
@@ -110,7 +110,7 @@ def _drawn(samples: Sequence[Sample], share: float) -> list[Sample]:
     chosen: list[Sample] = []
     for kind in sorted({sample.label for sample in samples} - {"good"}):
         some = [sample for sample in samples if sample.label == kind]
-        hashes = fingerprints([sample.path for sample in some])
+        hashes = pixel_fingerprints([sample.path for sample in some])
         chosen += [some[index] for index in draw_share(hashes, share=share, salt="weigh")]
     return chosen
 

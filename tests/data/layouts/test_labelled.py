@@ -369,3 +369,39 @@ def test_sub_folders_of_a_labelled_folder_are_said(tmp_path):
     label("cvat", tmp_path, x__g0=[])
     for data in (tmp_path, tmp_path / "annotations.xml"):
         assert datasets.together(data, images) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("Annotations/0.xml", "<annotation><object><name>dent</name></object></annotation>"),
+        ("labels/0.txt", "0 0.5 0.5 0.1 0.1"),
+        ("images/0.txt", ""),
+        ("notes/deep/x.json", '{"images": [], "annotations": [], "categories": []}'),
+    ],
+)
+def test_labels_that_are_not_read_make_no_image_good(tmp_path, name, content):
+    """Those of Pascal VOC and YOLO, and label files where nobody looks for them."""
+    for index in range(3):
+        paint(tmp_path / "images" / f"{index}.png", value=index)
+    (tmp_path / "readme.txt").write_text("nothing")
+    (tmp_path / "settings.json").write_text("{}")
+    assert len(datasets.good_images(tmp_path)) == 3
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(content)
+    refused(lambda: datasets.good_images(tmp_path), "its images have labels that are not read: ", name)
+
+
+@pytest.mark.parametrize("name", ["annotations/annotations.xml", "task_12.xml", "labels/job_3.xml"])
+def test_labels_of_cvat_have_many_places_and_names(tmp_path, name):
+    for index in range(3):
+        paint(tmp_path / "images" / f"{index}.png", value=index)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(
+        '<annotations><image name="0.png" width="40" height="32"><tag label="dent"/></image></annotations>'
+    )
+    refused(lambda: datasets.good_images(tmp_path), "2 images without a label")
+    refused(lambda: datasets.good_images(tmp_path / "images"), "labels that are not read") if "/" in name else None
+    taken = Labels(unlabelled="good")
+    assert {path.name for path in datasets.good_images(tmp_path, labels=taken)} < {"1.png", "2.png"}
+    assert "0.png" in {one.path.name for one in datasets.test_samples(tmp_path, labels=taken)}

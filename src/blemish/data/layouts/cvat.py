@@ -33,6 +33,12 @@ NAME_OF_A_CLASS = ["labels", "label", "name"]
 Attributes = dict[str, str]
 
 
+def is_cvat(file: Path) -> bool:
+    """Tell whether a file looks like CVAT's XML, also if it is cut; raises InputError if it cannot be read."""
+    head = read_bytes(file)[:4096].replace(b"\0", b"")
+    return b"<annotations" in head or file.name.casefold() == "annotations.xml"
+
+
 def read_cvat(file: Path, into: Drawings) -> None:
     """Add what a CVAT file says of images; raises InputError for a file that is none."""
     _Reader(file, into).read()

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blemish.data.holdout import fingerprints, hold_out
+from blemish.data.holdout import hold_out, pixel_fingerprints
 from blemish.data.layouts.labels import Labels, many, outlines, taken_as_good, unknown_pixels
 from blemish.data.layouts.shapes import Drawings, Shape
 from blemish.data.layouts.trees import TESTED, Reading
@@ -42,7 +42,7 @@ def read_flat(drawings: Drawings, labels: Labels, splits: Collection[Split]) -> 
         return [], problems
     tested: set[int] = set()
     try:
-        tested.update(hold_out(fingerprints(found.good), share=TESTED, least=1) if found.good else [])
+        tested.update(hold_out(pixel_fingerprints(found.good), share=TESTED, least=1) if found.good else [])
     except InputError as error:
         problems.append(f"good images: {error}")
     samples: list[Sample] = []
@@ -74,7 +74,7 @@ def _sort(drawings: Drawings, labels: Labels) -> _Sorted:
         elif shapes:
             found.defects.append((path, label, shapes))
         elif place == "bad":
-            found.defects.append((path, path.parent.name, []))
+            found.defects.append((path, _type(path, drawings.places.root), []))
         elif "good" in (label, place):
             found.good.append(path)
         elif place == "masks":
@@ -95,6 +95,13 @@ def _place(path: Path, drawings: Drawings) -> str:
         if said in ("good", "bad") or (said == "masks" and path not in drawings.shapes):
             return said
     return "good" if meaning(folder_name(root)) == "good" else ""
+
+
+def _type(path: Path, root: Path) -> str:
+    """Return the type of a defect without a label: the folder below the one that means bad, else that one."""
+    folders = list(path.relative_to(root).parts[:-1])
+    nearest = max(index for index, name in enumerate(folders) if meaning(name) == "bad")
+    return [*folders[nearest + 1 :], folders[nearest]][0]
 
 
 def _problems(found: _Sorted) -> list[str]:

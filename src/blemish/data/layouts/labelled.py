@@ -5,24 +5,25 @@ labels decide.
 """
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from blemish.data.layouts.coco import is_coco, read_coco
-from blemish.data.layouts.cvat import read_cvat
+from blemish.data.layouts.cvat import is_cvat, read_cvat
 from blemish.data.layouts.flat import read_flat
 from blemish.data.layouts.labelme import is_labelme, read_labelme
 from blemish.data.layouts.labels import Labels, many, outlines, unknown_pixels
-from blemish.data.layouts.places import Places
+from blemish.data.layouts.places import PICTURES, Places
 from blemish.data.layouts.shapes import Drawings, Shape
 from blemish.data.layouts.trees import Reading
-from blemish.data.listing import entries, folder_name, is_folder, list_files, listed
+from blemish.data.listing import Entry, entries, folder_name, is_folder, list_files, listed
 from blemish.data.samples import Sample, Split, size_problems
+from blemish.data.words import LABEL_FOLDERS
 from blemish.errors import InputError, printable
 
 NO_LABELS = "defects: there are no labels of a labelling tool (docs/datasets.md says which are read)"
-ABOVE = "annotations"  # the folder of label files whose images lie beside it
 ITS_OWN = {"train", "valid", "val", "test"}  # some tools leave a label file in each of these
 
 Tree = Callable[[Path, Collection[Split]], Reading]
@@ -35,25 +36,24 @@ def is_label_file(data: Path) -> bool:
 
 
 def label_root(file: Path) -> Path:
-    """Return the folder below which the images of a label file lie: its own, or the one above annotations/."""
-    if folder_name(file.parent).casefold() != ABOVE:
+    """Return the folder below which the images of a label file lie: its own, or that above annotations/ or labels/."""
+    if folder_name(file.parent).casefold() not in LABEL_FOLDERS:
         return file.parent
     return file.parent.parent if file.parent.name else file.parent / ".."
 
 
 def label_files(folder: Path) -> list[Path]:
-    """Return the label files that speak of a whole folder: annotations.xml, and COCO files at its top or below.
+    """Return the label files that speak of a whole folder: those of CVAT and of COCO at its top or below.
 
-    Below are annotations/, train/, valid/, val/ and test/. Raises InputError as `entries` does.
+    Below are annotations/, labels/ and the like, train/, valid/, val/ and test/. Raises InputError as `entries` does.
     """
     if not is_folder(folder):
         return []
     found = []
     for place in [folder, *(Path(entry.path) for entry in entries(folder) if _may_hold_labels(entry))]:
         for entry in entries(place):
-            name = entry.name.casefold()
-            is_cvat = place == folder and name == "annotations.xml"
-            if entry.is_file() and (is_cvat or (name.endswith(".json") and is_coco(Path(entry.path)))):
+            looks = {".json": is_coco, ".xml": is_cvat}.get(os.path.splitext(entry.name)[1].casefold())
+            if looks and entry.is_file() and looks(Path(entry.path)):
                 found.append(Path(entry.path))
     return sorted(found, key=Path.as_posix)
 
@@ -61,6 +61,25 @@ def label_files(folder: Path) -> list[Path]:
 def has_labelme(folder: Path) -> bool:
     """Tell whether a folder holds a label file for each of some images, at any depth."""
     return any(map(is_labelme, _json_files(folder)))
+
+
+def unread_labels(folder: Path, images: Sequence[Path]) -> list[Path]:
+    """Return files below a folder, and label files beside it, that seem to say of its images what is not read here.
+
+    They are XML and JSON of labels, and texts called as images are, as YOLO has them.
+    """
+    stems = {path.stem for path in images}
+    found = list_files(folder, root=folder, suffixes=(".xml", ".json", ".txt"))
+    below = [path for path in found if (path.stem in stems if path.suffix.lower() == ".txt" else _says_labels(path))]
+    above = Path(os.path.abspath(folder)).parent
+    return below or (label_files(above) if folder_name(folder).casefold() == PICTURES else [])
+
+
+def _says_labels(file: Path) -> bool:
+    with suppress(OSError), file.open("rb") as stream:
+        head = stream.read(1 << 16)
+        return any(sign in head for sign in (b"<annotation", b'"annotations"', b'"shapes"', b'"bbox"'))
+    return False
 
 
 def read_labelled(data: Path, splits: Collection[Split], *, labels: Labels, tree: tuple[Path, Tree] | None) -> Reading:
@@ -157,5 +176,5 @@ def _json_files(root: Path) -> list[Path]:
     return list_files(root, root=root, suffixes=(".json",)) if is_folder(root) else []
 
 
-def _may_hold_labels(entry: "os.DirEntry[str]") -> bool:
-    return entry.name.casefold() in {ABOVE, *ITS_OWN} and entry.is_dir() and not entry.is_symlink()
+def _may_hold_labels(entry: Entry) -> bool:
+    return entry.name.casefold() in LABEL_FOLDERS | ITS_OWN and entry.is_dir() and not entry.is_symlink()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unicodedata import normalize
 
+from blemish.checks import shown
 from blemish.data.layouts.shapes import Drawings, Shape
 from blemish.data.listing import listed
 from blemish.data.outlines import Outlines
@@ -31,12 +32,23 @@ class Labels:
 
     def __post_init__(self) -> None:
         if self.unlabelled not in ("", "good"):
-            raise InputError(f"unlabelled: {printable(self.unlabelled)} is not allowed, expected good")
+            raise InputError(f"unlabelled: {shown(self.unlabelled)} is not allowed, expected good")
+        if not isinstance(self.defects, tuple | list) or not all(isinstance(name, str) for name in self.defects):
+            raise InputError(
+                f'defects: {shown(self.defects)} is not allowed, expected names such as ("scratch", "dent")'
+            )
         for name in self.defects:
             if not name.strip():
                 raise InputError("defects: a name is missing, expected names such as scratch,dent")
             if meaning(name) == "good":
                 raise InputError(f"defects: {printable(name)} means good, expected names of defects")
+
+    @staticmethod
+    def checked(labels: object) -> "Labels":
+        """Return labels that are such; InputError for anything else."""
+        if not isinstance(labels, Labels):
+            raise InputError(f"labels: {type(labels).__name__} is not allowed, expected Labels(...)")
+        return labels
 
     def check_known(self, classes: Iterable[str]) -> None:
         """Raise ValueError, in words for a user, for a defect that is none of the classes."""

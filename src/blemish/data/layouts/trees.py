@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
-from blemish.data.holdout import fingerprints, hold_out
+from blemish.data.holdout import hold_out, pixel_fingerprints
 from blemish.data.listing import entries, folder_name, is_data, is_folder, list_images, listed, none_found
 from blemish.data.samples import SPLITS, Sample, Split, counted, masks_beside, size_problems
 from blemish.data.words import LABEL_FOLDERS, by_meaning, good_folder, masked, meaning, spelt
@@ -63,7 +63,7 @@ def read_plain(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
     problems = [] if good else [none_found(names[0])]
     tested: set[int] = set()
     try:
-        tested.update(hold_out(fingerprints(good), share=TESTED, least=1) if good else [])
+        tested.update(hold_out(pixel_fingerprints(good), share=TESTED, least=1) if good else [])
     except InputError as error:
         problems.append(f"{names[0]}: {error}")
     samples: list[Sample] = []
