@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import printable
+from blemish.images.read import FULL_BITS
 from blemish.model.header import Header
 from blemish.printing.layout import empty_table, output_console, print_facts
 from blemish.printing.numbers import duration, labels, promise, size_of
@@ -27,6 +28,7 @@ def print_fit(model: Path, header: Header, *, seconds: float) -> None:
 def model_facts(path: Path, header: Header, tensors: Tensors) -> dict[str, Any]:
     """Return all that a model file says of itself, and its size: plain JSON values."""
     facts = header.model_dump()
+    facts["data"]["told_by"], facts["preprocessing"]["bits"] = header.data.told_by, header.bits
     for module in facts["modules"]:
         module["parameters"] = _parameters(tensors, f"{module['size']}/{module['level']}")
     facts["file"] = {"path": path.as_posix(), "bytes": path.stat().st_size}
@@ -41,18 +43,19 @@ def print_model(path: Path, header: Header, tensors: Tensors) -> None:
     hashes = [[image.sha256 for image in part] for part in (data.train, data.held_out)]
     digest = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
     met = f"{len(data.train)} trained, {len(data.held_out)} held out, sha256 {digest[:12]}"
+    depth = "" if header.bits == FULL_BITS else f"; of 16-bit images {header.bits} bits are used"
     weighing = header.weighing.model_dump() if header.weighing else None
     print_facts(
         [
             ("model", f"{printable(path)} ({size_of(path)})"),
             ("created", f"{header.created} by blemish {header.blemish}"),
             ("teacher", f"{teacher.name}, sha256 {teacher.sha256[:12]}, {'' if teacher.embedded else 'not '}embedded"),
-            ("sizes", f"{', '.join(map(str, header.sizes))}; maps are scored at {header.reference_size}"),
+            ("sizes", f"{', '.join(map(str, header.sizes))}; maps are scored at {header.reference_size}{depth}"),
             ("score", header.score),
             ("recipe", f"{header.recipe.get('name')} ({recipe}), seed {header.seed}"),
             ("threshold", f"{calibration.threshold:.4f}"),
             ("promise", promise(calibration)),
-            ("images", f"{met}; {len(data.weighed)} weighed, {len(data.tested)} tested"),
+            ("images", f"{met}; {len(data.weighed)} weighed, {len(data.tested)} tested; told by their {data.told_by}"),
             ("weights", f"from {labels(weighing)}" if weighing else "without labels"),
             ("libraries", ", ".join(f"{name} {number}" for name, number in header.libraries.items())),
         ]

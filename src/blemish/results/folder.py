@@ -9,7 +9,7 @@ from pathlib import Path
 from blemish.data.listing import RESULTS_MARK
 from blemish.errors import InputError, StorageError, printable
 from blemish.results.lines import OVERLAYS
-from blemish.storage.files import LOCK, alone_in, make_folder, write_atomically
+from blemish.storage.files import LOCK, TEMPORARY, alone_in, make_folder, write_atomically
 from blemish.storage.places import check_folder_writable
 
 LINES, MAPS = "results.jsonl", "maps"
@@ -28,10 +28,10 @@ def results_folder(out: Path, *, overwrite: bool) -> Iterator[None]:
 
 def check_results(out: Path, *, overwrite: bool) -> None:
     """Refuse, before any work is done for it, a folder that `results_folder` would refuse; nothing is changed."""
-    _found(out, overwrite=overwrite)
     if os.path.lexists(out / LOCK):  # of a command at work, or one that was killed
         with alone_in(out):
             pass
+    _found(out, overwrite=overwrite)
 
 
 def prepare_folder(out: Path, *, overwrite: bool) -> None:
@@ -71,7 +71,7 @@ def _strange(out: Path, found: Iterable[str]) -> Iterator[str]:
             yield entry
         elif entry in SUFFIXES:
             for inside in sorted(path.rglob("*")):
-                if inside.is_symlink() or not (inside.is_dir() or inside.suffix == SUFFIXES[entry]):
+                if inside.is_symlink() or not (inside.is_dir() or inside.suffix in (SUFFIXES[entry], TEMPORARY)):
                     yield inside.relative_to(out).as_posix()
 
 

@@ -17,7 +17,7 @@ from blemish.errors import InputError, StorageError, printable
 from blemish.storage.places import check_folder_writable, exists
 
 LOCK = ".blemish-lock"  # in a folder in which one process works at a time
-_SUFFIX = ".blemish-tmp"
+TEMPORARY = ".blemish-tmp"  # how files end that a writer is at work on, or has been killed at
 _UMASK = threading.Lock()  # two threads at it could leave the strict value
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -33,7 +33,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray, *, o
     If only the last step fails (telling the disk about the new name), the new file is already in place.
     """
     target = Path(path)
-    temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}{_SUFFIX}")
+    temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}{TEMPORARY}")
     try:
         _write_new(temporary, data)
         (os.replace if overwrite else _move_new)(temporary, target)
@@ -58,7 +58,7 @@ def clean_stale(path: str | os.PathLike[str]) -> None:
     prefix = _prefix(target)
     try:
         for name in os.listdir(target.parent):
-            if name.startswith(prefix) and name.endswith(_SUFFIX):
+            if name.startswith(prefix) and name.endswith(TEMPORARY):
                 (target.parent / name).unlink(missing_ok=True)
     except FileNotFoundError:
         return
@@ -125,7 +125,8 @@ def make_folder(folder: Path) -> None:
 class Own:
     """What tells a folder of our own: a file `mark` in which `sign` stands, and beside it nothing but what is known.
 
-    others: a regular expression of the paths below the folder; that of a folder ends in a slash.
+    others: a regular expression of the paths below the folder; that of a folder ends in a slash. The mark names every
+    file, so that one of somebody else that happens to be called alike is not taken for our own.
     """
 
     mark: str
@@ -151,7 +152,7 @@ def _check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
             return
         if not os.path.lexists(mark := target / own.mark):
             raise InputError(f"{name}: is not empty and holds no {own.mark}; choose another folder")
-        if strange := next(_strange(target, own), None):
+        if strange := next(_strange(target, own, mark.read_bytes()), None):
             raise InputError(f"{name}: holds {printable(strange)} too; choose another folder")
         if own.sign not in mark.read_bytes():
             raise InputError(f"{name}: holds a {own.mark} of another kind; choose another folder")
@@ -161,15 +162,20 @@ def _check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
         raise exists(target)
 
 
-def _strange(folder: Path, own: Own, below: str = "") -> Iterator[str]:
-    """Yield what does not belong into a folder of our own: other names, other kinds of files, links."""
+def _strange(folder: Path, own: Own, named: bytes, below: str = "") -> Iterator[str]:
+    """Yield what does not belong into a folder of our own: other names, other kinds of files, links.
+
+    named: what the mark says.
+    """
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name, inner = below + entry.name, entry.is_dir(follow_symlinks=False)
-        known = name == own.mark or re.fullmatch(own.others, f"{name}/" if inner else name)
+        known = name == own.mark or (
+            re.fullmatch(own.others, f"{name}/" if inner else name) and (inner or f'"{name}"'.encode() in named)
+        )
         if not known or not (inner or entry.is_file(follow_symlinks=False)):
             yield name
         elif inner:
-            yield from _strange(folder / entry.name, own, f"{name}/")
+            yield from _strange(folder / entry.name, own, named, f"{name}/")
 
 
 @contextmanager
@@ -187,7 +193,7 @@ def new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
 
 @contextmanager
 def _new_folder(target: Path, *, overwrite: bool, own: Own) -> Iterator[Path]:
-    made, old = (target.with_name(f"{_prefix(target)}{part}{_SUFFIX}") for part in ("new", "old"))
+    made, old = (target.with_name(f"{_prefix(target)}{part}{TEMPORARY}") for part in ("new", "old"))
     _restore(old, target)  # of an earlier run that was killed: now there is something to check
     _check_folder(target, overwrite=overwrite, own=own)
     shutil.rmtree(made, ignore_errors=True)
@@ -214,7 +220,7 @@ def _alone_beside(target: Path) -> Iterator[None]:
 
 def lock_beside(target: Path) -> Path:
     """Return the lock file of a file or folder, for `locked`; it lies beside it."""
-    return target.with_name(f"{_prefix(target)}lock{_SUFFIX}")
+    return target.with_name(f"{_prefix(target)}lock{TEMPORARY}")
 
 
 def _restore(old: Path, target: Path) -> None:

@@ -122,7 +122,11 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def repair_rows(path: Path) -> None:
-    """Cut off a last line that a kill left without its end; raises StorageError if that cannot be written."""
+    """Cut off a last line that a kill left without its end; raises StorageError if that cannot be written.
+
+    Raises InputError as `read_rows` does, and leaves a file as it is that is none of rows.
+    """
+    read_rows(path)
     try:
         with path.open("r+b") as stream:
             data = stream.read()
