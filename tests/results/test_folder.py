@@ -9,7 +9,7 @@ from blemish.data.listing import RESULTS_MARK
 from blemish.errors import InputError, StorageError
 from blemish.results.folder import check_results, prepare_folder, results_folder
 from blemish.results.write import write
-from blemish.storage.files import LOCK
+from blemish.storage.files import LOCK, alone_in
 from stubs import (
     Stub,
     paint,
@@ -101,6 +101,18 @@ def test_one_command_at_a_time_has_the_folder(earlier, tmp_path):
                 action(earlier, overwrite=True)
         assert (earlier / "overlays" / "a.png").exists()
     assert sorted(os.listdir(earlier)) == sorted([RESULTS_MARK, "overlays"])
+
+
+def test_what_another_command_is_at_work_on_is_no_strange_file(earlier):
+    """While it holds the lock that is what is said; and what a killed one has left is in nobody's way."""
+    half = earlier / "overlays" / ".0011223344556677-0011223344556677.blemish-tmp"
+    half.parent.mkdir(exist_ok=True)
+    half.touch()
+    with alone_in(earlier), pytest.raises(InputError, match="another"):
+        check_results(earlier, overwrite=True)
+    check_results(earlier, overwrite=True)
+    prepare_folder(earlier, overwrite=True)
+    assert not half.exists()
 
 
 def test_a_lock_that_a_killed_command_has_left_is_in_nobodys_way(earlier, tmp_path):

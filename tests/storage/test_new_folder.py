@@ -12,13 +12,14 @@ from blemish.storage.files import Own, check_folder, new_folder
 from faults import NEW, OLD, Killed
 
 MARK = "mark.json"
-OWN = Own(MARK, b"o", "inner/(file)?")  # OLD and NEW hold an o
+OWN = Own(MARK, b"o", "inner/(file|other)?")  # OLD and NEW hold an o
+NAMED = b'"inner/file"'
 
 
 def make(target, content, *, overwrite=False, before_end=lambda made: None):
     with new_folder(target, overwrite=overwrite, own=OWN) as made:
         assert os.listdir(made) == []
-        (made / MARK).write_bytes(content)
+        (made / MARK).write_bytes(content + NAMED)
         (made / "inner").mkdir()
         (made / "inner" / "file").write_bytes(content)
         before_end(made)
@@ -29,8 +30,8 @@ def content(target):
     if not target.exists():
         return None
     assert sorted(os.listdir(target)) == ["inner", MARK]
-    assert (target / "inner" / "file").read_bytes() == (target / MARK).read_bytes()
-    return (target / MARK).read_bytes()
+    assert (target / "inner" / "file").read_bytes() + NAMED == (target / MARK).read_bytes()
+    return (target / MARK).read_bytes().removesuffix(NAMED)
 
 
 def test_a_new_folder_takes_the_place_of_none_of_an_empty_one_and_of_its_like(tmp_path):
@@ -229,3 +230,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(StorageError, match=r"plain is not a folder$"):
         make(tmp_path / "plain" / "target", NEW)
     assert (tmp_path / "plain").read_bytes() == OLD
+
+
+def test_a_file_that_the_mark_does_not_name_is_somebody_elses(tmp_path):
+    """Though it is called as one of ours could be."""
+    make(tmp_path / "target", OLD)
+    (tmp_path / "target" / "inner" / "other").write_bytes(b"mine")
+    with pytest.raises(InputError, match="target: holds inner/other too; choose another folder"):
+        make(tmp_path / "target", NEW, overwrite=True)
+    assert (tmp_path / "target" / "inner" / "other").read_bytes() == b"mine"

@@ -152,10 +152,10 @@ def _check_folder(target: Path, *, overwrite: bool, own: Own) -> None:
             return
         if not os.path.lexists(mark := target / own.mark):
             raise InputError(f"{name}: is not empty and holds no {own.mark}; choose another folder")
-        if strange := next(_strange(target, own, mark.read_bytes()), None):
-            raise InputError(f"{name}: holds {printable(strange)} too; choose another folder")
-        if own.sign not in mark.read_bytes():
+        if own.sign not in (named := mark.read_bytes()):
             raise InputError(f"{name}: holds a {own.mark} of another kind; choose another folder")
+        if strange := next(_strange(target, own, named), None):
+            raise InputError(f"{name}: holds {printable(strange)} too; choose another folder")
     except OSError as error:
         raise StorageError(f"{name}: cannot be read: {(error.strerror or str(error)).lower()}") from error
     if not overwrite:
