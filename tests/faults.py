@@ -23,6 +23,7 @@ class Killed(BaseException):
 
 def watch(patch: pytest.MonkeyPatch, *, step: int, fault: int | None = None) -> list[str]:
     """Number the system calls; the one numbered step fails with errno fault, or without one the process is killed."""
+    gc.collect()  # what other tests have left behind closes its files now, and is not counted
     trace: list[str] = []
 
     def wrapped(name, real):
