@@ -23,7 +23,6 @@ class Killed(BaseException):
 
 def watch(patch: pytest.MonkeyPatch, *, step: int, fault: int | None = None) -> list[str]:
     """Number the system calls; the one numbered step fails with errno fault, or without one the process is killed."""
-    gc.collect()  # what other tests have left behind closes its files now, and is not counted
     trace: list[str] = []
 
     def wrapped(name, real):
@@ -54,9 +53,17 @@ def write(path: Path, *, step: int = sys.maxsize, fault: int | None = None, over
 
 
 def open_files() -> set[int]:
-    gc.collect()  # what other tests have left behind must not be closed just now
     listed = map(int, os.listdir("/proc/self/fd"))
     return {descriptor for descriptor in listed if os.path.exists(f"/proc/self/fd/{descriptor}")}
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """What other tests have left behind closes its files before a test, and not while its own are counted."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Where each command may write: one rule for all of them, and each option that names an output."""
 
+import json
 import os
 import shutil
 
@@ -185,7 +186,8 @@ def test_an_output_never_takes_the_place_of_an_input(capsys, inputs, tmp_path, c
 def test_an_exported_bundle_never_takes_the_place_of_an_input(capsys, inputs, tmp_path):
     bundle = tmp_path / "bundle"  # as an earlier export would leave it, with photographs in it that are given as good
     shutil.copytree(inputs["DATA"] / "train" / "good", bundle / "golden")
-    (bundle / "bundle.json").write_text('{"bundle_version": 1}')
+    names = [f"golden/{path.name}" for path in (bundle / "golden").iterdir()]
+    (bundle / "bundle.json").write_text(json.dumps({"bundle_version": 1, "golden": names}))
     before = content(tmp_path)
     command = "export", inputs["MODEL"], "--to", "onnx", "--out", bundle, "--overwrite"
     for option in ("--good", "--labelled"):

@@ -12,7 +12,7 @@ import pytest
 from blemish.errors import InputError, StorageError
 from blemish.storage.files import clean_stale, scratch_folder, write_atomically
 from blemish.storage.places import check_writable
-from faults import NEW, OLD, Killed, open_files, write
+from faults import NEW, OLD, Killed, collected, open_files, write  # noqa: F401
 
 
 def test_writes_new_and_replaces_old(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from blemish.errors import InputError, StorageError
 from blemish.storage.files import Own, check_folder, new_folder
-from faults import NEW, OLD, Killed
+from faults import NEW, OLD, Killed, collected  # noqa: F401
 
 MARK = "mark.json"
 OWN = Own(MARK, b"o", "inner/(file|other)?")  # OLD and NEW hold an o

@@ -94,7 +94,7 @@ def check_apart(
         if _same(one, other):
             raise InputError(f"{printable(other)}: is the output {printable(one)} too; choose another place")
     data = [(one, [one, *files_beside(one)]) for one in inputs if one is not None]
-    for given, members in [*data, *((one, [one]) for one in files if one is not None)]:
+    for given, members in [*((one, [one]) for one in files if one is not None), *data]:
         for out in outs:
             check_outside(out, given)
             for file in members:
