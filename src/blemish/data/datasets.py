@@ -75,7 +75,7 @@ def good_images(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Path]:
     if _has(data, "train"):
         raise InputError(f"{printable(data)}: no train/good ({EXPECTED})")
     images = find_images(data)
-    if labels.defects:
+    if labels.defects or labels.unlabelled:
         raise InputError(f"{printable(data)}: {NO_LABELS}")
     depth = len(data.parts)
     inside = {name for path in images for name in path.parts[depth:-1]}

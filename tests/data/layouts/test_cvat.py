@@ -100,7 +100,7 @@ def test_a_tag_may_say_that_an_image_is_good(folder):
 
 def test_all_classes_of_the_task_are_known(folder):
     cvat(folder / "annotations.xml", ("a.png", drawn(3, 2, 7, 5)), ("b.png", drawn(3, 2, 7, 5, "roi")))
-    assert read(folder, "dent")[1] == ["7 unlabelled images are taken as good"]
+    assert read(folder, "dent")[1] == ["7 unlabelled images are taken as good (on them, and no defect: roi, scratch)"]
     line = refused(lambda: read(folder, "hidden"), "defects: no class hidden")
     assert line.endswith("(there are: dent, part, roi, scratch)")
 

@@ -163,7 +163,8 @@ def test_only_the_named_classes_are_defects(tmp_path, tool):
     both = [("roi", (0, 0, 40, 32)), ("scratch", RECTANGLE), ("roi", None)]
     label(tool, tmp_path, a=both, b=[("roi", (0, 0, 40, 32))])
     samples, said = read(tmp_path, " scratch ")
-    assert (labelled(samples), said) == ({"a.png": "scratch"}, ["6 unlabelled images are taken as good"])
+    taken = "6 unlabelled images are taken as good (on them, and no defect: roi)"
+    assert (labelled(samples), said) == ({"a.png": "scratch"}, [taken])
     assert np.array_equal(truth(samples["a.png"]), area(*RECTANGLE))
     assert labelled(read(tmp_path)[0]) == {"a.png": "roi+scratch", "b.png": "roi"}
     refused(lambda: read(tmp_path, "scratch", unlabelled=""), "6 images without a label", "b.png, g0.png")
@@ -209,9 +210,9 @@ def test_defects_are_named_of_labels_only(tmp_path):
     plant(tmp_path / "tree", "bad/0.png", "masks/0.png")
     (tmp_path / "m.csv").write_text("path,label,split\nplain/g0.png,good,train\n")
     for data in (tmp_path / "plain", tmp_path / "tree", tmp_path / "m.csv"):
-        refused(lambda data=data: read(data, "scratch"), f"{data}: defects: there are no labels of a labelling tool")
-        read(data)  # with --unlabelled good there is nothing to refuse
-    assert read(tmp_path / "plain")[1] == []
+        refused(lambda data=data: read(data, "scratch"), f"{data}: no labels of a labelling tool are found here")
+    for data in (tmp_path / "tree", tmp_path / "m.csv"):
+        read(data)  # with --unlabelled good there is nothing to refuse: folders and tables say what is good
 
 
 # Trees.
@@ -405,3 +406,9 @@ def test_labels_of_cvat_have_many_places_and_names(tmp_path, name):
     taken = Labels(unlabelled="good")
     assert {path.name for path in datasets.good_images(tmp_path, labels=taken)} < {"1.png", "2.png"}
     assert "0.png" in {one.path.name for one in datasets.test_samples(tmp_path, labels=taken)}
+
+
+def test_unlabelled_good_needs_labels_to_be_found(tmp_path):
+    """Else all images would be good, and nobody would know why."""
+    plant(tmp_path, "0.png", "1.png")
+    refused(lambda: datasets.good_images(tmp_path, labels=Labels(unlabelled="good")), "no labels of a labelling tool")

@@ -142,6 +142,19 @@ def test_paths_of_windows_lead_nowhere_else(tmp_path, name):
     ]
 
 
+def test_words_for_good_are_those_of_folders(tmp_path):
+    plant(tmp_path, *(f"{n}.png" for n in range(5)))
+    lines = ["path,label,split", "0.png,OK,Train", "1.png,gut,test", "2.png,Good,TEST", "3.png,NG,test"]
+    samples, wrong = read_manifest(table(tmp_path, *lines))
+    assert wrong == []
+    assert [(one.label, one.split) for one in samples] == [
+        ("good", "train"), ("good", "test"), ("good", "test"), ("NG", "test")
+    ]  # fmt: skip
+    assert read_manifest(table(tmp_path, "path,label,split", "0.png,1,test"))[1] == [
+        "row 2: label 1 means good to some and a defect to others (allowed: good, or a type of defect)"
+    ]
+
+
 def test_rows_keep_their_numbers_after_empty_rows(tmp_path):
     lines = ["0.png,good,,test", *[""] * 14, "1.png,,,test"]
     plant(tmp_path, "0.png")

@@ -395,3 +395,13 @@ def test_one_picture_in_two_files_is_never_both_learnt_and_tested(tmp_path):
     stems = {split: {one.path.stem.lstrip("x") for one in samples if one.split == split} for split in ("train", "test")}
     assert stems["train"] & stems["test"] == set()
     assert len(stems["train"]) == 10
+
+
+def test_defects_inside_a_folder_of_good_parts_are_not_learnt(tmp_path):
+    for value in range(5):
+        paint(tmp_path / "OK" / f"{value}.png", value=value)
+    plant(tmp_path, "NG/0.png")
+    paint(tmp_path / "OK/2024/NG/1.png", value=9)
+    assert read_plain(tmp_path)[1] == ["1 in OK, but in a folder of defects or masks: 2024/NG/1.png"]
+    plant(tmp_path / "part", "train/good/9.png", "train/good/bad/1.png")
+    assert read_mvtec(tmp_path / "part", ("train",))[1] == ["1 in good, but in a folder of defects or masks: bad/1.png"]

@@ -21,6 +21,7 @@ class _Sorted:
     good: list[Path] = field(default_factory=list)
     defects: list[tuple[Path, str, list[Shape]]] = field(default_factory=list)
     taken: int = 0  # without a label, and good because the user says so
+    others: set[str] = field(default_factory=set)  # classes on those, which are no defects because the user says so
     unlabelled: list[str] = field(default_factory=list)
     contrary: list[str] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
@@ -35,7 +36,7 @@ def read_flat(drawings: Drawings, labels: Labels, splits: Collection[Split]) -> 
     found, root = _sort(drawings, labels), drawings.places.root
     problems = _problems(found)
     if found.taken:
-        labels.say(taken_as_good(found.taken))
+        labels.say(taken_as_good(found.taken, sorted(found.others)))
     if "train" in splits and not found.good and not problems:
         problems.append("no image of a good part: all are labelled as defects")
     if problems or not {"train", "test"}.intersection(splits):
@@ -82,6 +83,7 @@ def _sort(drawings: Drawings, labels: Labels) -> _Sorted:
         elif labels.unlabelled == "good":
             found.good.append(path)
             found.taken += 1
+            found.others.update(shape.kind for shape in drawings.shapes.get(path, ()))
         else:
             found.unlabelled.append(name)
     return found

@@ -23,7 +23,7 @@ from blemish.data.samples import Sample, Split, size_problems
 from blemish.data.words import LABEL_FOLDERS
 from blemish.errors import InputError, printable
 
-NO_LABELS = "defects: there are no labels of a labelling tool (docs/datasets.md says which are read)"
+NO_LABELS = "no labels of a labelling tool are found here (docs/datasets.md says which are read, and where)"
 ITS_OWN = {"train", "valid", "val", "test"}  # some tools leave a label file in each of these
 
 Tree = Callable[[Path, Collection[Split]], Reading]

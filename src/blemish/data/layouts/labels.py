@@ -96,9 +96,10 @@ def unknown_pixels(drawn: Iterable[Sequence[Shape]]) -> list[str]:
     return [f"{many(count, 'defect')} {_have(count)} {how}: {unknown}" for count, how in parts if count]
 
 
-def taken_as_good(count: int) -> str:
-    """Return what to say of images without a label that are good because the user says so."""
-    return f"{many(count, 'unlabelled image')} {'is' if count == 1 else 'are'} taken as good"
+def taken_as_good(count: int, others: Sequence[str] = ()) -> str:
+    """Return what to say of images that are good because the user says so; others: classes on them, of no defect."""
+    drawn = f" (on them, and no defect: {listed(others)})" if others else ""
+    return f"{many(count, 'unlabelled image')} {'is' if count == 1 else 'are'} taken as good{drawn}"
 
 
 def many(count: int, what: str = "image") -> str:

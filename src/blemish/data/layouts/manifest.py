@@ -16,6 +16,7 @@ from unicodedata import normalize
 from blemish.data.layouts.trees import Reading
 from blemish.data.listing import check_inside, first_of, folder_name, real_path
 from blemish.data.samples import SPLITS, Sample, Split, size_problems
+from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 
 COLUMNS, MORE = ("path", "label", "split"), ("mask", "category")
@@ -28,14 +29,17 @@ Row = dict[str, str]
 def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
     """Read a CSV manifest: a header, then one row for each image.
 
-    Columns: path, relative to the manifest's folder and below it; label, "good" or a type of defect; mask, likewise a
-    path, for defects only, and empty where there is none; split: train, validation or test, of which the first two hold
-    good images only; category, if not all are of one. Samples come in the order of the splits, then of the rows.
+    Columns: path, relative to the manifest's folder and below it; label, a word for good or a type of defect; mask,
+    likewise a path, for defects only, and empty where there is none; split: train, validation or test, of which the
+    first two hold good images only; category, if not all are of one. Samples come in the order of the splits, then of
+    the rows.
     Raises InputError for a file that is no such table.
     """
     rows, problems = _table(file, required=COLUMNS, optional=MORE)
     for _, row in rows:
         row["label"], row["category"] = (normalize("NFC", row[column]) for column in ("label", "category"))
+        row["label"] = "good" if meaning(row["label"]) == "good" else row["label"]
+        row["split"] = row["split"].lower()
     samples, wrong = _samples(rows, file.parent, splits=splits)
     return samples, problems + wrong
 
@@ -131,6 +135,8 @@ def _faults(row: Row) -> Iterator[str]:
         name = row[column]
         if name in {".", ".."} or "/" in name or "\\" in name or printable(name) != name:
             yield f"{column} {printable(name)} not allowed (allowed: no slash and no control character)"
+    if meaning(row["label"]) == "unclear":
+        yield f"label {label} means good to some and a defect to others (allowed: good, or a type of defect)"
     if row["label"] == "good" and row["mask"]:
         yield "a good image with a mask (allowed: none)"
     if row["label"] != "good" and row["split"] in ("train", "validation"):

@@ -61,6 +61,7 @@ def read_plain(folder: Path, splits: Collection[Split] = SPLITS) -> Reading:
     names = plain_folders(folder) or ("good", "bad", "masks")
     good = list_images(folder / names[0], root=folder)
     problems = [] if good else [none_found(names[0])]
+    problems += _defects_among(good, folder / names[0])
     tested: set[int] = set()
     try:
         tested.update(hold_out(pixel_fingerprints(good), share=TESTED, least=1) if good else [])
@@ -145,6 +146,7 @@ def _learnt(folder: Path, split: Split, *, good: str) -> Reading:
     others = sorted(entry.name for entry in entries(place) if entry.name != good and is_data(entry))
     problems = [] if found else [none_found(f"{split}/{good}")]
     problems += counted({f"masks in {split}/{good}": [path.name for path in masks_beside(found)]})
+    problems += _defects_among(found, place / good)
     if others:
         problems.append(f"{split} must hold only good images: found {listed(others)}")
     return [Sample(path, "good", (), split, folder_name(folder)) for path in found], problems
@@ -190,6 +192,13 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
         place = f"{truth}/{'[<type>/]' if loose else '<type>/'}"
         problems[-1] += f" (expected {place}NAME_mask.png, NAME.png or NAME/*.png)"
     return samples, problems + size_problems(samples, root=top)
+
+
+def _defects_among(found: Sequence[Path], good: Path) -> list[str]:
+    """Return what is wrong with good images that lie in folders of defects or masks, of whatever depth."""
+    names = [path.relative_to(good) for path in found]
+    strange = [str(name) for name in names if any(meaning(part) in ("bad", "masks") for part in name.parts[:-1])]
+    return counted({f"in {good.name}, but in a folder of defects or masks": strange})
 
 
 def _without_masks(found: Sequence[Path], top: Path, top_truth: Path) -> tuple[list[Path], list[str]]:
