@@ -199,8 +199,9 @@ def sample_root(data: Path) -> Path:
 
 def _read(data: Path, *splits: Split, labels: Labels) -> list[Sample]:
     """Return the samples of the splits, or raise one line with all that is wrong with all categories."""
-    folders = [data] if _reader(data, labels) else categories(data)
-    readings = [(folder, *read(folder, splits)) for folder in folders if (read := _reader(folder, labels))]
+    read = _reader(data, labels)
+    readers = [(data, read)] if read else [(folder, _reader(folder, labels)) for folder in categories(data)]
+    readings = [(folder, *read(folder, splits)) for folder, read in readers if read]
     wrong = [f"{printable(folder)}: {first_of(problems)}" for folder, _, problems in readings if problems]
     if wrong:
         raise InputError(first_of(wrong))

@@ -23,6 +23,7 @@ from blemish.errors import InputError
 from blemish.images.read import COLOUR8, GREY16, MAX_MEGAPIXELS, decoding, opened, upright
 
 SLOPES = 0.2  # of labels, at most this share of the pixels below the peak lies between a lower and a higher one
+OPEN = 0.05  # of labels with a border around them, less than this share touches the background
 NOISE = 3  # so far from both ends JPEG of the best quality moves a value
 VALUES = 8  # different values in a picture that are too few for a photograph
 FEW, VOID = (
@@ -104,7 +105,7 @@ def _is_border(void: NDArray[np.bool_], labels: NDArray[np.bool_], values: Value
         return False
     background = ~void & ~labels
     beside = labels & (_around(background).any(axis=(2, 3)))
-    return bool(background.any()) and _share(beside, labels) < SLOPES / 4
+    return bool(background.any()) and _share(beside, labels) < OPEN
 
 
 def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float:
