@@ -186,6 +186,17 @@ def real_path(path: str | Path) -> str:
         raise InputError(f"{printable(path)}: cannot be read ({error})") from error
 
 
+def read_file(file: Path) -> bytes:
+    """Return what a table or a label file holds; raises InputError if it cannot be read."""
+    name = printable(file)
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"no such file: {name}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
 def folder_name(folder: Path) -> str:
     """Return a folder's own name, also of the working folder; accents may be written in two ways on two systems."""
     return normalize("NFC", os.path.basename(os.path.abspath(folder)))

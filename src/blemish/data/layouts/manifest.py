@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 from unicodedata import normalize
 
 from blemish.data.layouts.trees import Reading
-from blemish.data.listing import check_inside, first_of, folder_name, real_path
+from blemish.data.listing import check_inside, first_of, folder_name, read_file, real_path
 from blemish.data.samples import SPLITS, Sample, Split, size_problems
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable
@@ -193,12 +193,7 @@ def _table(file: Path, *, required: Sequence[str], optional: Sequence[str]) -> t
 def _records(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the numbered rows of a table but for empty ones; raises InputError for a file that is none."""
     name = printable(file)
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"no such file: {name}") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    data = read_file(file)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

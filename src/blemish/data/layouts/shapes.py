@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import normalize
 
 from blemish.data.layouts.places import Places
+from blemish.data.listing import read_file
 from blemish.data.outlines import Corners, Runs
 from blemish.errors import InputError, printable
 from blemish.images.read import MAX_MEGAPIXELS
@@ -119,14 +120,7 @@ def check_runs(counts: Any, *, pixels: int, of: str) -> Runs:
 
 def read_bytes(file: Path) -> bytes:
     """Return what a label file holds, without a byte order mark; raises InputError if it cannot be read."""
-    name = printable(file)
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"no such file: {name}") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    return data.removeprefix(b"\xef\xbb\xbf")
+    return read_file(file).removeprefix(b"\xef\xbb\xbf")
 
 
 def read_json(file: Path) -> dict[str, Any]:
