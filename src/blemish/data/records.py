@@ -26,7 +26,7 @@ class DataPart(Part):
 
     The good ones of the fit, `train` and `held_out` (of training; they set the thresholds); the labelled ones that
     `weighed` the modules, and those that `judged` thresholds; and those that it was `tested` on, as far as older
-    versions have noted them: now a list beside the model says it (model/tested.py). All are told by one rule, `told_by`.
+    versions have noted them: now a list beside the model (model/tested.py) says it. One rule tells all, `told_by`.
     """
 
     train: list[ImagePart]

@@ -180,9 +180,7 @@ def _header(
     update = {
         "modules": [ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
         "score": score,
-        "calibration": calibrate_again(
-            header, maps, names_of(held_out, header.data.held_out), score=score, wanted=wanted
-        ),
+        "calibration": calibrate_again(header, maps, names, score=score, wanted=wanted),
         "weighing": weighing,
         "data": header.data.model_copy(update={"weighed": [known[key] for key in sorted(known)]}),
     }
