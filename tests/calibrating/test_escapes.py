@@ -7,7 +7,9 @@ from blemish.calibrating.escapes import counted, outcomes
 from blemish.model.header import CalibrationPart, ScoredPart
 
 
-@pytest.mark.parametrize(("count", "of"), [(0, 1), (1, 1), (0, 30), (3, 17), (9, 10), (130, 130), (57, 1200), (0, 5000)])
+@pytest.mark.parametrize(
+    ("count", "of"), [(0, 1), (1, 1), (0, 30), (3, 17), (9, 10), (130, 130), (57, 1200), (0, 5000)]
+)
 def test_intervals_are_those_of_clopper_and_pearson(count, of):
     found, expected = counted(count, of), binomtest(count, of).proportion_ci(0.95, method="exact")
     assert (found.count, found.of) == (count, of)
