@@ -131,7 +131,7 @@ def test_two_images_must_be_left():
 
 
 def test_nothing_to_do_is_said():
-    with pytest.raises(InputError, match="^calibrate: nothing to do; give good images, --without"):
+    with pytest.raises(InputError, match=r"^calibrate: nothing to do; give good images, --without"):
         recalibrated(Scorer(held_out=[10, 20]))
 
 
