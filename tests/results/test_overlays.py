@@ -120,7 +120,9 @@ def test_outlines_against_distances(shape: tuple[int, int], step: int) -> None:
     """White up to `step` px from a region, black up to twice that, also diagonally, and cut off at the borders."""
     height, width = shape
     spots = [(slice(0, 4), slice(width - 3, width)), (slice(20, 26), slice(19, 20)), (slice(27, 33), slice(24, 27))]
-    drawn = overlay(grey(100, shape), scores(*((*spot, 0.15) for spot in spots), shape=shape), threshold=0.1, colours=COLOURS)
+    drawn = overlay(
+        grey(100, shape), scores(*((*spot, 0.15) for spot in spots), shape=shape), threshold=0.1, colours=COLOURS
+    )
     y, x = np.ogrid[:height, :width]
     away = np.full(shape, height + width)
     for rows, columns in spots:
@@ -160,7 +162,10 @@ def test_the_verdict_is_written_in_a_corner_and_nowhere_else(verdict: str) -> No
         ({"threshold": -1.0}, "threshold: -1"),
         ({"threshold": float("nan")}, "threshold: nan"),
         ({"threshold": float("inf")}, "threshold: inf"),
-        ({"colours": (0.1, 0.1)}, r"colours: from 0\.1 to 0\.1 is not allowed, expected two scores, the lower one first"),
+        (
+            {"colours": (0.1, 0.1)},
+            r"colours: from 0\.1 to 0\.1 is not allowed, expected two scores, the lower one first",
+        ),
         ({"colours": (0.2, 0.1)}, r"colours: from 0\.2 to 0\.1"),
         ({"colours": (-0.1, 1.0)}, r"colours: from -0\.1 to 1"),
         ({"colours": (float("nan"), 1.0)}, "colours: from nan to 1"),
