@@ -13,7 +13,15 @@ from blemish.data.sources import identify, load
 from blemish.errors import InputError, StorageError
 from blemish.evaluation.evaluate import choose, evaluate, measure, save
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
-from blemish.model.header import CalibrationPart, Header, ModulePart, PreprocessingPart, ScoredPart, TeacherPart, WeighingPart
+from blemish.model.header import (
+    CalibrationPart,
+    Header,
+    ModulePart,
+    PreprocessingPart,
+    ScoredPart,
+    TeacherPart,
+    WeighingPart,
+)
 from blemish.verdict.threshold import Thresholds
 
 SIDE = 32

@@ -121,7 +121,11 @@ def test_weights_may_miss_one_by_a_millionth():
         ("earlier.false_alarm_rate", 0.0, "Input should be greater than 0, got 0.0"),
         ("earlier.false_alarm_rate", 1.5, "Input should be less than or equal to 1, got 1.5"),
         *(
-            ("earlier.false_alarm_rate", rate, f"3 held-out images can promise multiples of 1/4 below 1 only, got {rate}")
+            (
+                "earlier.false_alarm_rate",
+                rate,
+                f"3 held-out images can promise multiples of 1/4 below 1 only, got {rate}",
+            )
             for rate in (1.0, 0.3, 0.01)
         ),
         ("thresold", 0.5, "Extra inputs are not permitted, got 0.5"),
