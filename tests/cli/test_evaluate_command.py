@@ -32,11 +32,12 @@ def test_evaluate_gives_the_figures_of_the_score_maps(capsys, parts, model, tmp_
     assert (code, err) == (0, "")
     result = json.loads(file.read_text(), parse_constant=pytest.fail)
     images, side = find_images(parts / "test"), 256 if resolution == "256" else 192
-    maps, masks, scores = [], [], {}
+    maps, masks, scores, areas = [], [], {}, []
     for path, _, reference in Detector.load(model).reference_maps(images):
         truth = parts / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
         mask = read_mask(truth) if truth.exists() else np.zeros((192, 192), bool)
         masks.append(resize_mask(mask, side, side))
+        areas += [int(mask.sum())] * bool(mask.any())  # at the image's own resolution
         maps.append(resize_map(reference, side, side))
         scores[path] = reference.max()
     expected = pixel_metrics(maps, masks)
@@ -56,6 +57,7 @@ def test_evaluate_gives_the_figures_of_the_score_maps(capsys, parts, model, tmp_
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.format == "PNG"
     assert any(line.startswith("found by area") for line in lines)
+    assert [area for area, _, _ in result["recall_by_area"]["overall"]["curve"]] == sorted(set(areas))
     assert sum(part["images"] for part in result["recall_by_area"]["overall"]["bins"]) == 8
     assert len(result["escapes"]) == 8 - result["overall"]["found"]
     assert len(result["alarms"]) == result["overall"]["false_alarms"]
