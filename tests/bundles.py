@@ -5,6 +5,7 @@ import shutil
 from hashlib import sha256
 
 import pytest
+
 from blemish.errors import BlemishError, ModelFileError
 from blemish.runtime.bundle import FILE, digest
 

@@ -27,7 +27,6 @@ from stubs import (
     parts,  # noqa: F401
 )
 
-
 SAID = {"header_": Stub.header_, "thresholds_": Stub.thresholds_}
 
 
