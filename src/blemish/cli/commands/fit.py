@@ -52,6 +52,7 @@ def fit(
 
     The same command continues a fit that was interrupted.
     """
+    from blemish.errors import printable
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
     from blemish.printing.bars import error_console, say, training
@@ -69,4 +70,4 @@ def fit(
         wanted=read_rates(false_alarms),
     )  # fmt: skip
     print_fit(out, header, seconds=seconds)
-    say(stranger_lines(header, model=str(out)))
+    say(stranger_lines(header, model=printable(out)))
