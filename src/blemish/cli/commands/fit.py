@@ -52,7 +52,6 @@ def fit(
 
     The same command continues a fit that was interrupted.
     """
-    from blemish.errors import printable
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
     from blemish.printing.bars import error_console, say, training
