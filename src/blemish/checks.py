@@ -33,6 +33,18 @@ def number(name: str, value: Any, *, most: float = math.inf, rule: str) -> float
     return found
 
 
+def share(name: str, value: Any) -> float:
+    """Return a number from 0 on and below 1 as a float, text such as 0.1% or 0.001 too; InputError for other things."""
+    try:
+        percent = isinstance(value, str) and value.strip().endswith("%")
+        found = math.nan if isinstance(value, bool) else float(value.strip().removesuffix("%") if percent else value)
+    except (TypeError, ValueError, OverflowError):
+        found, percent = math.nan, False
+    if not 0 <= (found := found / 100 if percent else found) < 1:
+        raise InputError(f"{name}: {_exact(value)} is not allowed, expected a share of the image such as 0.1% or 0.001")
+    return found
+
+
 def word(name: str, value: Any, known: Collection[str]) -> str:
     """Return one of the words that are known; InputError for anything else."""
     if not isinstance(value, str) or value not in known:

@@ -38,7 +38,9 @@ class Detector:
     sizes: sides of the square network inputs, multiples of 32 in 64 ... 1024. levels: of 2 ... 5. teacher: one of
     `blemish teacher list`; weights: a file with its weights, by default what is on this machine. recipe: "fast",
     "quick" or "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". bits: of the values of 16-bit
-    images that are used, 9 ... 16. The arguments are only stored; `fit` checks them.
+    images that are used, 9 ... 16. min_area: the share of the image that a defect covers at least, 0.001 or "0.1%": the
+    image score is then the highest at which the map has a connected part of that area. The arguments are only stored;
+    `fit` checks them.
 
     Fitted: model_ (the teacher, the modules and the header), modules_ (trained modules), thresholds_ (of image scores:
     above `review` they want a look, above `ng` they are defects), header_ (all that the model file says about itself),
@@ -62,6 +64,7 @@ class Detector:
         seed: int = 0,
         device: str = "auto",
         bits: int = 16,
+        min_area: str | float = 0.0,
     ) -> None:
         self.sizes = sizes
         self.levels = levels
@@ -72,6 +75,7 @@ class Detector:
         self.seed = seed
         self.device = device
         self.bits = bits
+        self.min_area = min_area
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # scikit-learn's signature
         """Return the arguments of the constructor by name; deep changes nothing, as none has arguments of its own."""
@@ -126,8 +130,10 @@ class Detector:
 
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image; raises InputError as `score_maps` does."""
+        header = self.header_
+        least = header.calibration.min_area
         return [
-            judge(source, image, reference, thresholds=self.thresholds_, scale=self.header_.scale)
+            judge(source, image, reference, thresholds=self.thresholds_, scale=header.scale, min_area=least)
             for source, image, reference in self.reference_maps(images)
         ]
 
@@ -253,7 +259,7 @@ class Detector:
         header, levels = model.header, sorted({module.level for module in model.modules})
         detector = cls(sizes=header.sizes, levels=levels, teacher=header.teacher.name, weights=weights, device=device,
                        recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed,
-                       bits=header.bits)  # fmt: skip
+                       bits=header.bits, min_area=header.calibration.min_area)  # fmt: skip
         detector.model_ = model
         return detector
 

@@ -122,6 +122,28 @@ def test_names_that_do_not_name_one_image_are_refused(without, text):
     assert str(caught.value).startswith(text)
 
 
+def test_a_least_area_is_set_only_where_all_scores_are_taken_anew():
+    scorer = Scorer(held_out=[10, 30, 20, 40])
+    spots = [picture(value) for value in (11, 31, 21)]
+
+    def reference_maps(images):
+        for image in images:
+            reference = np.full((8, 8), 0.05, np.float32)
+            reference[0, 0], reference[4, 4:6] = image[0, 0, 0] / 100, 0.1
+            yield image, image, reference
+
+    scorer.reference_maps = reference_maps
+    assert scores(recalibrated(scorer, spots)) == [11, 31, 21]
+    header = recalibrated(scorer, spots, min_area=2 / 64)
+    assert (scores(header), header.calibration.min_area) == ([10, 10, 10], 2 / 64)
+    scorer.header_ = header
+    assert scores(recalibrated(scorer, spots)) == [10, 10, 10]  # kept
+    assert scores(recalibrated(scorer, spots, min_area=0.0)) == [11, 31, 21]
+    for given in ({}, {"good": spots, "add": True}, {"wanted": Budget(0.5)}):
+        with pytest.raises(InputError, match=r"^min-area: needs good images, and no --add: all held-out scores"):
+            recalibrated(scorer, **given, min_area=0.1)
+
+
 def test_two_images_must_be_left():
     scorer = Scorer(held_out=[10, 20])
     with pytest.raises(InputError, match="need >= 2 held-out images of different content, 1 would be left"):

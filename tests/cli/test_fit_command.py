@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import signal
 from pathlib import Path
@@ -269,3 +270,31 @@ def test_twelve_bits_are_kept_in_the_model_and_in_its_bundle(capsys, parts, quic
     np.testing.assert_allclose(runtime.score_maps(tmp_path / "twelve" / name)[0], expected, atol=1e-3)
     code, _, err = run(capsys, "fit", tmp_path / "twelve", "--out", tmp_path / "x.safetensors", "--bits", "8")
     assert (code, err) == (2, "error: bits: 8 is not allowed, expected a whole number from 9 to 16\n")
+
+
+def test_a_least_area_is_kept_and_honoured(capsys, parts, tmp_path):
+    """Of every image the score is the highest level of a part of that area; without it the maximum, which is higher."""
+    scores = {}
+    for share in ("0", "0.5%"):
+        out, results = tmp_path / f"{share}.safetensors", tmp_path / share
+        assert run(capsys, "fit", parts, "--out", out, *SIZES, "--min-area", share)[0] == 0
+        assert run(capsys, "predict", out, parts / "test", "--out", results, "--mm-per-px", "0.5")[0] == 0
+        records = [json.loads(line) for line in (results / "results.jsonl").read_text().splitlines()]
+        scores[share] = np.array([record["score"] for record in records])
+        for record in records:
+            assert bool(record["regions"]) == (record["verdict"] != "OK")
+            for region in record["regions"]:
+                assert region["mm2"] == region["area"] / 4
+                assert region["peak"] > record["thresholds"]["review"]
+    detector = Detector.load(tmp_path / "0.5%.safetensors")
+    assert detector.header_.calibration.min_area == detector.get_params()["min_area"] == 0.005
+    assert (scores["0.5%"] < scores["0"]).all()
+    code, printed, err = run(capsys, "fit", parts, "--out", tmp_path / "x.safetensors", "--min-area", "120")
+    rule = "expected a share of the image such as 0.1% or 0.001"
+    assert (code, printed, err) == (2, "", f"error: min-area: '120' is not allowed, {rule}\n")
+    for length in ("0", "-1", "nan", "inf"):
+        given = "predict", out, parts / "test", "--out", tmp_path / "y", f"--mm-per-px={length}"
+        code, printed, err = run(capsys, *given)
+        assert (code, printed) == (2, "")
+        assert err.endswith("is not allowed, expected a finite number above 0\n")
+        assert not (tmp_path / "y").exists()

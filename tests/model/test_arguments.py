@@ -82,3 +82,16 @@ def test_a_hopeless_argument_is_cut_short():
     with pytest.raises(InputError) as caught:
         checked(sizes=[7] * 10_000)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(("given", "found"), [(0, 0.0), ("0", 0.0), (0.001, 0.001), ("0.1%", 0.001), (" 2 %", 0.02)])
+def test_a_least_area_is_a_share_of_the_image(given, found):
+    assert Arguments(**Detector(min_area=given).get_params()).checked().min_area == pytest.approx(found)
+
+
+@pytest.mark.parametrize("given", [1, "100%", "120", -0.1, "-1%", float("nan"), "nan", "a", "%", True, None, "0,1%"])
+def test_other_areas_are_refused(given):
+    with pytest.raises(
+        InputError, match=r"^min_area: .* is not allowed, expected a share of the image such as 0.1% or"
+    ):
+        Arguments(**Detector(min_area=given).get_params()).checked()

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from blemish import Prediction
 from blemish.images.resize import resize_map
 from blemish.verdict.judge import judge
-from blemish.verdict.scale import Scale
+from blemish.verdict.scale import Scale, image_score
 from blemish.verdict.threshold import Thresholds
 
 THRESHOLDS = Thresholds(0.5, 0.75)
@@ -92,3 +93,43 @@ def test_a_prediction_is_public_and_does_not_change():
     ]  # fmt: skip
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.score = 0.0
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-4, 0.004, 0.05, 0.3, 1.0])
+def test_with_a_least_area_the_score_is_the_highest_level_of_a_part_that_large(share):
+    """Against trying every level of the map."""
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        reference = np.float32(0.1 + 0.8 * ndimage.gaussian_filter(random.random((40, 50)), seed))
+        reference = np.round(reference, 2) if seed % 2 else reference  # ties
+        levels = [level for level in np.unique(reference) if _largest(reference >= level) >= share * reference.size]
+        score = image_score(reference, min_area=share)
+        assert score == max(levels)
+        for threshold in (0.3, 0.5, score, float(np.nextafter(np.float32(score), np.float32(0)))):
+            found = judge(
+                Path("a.png"), np.full((80, 60, 3), 90, np.uint8), reference, thresholds=Thresholds(threshold),
+                scale=SCALE, min_area=share,
+            )  # fmt: skip
+            assert found.score == score
+            assert (found.verdict == "NG") == (score > threshold) == bool(found.regions)
+            assert (found.verdict == "NG") == (_largest(reference > threshold) >= max(1, share * reference.size))
+
+
+def _largest(flags):
+    labels, count = ndimage.label(flags, np.ones((3, 3)))
+    return max(np.bincount(labels.ravel())[1:]) if count else 0
+
+
+def test_a_hot_pixel_is_no_defect_where_defects_have_a_least_area():
+    reference = spotted((8, 8, 1, 0.9), (30, 30, 4, 0.6))
+    image = np.full((64, 64, 3), 90, np.uint8)
+    given = {"thresholds": THRESHOLDS, "scale": SCALE}
+    assert [one.peak for one in judge(image, image, reference, **given).regions] == [
+        pytest.approx(0.9),
+        pytest.approx(0.6),
+    ]
+    found = judge(image, image, reference, **given, min_area=16 / 64**2)
+    assert (found.score, found.verdict) == (pytest.approx(0.6), "REVIEW")
+    assert [one.box for one in found.regions] == [(30, 30, 4, 4)]
+    found = judge(image, image, reference, **given, min_area=17 / 64**2)
+    assert (found.score, found.verdict, found.regions) == (pytest.approx(0.1), "OK", [])

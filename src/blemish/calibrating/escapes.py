@@ -65,7 +65,8 @@ def judged(scorer: Scorer, header: Header, data: Path, *, labels: Labels) -> tup
     """
     chosen = choose(scorer, data, labels=labels)
     paths = [sample.path for sample in chosen.samples]
-    scores = [image_score(reference) for _, _, reference in scorer.reference_maps(paths)]
+    least = header.calibration.min_area
+    scores = [image_score(reference, min_area=least) for _, _, reference in scorer.reference_maps(paths)]
     found = outcomes(header.calibration, scores, [sample.label != "good" for sample in chosen.samples])
     images = {image.sha256: image for image in [*header.data.judged, *chosen.images]}
     update = {"data": header.data.model_copy(update={"judged": [images[key] for key in sorted(images)]})}

@@ -24,6 +24,7 @@ def recalibrated(
     add: bool = False,
     without: Sequence[str] = (),
     wanted: Wanted = None,
+    min_area: float | None = None,
     groups: Sequence[str] | None = None,
     report: Report | None = None,
 ) -> Header:
@@ -31,15 +32,19 @@ def recalibrated(
 
     good: images of good parts that set the thresholds from now on, in place of those held out before, or with `add`
     beside them; none: the scores stay. without: names of held-out images that are no good parts after all. wanted:
-    rates or scores; by default what was asked for before. groups: of `good`, one for each; the promise is then about a
-    new group. report: called as images are scored. Raises InputError for images that trained the model, for names that
-    are not among the held-out ones, and where fewer than LEAST are left.
+    rates or scores; by default what was asked for before. min_area: the share of the image that a defect covers at
+    least from now on, for which all held-out images must be given; by default that of before. groups: of `good`, one
+    for each; the promise is then about a new group. report: called as images are scored. Raises InputError for images
+    that trained the model, for names that are not among the held-out ones, and where fewer than LEAST are left.
     """
     header = scorer.header_
+    if min_area is not None and (add or not good):
+        raise InputError("min-area: needs good images, and no --add: all held-out scores are taken anew")
+    least = header.calibration.min_area if min_area is None else min_area
     held = [(image, None) for image in header.calibration.held_out]
     parts = {part.sha256: part for part in header.data.held_out}
     if good:
-        new, images = _scored(scorer, good, groups=groups, report=report)
+        new, images = _scored(scorer, good, min_area=least, groups=groups, report=report)
         parts |= {part.sha256: part for part in images}
         fresh = {image.sha256 for image in new}
         held = [(image, None) for image in [*(one for one, _ in held if add and one.sha256 not in fresh), *new]]
@@ -48,7 +53,7 @@ def recalibrated(
         raise InputError(f"good: need >= {LEAST} held-out images of different content, {len(scores)} would be left")
     calibration = header.calibration
     if good or without:
-        calibration = calibration.model_copy(update={"held_out": scores, "earlier": None})
+        calibration = calibration.model_copy(update={"held_out": scores, "earlier": None, "min_area": least})
         wanted = wanted or asked_before(calibration)
     elif wanted is None:
         raise InputError("calibrate: nothing to do; give good images, --without, --false-alarms or --threshold")
@@ -58,7 +63,7 @@ def recalibrated(
 
 
 def _scored(
-    scorer: Scorer, good: Sequence[Source], *, groups: Sequence[str] | None, report: Report | None
+    scorer: Scorer, good: Sequence[Source], *, min_area: float, groups: Sequence[str] | None, report: Report | None
 ) -> tuple[list[ScoredPart], list[ImagePart]]:
     """Return the scores of good images, of equal ones the first, and what tells them again; each is decoded once."""
     header = scorer.header_
@@ -66,7 +71,8 @@ def _scored(
     for index, (source, image, reference) in enumerate(scorer.reference_maps(good)):
         part = known(source, image, told_by=header.data.told_by)
         group = groups[index] if groups else ""
-        scored = ScoredPart(name=str(index), sha256=part.sha256, score=image_score(reference), group=group)
+        score = image_score(reference, min_area=min_area)
+        scored = ScoredPart(name=str(index), sha256=part.sha256, score=score, group=group)
         found.setdefault(part.sha256, (scored, part))
         if report:
             report(index + 1, len(good))

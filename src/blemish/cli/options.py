@@ -62,6 +62,11 @@ Threshold = Annotated[
 ]
 
 
+MinArea = Annotated[
+    str, typer.Option("--min-area", metavar="SHARE", help="The least share of the image that a defect covers, 0.1%.")
+]
+
+
 def read_rates(false_alarms: str) -> "Budget | None":
     """Return the false-alarm rates that are typed, None for the default; raises InputError as `read_budget` does."""
     from blemish.verdict.threshold import read_budget

@@ -183,7 +183,8 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
             area = int(truth.sum())
         # A type has the same name in many categories; a model that serves several is judged on each.
         label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label
-        scores, resized = [image_score(one) for one in maps], [resize_map(one, height, width) for one in maps]
+        scores = [image_score(one, min_area=scorer.header_.calibration.min_area) for one in maps]
+        resized = [resize_map(one, height, width) for one in maps]
         yield Scored(
             name=_name(sample, chosen.data),
             label=label,

@@ -40,10 +40,10 @@ def differences(model: Model, runtime: Runtime, images: Sequence[Path]) -> tuple
     precision, scale = runtime.bundle.precision, model.header.scale.colours[1]
     verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
     allowed, near = (SCORE[precision] * scale, ON_AVERAGE[precision] * scale), NEAR[precision] * scale
-    largest = [0.0, 0.0]
+    largest, least = [0.0, 0.0], model.header.calibration.min_area
     pairs = zip(model.reference_maps(images), runtime.reference_maps(images), strict=True)
     for path, ((_, _, expected), (_, _, found)) in zip(images, pairs, strict=True):
-        before, after = image_score(expected), image_score(found)
+        before, after = (image_score(one, min_area=least) for one in (expected, found))
         score, mean = abs(after - before), float(np.abs(found - expected).mean())
         if not (score <= allowed[0] and mean <= allowed[1]):  # NaN as well
             raise ExportError(
@@ -66,7 +66,8 @@ def lost_on(model: Model, runtime: Runtime, samples: Sequence[Sample], *, data: 
     verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
     before = [found for _, _, found in model.reference_maps(paths)]
     after = [found for _, _, found in runtime.reference_maps(paths)]
-    scores = [(image_score(one), image_score(other)) for one, other in zip(before, after, strict=True)]
+    least = model.header.calibration.min_area
+    scores = [tuple(image_score(one, min_area=least) for one in pair) for pair in zip(before, after, strict=True)]
     flipped = [verdict(one) != other(another) for one, another in scores]
     aupro, exported = (pixel_metrics([maps[one] for one in judged], masks)["aupro"] for maps in (before, after))
     if not (isinstance(aupro, float) and isinstance(exported, float)):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from blemish.checks import shown, whole, word
+from blemish.checks import share, shown, whole, word
 from blemish.errors import InputError
 from blemish.images.read import FULL_BITS
 
@@ -28,9 +28,10 @@ class Arguments:
     seed: int
     device: str
     bits: int = FULL_BITS
+    min_area: float = 0.0
 
     def checked(self) -> "Arguments":
-        """Return the same with sizes, levels, seed and bits as plain numbers.
+        """Return the same with sizes, levels, seed, bits and min_area as plain numbers.
 
         numpy's whole numbers and arrays of them are allowed. Raises InputError naming the first of these, or the score,
         that is not.
@@ -44,6 +45,7 @@ class Arguments:
             levels=levels,
             seed=whole("seed", self.seed, allowed=SEEDS),
             bits=whole("bits", self.bits, allowed=BITS),
+            min_area=share("min_area", self.min_area),
         )
 
     def check(self) -> None:

@@ -17,17 +17,19 @@ NO_SCORES = (
 
 
 def calibrate(
-    maps: NDArray[np.float32], images: Sequence[ScoredPart], *, score: str, wanted: Wanted = None
+    maps: NDArray[np.float32], images: Sequence[ScoredPart], *, score: str, wanted: Wanted = None, min_area: float = 0.0
 ) -> CalibrationPart:
     """Return scale and thresholds from the maps (N, R, R) of held-out good images, before they are squashed.
 
-    images: what they are called, with any score. Raises InputError for rates that so few images cannot carry.
+    images: what they are called, with any score; min_area: of `image_score`. Raises InputError for rates that so few
+    images cannot carry.
     """
     scale = scale_of(maps, score=score)
     scored = [
-        image.model_copy(update={"score": image_score(scale.of(one))}) for image, one in zip(images, maps, strict=True)
+        image.model_copy(update={"score": image_score(scale.of(one), min_area=min_area)})
+        for image, one in zip(images, maps, strict=True)
     ]
-    first = CalibrationPart(good=scale.good, limit=scale.limit, held_out=scored, review=1.0)
+    first = CalibrationPart(good=scale.good, limit=scale.limit, held_out=scored, review=1.0, min_area=min_area)
     return choose(first, wanted)
 
 
@@ -44,7 +46,8 @@ def calibrate_again(
         known.get(part.sha256, ScoredPart(name=name, sha256=part.sha256, score=0.0))
         for part, name in zip(header.data.held_out, names, strict=True)
     ]
-    return calibrate(maps, images, score=score, wanted=wanted or asked_before(header.calibration))
+    before = header.calibration
+    return calibrate(maps, images, score=score, wanted=wanted or asked_before(before), min_area=before.min_area)
 
 
 def choose(calibration: CalibrationPart, wanted: Wanted) -> CalibrationPart:

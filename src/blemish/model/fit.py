@@ -130,7 +130,7 @@ def _header(
         recipe=asdict(find_recipe(given.recipe)) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
         seed=given.seed,
         score=given.score,  # type: ignore[arg-type]  # checked
-        calibration=calibrate(maps, read.scored, score=given.score, wanted=wanted),
+        calibration=calibrate(maps, read.scored, score=given.score, wanted=wanted, min_area=given.min_area),
         data=read.data,
         libraries=libraries(),
     )

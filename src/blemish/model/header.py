@@ -75,7 +75,8 @@ class CalibrationPart(Part):
 
     good, limit: of whitened scores the median of good pixels and what becomes 0.5, before they are squashed. review,
     ng: the thresholds, numbers on the scale; without ng all above review is NG. asked: the false-alarm rates that set
-    them, none for the default or where they were given as scores. earlier: in place of held_out, in models of earlier
+    them, none for the default or where they were given as scores. min_area: the share of the image that a defect has
+    at least, for all scores of images. earlier: in place of held_out, in models of earlier
     versions.
     """
 
@@ -85,6 +86,7 @@ class CalibrationPart(Part):
     review: float = Field(gt=0)
     ng: float | None = None
     asked: list[float] = Field(default_factory=list, max_length=2)
+    min_area: float = Field(default=0.0, ge=0, lt=1)
     earlier: EarlierPart | None = None
 
     @field_validator("ng")

@@ -35,7 +35,8 @@ def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence
     folder, thresholds = model.with_name(f"{model.name}.strangers"), header.calibration.thresholds
     for index in found:
         ((source, image, reference),) = scorer.reference_maps([held_out[index]])
-        said = judge(source, image, reference, thresholds=thresholds, scale=header.scale)
+        said = judge(source, image, reference, thresholds=thresholds, scale=header.scale,
+                     min_area=header.calibration.min_area)  # fmt: skip
         picture = overlay(image, said.score_map, inside=said.inside, colours=header.scale.colours)
         make_folder(folder)
         save_png(folder / f"{index}-{PurePosixPath(images[index].name).name}.png", picture)

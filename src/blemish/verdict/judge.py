@@ -31,12 +31,23 @@ class Prediction:
 
 
 def judge(
-    source: Source, image: NDArray[np.uint8], reference: NDArray[np.float32], *, thresholds: Thresholds, scale: Scale
+    source: Source,
+    image: NDArray[np.uint8],
+    reference: NDArray[np.float32],
+    *,
+    thresholds: Thresholds,
+    scale: Scale,
+    min_area: float = 0.0,
 ) -> Prediction:
-    """Return the prediction for an image (H, W, 3) from its score map at the reference size, on that scale."""
-    score = image_score(reference)
+    """Return the prediction for an image (H, W, 3) from its score map at the reference size, on that scale.
+
+    min_area: the share of the image that a defect has at least.
+    """
+    score = image_score(reference, min_area=min_area)
     score_map = resize_map(reference, *image.shape[:2])
-    regions, inside = find_regions(reference, image, threshold=thresholds.review, scale=scale, score_map=score_map)
+    regions, inside = find_regions(
+        reference, image, threshold=thresholds.review, scale=scale, score_map=score_map, min_area=min_area
+    )
     return Prediction(
         path=source if isinstance(source, Path) else None,
         score=score,

@@ -36,17 +36,27 @@ class Region:
 
 
 def find_regions(
-    reference: Scores, image: NDArray[np.uint8], *, threshold: float, scale: Scale, score_map: Scores | None = None
+    reference: Scores,
+    image: NDArray[np.uint8],
+    *,
+    threshold: float,
+    scale: Scale,
+    score_map: Scores | None = None,
+    min_area: float = 0.0,
 ) -> tuple[list[Region], Flags]:
     """Return the regions of an image, highest peak first, then the largest, and which pixels are of them, (H, W).
 
     reference: the score map that decides the image score, (R, R), finite; image: (H, W, 3); score_map: reference at
     the image's own size, (H, W), made from it if it is not given. There is at least one region if a score is above the
-    threshold, and none otherwise. Raises InputError for another shape, a score that is not finite, or a threshold that
-    is not positive and finite.
+    threshold, and none otherwise. min_area: a share of the image; parts of the reference map above the threshold that
+    are smaller count as if they were not above it, as they do in `image_score`. Raises InputError for another shape, a
+    score that is not finite, or a threshold that is not positive and finite.
     """
     _check(reference, threshold)
     seeds = reference > threshold
+    if min_area:
+        found = parts(seeds)
+        seeds[seeds] = (found.areas() >= min_area * seeds.size)[found.of_pixels()]
     if not seeds.any():
         return [], np.zeros(image.shape[:2], dtype=np.bool_)
     levels, least = scale.levels(reference), float(scale.levels(np.array(threshold)))

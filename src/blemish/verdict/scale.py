@@ -1,10 +1,13 @@
 """From raw scores to the scale of a model, which is set once, and to one score for an image; numpy only."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from blemish.verdict.connected import parts
 
 LEAST_SPAN = 1e-3  # from good pixels to the limit: maps that never vary have none
 FAR = 3.0  # deviations from the median of good images to the limit
@@ -86,10 +89,22 @@ def squash(values: NDArray[np.float32], *, good: float, limit: float) -> NDArray
     return np.asarray(score, dtype=np.float32)
 
 
-def image_score(score_map: NDArray[np.float32]) -> float:
+def image_score(score_map: NDArray[np.float32], *, min_area: float = 0.0) -> float:
     """Return the score of an image from its score map at the reference size: the maximum.
+
+    min_area: a share of the image. With it the score is the highest at which the map has an 8-connected part of at
+    least that area whose pixels all score as high or higher: it is above a threshold exactly if a part of that area is.
 
     It is as robust as the map: whitened maps are high only where several modules agree, so one noisy module does
     not make the maximum, as it does with the paper's mean of raw distances.
     """
-    return float(score_map.max())
+    least = min_area * score_map.size
+    if least <= 1:
+        return float(score_map.max())
+    levels = np.unique(score_map)
+    low, high = 0, int(np.searchsorted(levels, np.sort(score_map, axis=None)[-math.ceil(least)]))
+    while low < high:  # as levels rise, the largest part shrinks
+        middle = (low + high + 1) // 2
+        enough = parts(score_map >= levels[middle]).areas().max() >= least
+        low, high = (middle, high) if enough else (low, middle - 1)
+    return float(levels[low])

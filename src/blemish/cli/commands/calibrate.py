@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blemish.checks import share
 from blemish.cli.options import (
     Defects,
     Device,
     FalseAlarms,
     FollowLinks,
+    MinArea,
     ModelOrBundle,
     Overwrite,
     Threshold,
@@ -51,6 +53,7 @@ def calibrate(
     without: Without = None,
     false_alarms: FalseAlarms = "",
     threshold: Threshold = "",
+    min_area: MinArea = "",
     labelled: Labelled = None,
     plot: Plot = None,
     unlabelled: Unlabelled = "",
@@ -79,7 +82,8 @@ def calibrate(
     scorer = load_scorer(model, weights=weights, device=device)
     images = held_out_first(good or [], labels=labels)
     with counting(error_console(), "good images") as report:
-        header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted, report=report)
+        header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted,
+                              min_area=share("min-area", min_area) if min_area else None, report=report)  # fmt: skip
     before = [image.score for image in scorer.header_.calibration.held_out]
     new = [image.score for image in header.calibration.held_out] if images else []
     header, found = judged(scorer, header, labelled, labels=labels) if labelled is not None else (header, [])

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from blemish.checks import share
 from blemish.cli.options import (
     Defects,
     Device,
     FalseAlarms,
     FollowLinks,
     Good,
+    MinArea,
     Overwrite,
     Sizes,
     Unlabelled,
@@ -43,6 +45,7 @@ def fit(
     defects: Defects = "",
     device: Device = "auto",
     bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
+    min_area: MinArea = "0",
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
     _follow_links: FollowLinks = False,
@@ -62,6 +65,7 @@ def fit(
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
         teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device, bits=bits,
+        min_area=share("min-area", min_area),
     )  # fmt: skip
     console = error_console()
     fitted, seconds = fit_to_file(
