@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from blemish.data.holdout import array_fingerprint, fingerprints, hold_out, split_good
+from blemish.data.holdout import array_fingerprint, fingerprints, held_out_count, hold_out, split_good
 from faults import ordinary  # noqa: F401
 from trees import paint, refused
 
@@ -75,10 +75,17 @@ def test_something_must_be_left_to_train_on():
         refused(lambda share=share: hold_out(hashes, share=share, least=1), "share held out: ", "0 <= share < 1")
 
 
-def test_split_takes_what_is_kept_apart_or_a_share():
+def test_as_many_are_held_out_as_no_single_one_can_rule():
+    wanted = {6: 2, 7: 2, 8: 3, 30: 10, 31: 10, 32: 11, 59: 20, 60: 20, 119: 40, 120: 40, 266: 40, 270: 40, 274: 41}
+    assert {count: held_out_count(count) for count in wanted} == wanted
+    assert held_out_count(2000) == 300
+    assert all(held_out_count(count + 1) - held_out_count(count) in (0, 1) for count in range(6, 400))
+
+
+def test_split_takes_what_is_kept_apart_or_a_third():
     hashes = [f"{number:064x}" for number in range(20)]
     train, held = split_good(hashes, apart=0)
-    assert held == hold_out(hashes, share=0.15, least=2)
+    assert held == hold_out(hashes, share=7 / 20, least=2)
     assert sorted(train + held) == list(range(20))
     assert split_good(hashes, apart=4) == (list(range(16)), [16, 17, 18, 19])
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from blemish.errors import InputError, printable
 from blemish.images.read import read_image
 
-HELD_OUT = 0.15  # share of the good images that sets the threshold and trains nothing
+# Of MANY good images or more ENOUGH set the thresholds and train nothing, so that no single one of them decides, or
+# SHARE where that is more; of fewer images a third.
+MANY, ENOUGH, SHARE = 120, 40, 0.15
 LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
 
 
@@ -39,19 +41,21 @@ def hold_out(hashes: Sequence[str], *, share: float, least: int) -> list[int]:
     """
     if not 0 <= share < 1:
         raise InputError(f"share held out: {share} not allowed (allowed: 0 <= share < 1)")
-    ranked = sorted(set(hashes), key=lambda text: hashlib.sha256(f"blemish hold-out {text}".encode()).digest())
-    count = max(least, round(share * len(ranked)))
-    if len(ranked) <= count:
-        raise InputError(f"need >= {count + 1} training images of different content, found {len(ranked)}")
-    held = set(ranked[:count])
-    return [index for index, text in enumerate(hashes) if text in held]
+    return _drawn(hashes, count=max(least, round(share * len(set(hashes)))))
+
+
+def held_out_count(different: int) -> int:
+    """Return how many of so many different good images, or groups of them, set the thresholds and train nothing."""
+    if different < MANY:
+        return max(LEAST_HELD_OUT, round(different / 3))
+    return max(ENOUGH, round(SHARE * different))
 
 
 def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[int]]:
     """Return the indices of the images to train on, and of those held out to set the threshold.
 
     Both are in the order of their hashes, so that neither names nor the order that images are given in matter. The last
-    `apart` images are those that the user holds out; if there are none, a share of all is, chosen by content.
+    `apart` images are those that the user holds out; if there are none, `held_out_count` of all are, drawn by content.
     A copy among the held-out images is no further evidence, and a copy of an image that trains is none at all.
     Raises InputError where too few different ones are left.
     """
@@ -60,7 +64,7 @@ def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[in
     if (found := len(set(hashes[:count]))) < least:
         beside = " beside those held out" if apart else ""
         raise InputError(f"need >= {least} different images of good parts{beside}, found {found}")
-    held = list(range(count, len(hashes))) if apart else hold_out(hashes, share=HELD_OUT, least=LEAST_HELD_OUT)
+    held = list(range(count, len(hashes))) if apart else _drawn(hashes, count=held_out_count(found))
     train = sorted(set(range(count)) - set(held), key=lambda index: (hashes[index], index))
     first = {text: index for index, text in reversed(list(enumerate(hashes)))}
     held = sorted((index for index in held if first[hashes[index]] == index), key=lambda index: hashes[index])
@@ -69,6 +73,14 @@ def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[in
             f"need >= {LEAST_HELD_OUT} held-out images, unlike each other and those that train, found {len(held)}"
         )
     return train, held
+
+
+def _drawn(hashes: Sequence[str], *, count: int) -> list[int]:
+    ranked = sorted(set(hashes), key=lambda text: hashlib.sha256(f"blemish hold-out {text}".encode()).digest())
+    if len(ranked) <= count:
+        raise InputError(f"need >= {count + 1} training images of different content, found {len(ranked)}")
+    held = set(ranked[:count])
+    return [index for index, text in enumerate(hashes) if text in held]
 
 
 def draw_share(hashes: Sequence[str], *, share: float, salt: str) -> list[int]:
