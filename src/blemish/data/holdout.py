@@ -1,12 +1,14 @@
 """Which images are learnt and which are held out: drawn by their content, so that order and names do not matter."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.data.together.units import units
 from blemish.errors import InputError, printable
 from blemish.images.read import read_image
 
@@ -51,28 +53,84 @@ def held_out_count(different: int) -> int:
     return max(ENOUGH, round(SHARE * different))
 
 
-def split_good(hashes: Sequence[str], *, apart: int) -> tuple[list[int], list[int]]:
-    """Return the indices of the images to train on, and of those held out to set the threshold.
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The indices of the images that train, and of those held out; both in the order of their hashes.
 
-    Both are in the order of their hashes, so that neither names nor the order that images are given in matter. The last
-    `apart` images are those that the user holds out; if there are none, `held_out_count` of all are, drawn by content.
-    A copy among the held-out images is no further evidence, and a copy of an image that trains is none at all.
-    Raises InputError where too few different ones are left.
+    groups: of each held-out image the group that it counts in, "" for one that counts alone. units: how many images or
+    groups were there to be drawn from; beside: how many of the images kept apart do not count, as they, a copy, a twin
+    or one of their group trains.
     """
+
+    train: list[int]
+    held_out: list[int]
+    groups: list[str]
+    units: int
+    beside: int
+
+    @property
+    def count(self) -> int:
+        """How many images or groups are held out: what a promise is made by."""
+        return self.groups.count("") + len(set(self.groups) - {""})
+
+
+def split_good(
+    hashes: Sequence[str], *, apart: int, twins: Sequence[tuple[int, int]] = (), groups: Sequence[str] | None = None
+) -> Split:
+    """Return which images train, and which are held out to set the threshold.
+
+    twins: pairs of images that are never parted, and count once. groups: the name of each image's group, which is never
+    parted, "" for an image without; twins join their groups. The last `apart` images are those that the user holds out;
+    if there are none, `held_out_count` of all images or groups are, drawn by content: a group by the smallest hash in
+    it. So neither names nor the order that images are given in matter. What trains, or belongs to what trains, is no
+    evidence among the held-out images; a copy or a twin there is no further one.
+    Raises InputError where too few different images or groups are left.
+    """
+    keys, names = units(hashes, twins=twins, groups=groups)
     count = len(hashes) - apart
-    least = LEAST_TRAIN + (0 if apart else LEAST_HELD_OUT)
-    if (found := len(set(hashes[:count]))) < least:
-        beside = " beside those held out" if apart else ""
-        raise InputError(f"need >= {least} different images of good parts{beside}, found {found}")
-    held = list(range(count, len(hashes))) if apart else _drawn(hashes, count=held_out_count(found))
-    train = sorted(set(range(count)) - set(held), key=lambda index: (hashes[index], index))
-    first = {text: index for index, text in reversed(list(enumerate(hashes)))}
-    held = sorted((index for index in held if first[hashes[index]] == index), key=lambda index: hashes[index])
-    if len(held) < LEAST_HELD_OUT:
+    _check_enough(keys[:count], hashes[:count], apart=bool(apart), grouped=groups is not None)
+    if apart:
+        trained = set(keys[:count])
+        held = [index for index in range(count, len(hashes)) if keys[index] not in trained]
+    else:
+        held = _drawn(keys, count=held_out_count(len(set(keys))))
+        trained = set(keys) - {keys[index] for index in held}
+    train = [index for index in _in_order(range(count), hashes) if keys[index] in trained]
+    if groups is not None and (left := len({hashes[index] for index in train})) < LEAST_TRAIN:
         raise InputError(
-            f"need >= {LEAST_HELD_OUT} held-out images, unlike each other and those that train, found {len(held)}"
+            f"groups: need >= {LEAST_TRAIN} different images to train beside groups held out, found {left}"
         )
-    return train, held
+    first: dict[str, int] = {}  # of what counts once
+    for index in _in_order(held, hashes):
+        first.setdefault(hashes[index] if names[index] else keys[index], index)
+    kept = list(first.values())
+    split = Split(train, kept, [names[index] for index in kept], len(set(keys)), apart - len(held) if apart else 0)
+    if split.count < LEAST_HELD_OUT:
+        what = (
+            "held-out groups that do not train"
+            if groups is not None
+            else ("held-out images, unlike each other and those that train")
+        )
+        raise InputError(f"need >= {LEAST_HELD_OUT} {what}, found {split.count}")
+    return split
+
+
+def _check_enough(keys: Sequence[str], hashes: Sequence[str], *, apart: bool, grouped: bool) -> None:
+    """Raise InputError where the images that may train are too few to be parted; keys: of what is never parted."""
+    beside, found = " beside those held out" if apart else "", len(set(keys))
+    least = LEAST_TRAIN + (0 if apart else LEAST_HELD_OUT)
+    different = len(set(hashes)) if grouped else found
+    if different < least:
+        raise InputError(f"need >= {least} different images of good parts{beside}, found {different}")
+    if grouped and not apart and found <= LEAST_HELD_OUT:
+        raise InputError(
+            f"groups: need >= {LEAST_HELD_OUT + 1} groups of good images, as {LEAST_HELD_OUT} of them are held out and "
+            f"the others train, found {found}"
+        )
+
+
+def _in_order(indices: Iterable[int], hashes: Sequence[str]) -> list[int]:
+    return sorted(indices, key=lambda index: (hashes[index], index))
 
 
 def _drawn(hashes: Sequence[str], *, count: int) -> list[int]:

@@ -1,15 +1,16 @@
 """Twins: one photograph saved twice, as a JPEG of a PNG, brightened a little, or resized.
 
-A twin on the other side of a split makes the promise of a threshold false. Nearness of thumbnails (`copies.py`) proposes
-pairs. It cannot decide: parts in a fixture under a fixed light come as near to each other as an image to its own JPEG.
-So what is left of both after all that many images share has to agree, pixel by pixel, in a look of 64 x 64: their
-mean goes, pixels that vary much (edges, where parts lie a little apart) count for less, smooth differences (light) go,
-and so do the few modes that rule them all. Two photographs of different parts have nothing left in common then.
+A twin on the other side of a split makes the promise of a threshold false. Nearness of thumbnails (`copies.py`)
+proposes pairs. It cannot decide: parts in a fixture under a fixed light come as near to each other as an image to its
+own JPEG. So what is left of both after all that many images share has to agree, pixel by pixel, in a look of 64 x 64:
+their mean goes, pixels that vary much (edges, where parts lie a little apart) count for less, smooth differences
+(light) go, and so do the few modes that rule them all. Two photographs of different parts then have nothing in common.
 
 Measured (docs/log.md): of one photograph saved again (JPEG of quality 75 to 95, two levels brighter, at nine tenths or
 half of the size) the thumbnails are at most 0.56 apart and the rest agrees to 0.88 or more, on 763 photographs of four
-sets and 102 crops of textures. Of different parts in made-up fixtures the rest agrees to 0.6 at most; AGREE lies between.
-Found are photographs of the same part, too, if it lies as before and its texture shows more than the camera's noise.
+sets and 102 crops of textures. Of different parts in made-up fixtures the rest agrees to 0.6 at most, and AGREE lies
+between. Found are photographs of the same part, too, if it lies as before and its texture shows more than the noise of
+the camera.
 """
 
 from collections.abc import Sequence
@@ -86,11 +87,12 @@ def _left_over(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
     shared = energy > max(MODE, MODES / len(some)) * energy.sum()
     modes = (some.T @ axes[:, shared] / np.sqrt(energy[shared])).astype(np.float32)
     flat -= (flat @ modes) @ modes.T
-    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
+    length = np.sqrt(np.square(flat).sum(axis=1, keepdims=True))
+    return np.asarray(flat / np.maximum(length, 1e-6), dtype=np.float32)
 
 
 def _blur() -> NDArray[np.float32]:
     """Return the matrix that smooths the rows of a look, or the columns, by a Gaussian."""
     place = np.arange(SIDE)
     weights = np.exp(-0.5 * ((place[:, None] - place) / SMOOTH) ** 2)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
