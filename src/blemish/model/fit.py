@@ -1,19 +1,24 @@
 """From images of good parts to a model: read, hold out, train, calibrate."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from blemish.data.datasets import AS_THEY_ARE
-from blemish.data.holdout import split_good
+from blemish.data.holdout import Split, split_good
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import DataPart
-from blemish.data.sources import Images, Source, good_sources, names_of, sources
+from blemish.data.sources import Images, Source, data_sets, good_sources, names_of, singles, sources
+from blemish.data.together.groups import Grouping, Groups, find_groups
+from blemish.data.together.twins import Pair, find_twins, look
+from blemish.errors import printable
 from blemish.method.features import check_cache, half_sizes
 from blemish.method.fitting import fit_modules
 from blemish.method.networks import move_to
@@ -32,6 +37,12 @@ from blemish.model.model import Model
 from blemish.storage.files import make_folder
 from blemish.verdict.threshold import Budget, thresholds
 from blemish.version import __version__
+
+Say = Callable[[str], None]  # a line for the user
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +64,22 @@ def fit(
     cache_gb: float,
     labels: Labels = AS_THEY_ARE,
     wanted: Budget | None = None,
+    groups: Groups | Grouping = None,
+    say: Say = silent,
 ) -> Fitted:
-    """Return a model of images of good parts; arguments and errors are those of `Detector` and `Detector.fit`."""
+    """Return a model of images of good parts; arguments and errors are those of `Detector` and `Detector.fit`.
+
+    say: called, before training, with each line on what belongs together.
+    """
     check_cache(cache_gb)
     given = arguments.checked()
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
-    read = _read(images, held_out, given.sizes, bits=given.bits, labels=labels)
-    thresholds(range(len(read.scored)), wanted)  # a rate that so few images cannot carry is refused before the work
+    read = _read(images, held_out, given.sizes, bits=given.bits, labels=labels, groups=groups)
+    for line in read.remarks:
+        say(line)
+    thresholds(range(read.count), wanted)  # a rate that so few images cannot carry is refused before the work
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=len(read.order), cache_gb=cache_gb)
     folder = _run_folder(workspace, [*read.order, str(half)], given, recipe, teacher) if workspace else None
     modules = fit_modules(
@@ -77,7 +95,8 @@ def fit(
 class _Read:
     """The images of a fit: what tells them again, those that train in their order (sha256), and both as pyramids.
 
-    scored, sources: what the held-out images are called, and where they are, in their order.
+    scored, sources: what the held-out images are called, and where they are, in their order. count: how many of them,
+    or of their groups, a promise is made by. remarks: what to say of twins and groups.
     """
 
     data: DataPart
@@ -86,26 +105,70 @@ class _Read:
     order: list[str]
     train: Pyramid
     held_out: Pyramid
+    count: int
+    remarks: list[str]
 
 
-def _read(images: Images, held_out: Images | None, sizes: Sequence[int], *, bits: int, labels: Labels) -> _Read:
-    given, apart = good_sources(images, labels=labels)
+def _read(
+    images: Images,
+    held_out: Images | None,
+    sizes: Sequence[int],
+    *,
+    bits: int,
+    labels: Labels,
+    groups: Groups | Grouping,
+) -> _Read:
+    items, more = singles(images), singles(held_out) if held_out is not None else []
+    given, apart = good_sources(items, labels=labels)
     if held_out is not None:
-        apart = sources(held_out)
-    known, pyramid = read_known([*given, *apart], sizes, bits=bits)
-    train, held = split_good([image.sha256 for image in known], apart=len(apart))
-    parts = [[known[index] for index in part] for part in (train, held)]
+        apart = sources(more)
     every = [*given, *apart]
-    names = names_of(every, known)
+    if not isinstance(groups, Grouping):
+        groups = find_groups(every, given=data_sets([*items, *more]), groups=groups)
+    known, pyramid = read_known(every, sizes, bits=bits)
+    twins = find_twins(known, _looks(pyramid))
+    hashes = [image.sha256 for image in known]
+    split = split_good(hashes, apart=len(apart), twins=twins, groups=groups.names if groups else None)
+    names, held = names_of(every, known), split.held_out
+    data = DataPart(
+        train=[known[index] for index in split.train], held_out=[known[index] for index in held], told_by="pixels"
+    )
+    scored = [
+        ScoredPart(name=names[index], sha256=hashes[index], score=0.0, group=group)
+        for index, group in zip(held, split.groups, strict=True)
+    ]
     good = {size: batch[held] for size, batch in pyramid.items()}
     return _Read(
-        data=DataPart(train=parts[0], held_out=parts[1], told_by="pixels"),
-        scored=[ScoredPart(name=names[index], sha256=known[index].sha256, score=0.0) for index in held],
+        data=data,
+        scored=scored,
         sources=[every[index] for index in held],
-        order=[image.sha256 for image in parts[0]],
-        train={size: pyramid.pop(size)[train] for size in sizes},  # never two copies of all sizes
+        order=[image.sha256 for image in data.train],
+        train={size: pyramid.pop(size)[split.train] for size in sizes},  # never two copies of all sizes
         held_out=good,
+        count=split.count,
+        remarks=_remarks(split, twins, names, groups),
     )
+
+
+def _looks(pyramid: Pyramid) -> NDArray[np.uint8]:
+    """Return the look of each image that twins are told by, from the smallest of its sizes."""
+    images = pyramid[min(pyramid)].permute(0, 2, 3, 1).numpy()
+    return np.stack([look(image) for image in images])
+
+
+def _remarks(split: Split, twins: Sequence[Pair], names: Sequence[str], grouping: Grouping | None) -> list[str]:
+    lines = []
+    if twins:
+        count, (one, other) = len({later for _, later in twins}), twins[0]
+        which = "1 image has a twin" if count == 1 else f"{count} images have a twin"
+        example = f"such as {printable(names[one])} and {printable(names[other])}"
+        lines.append(f"{which} (one photograph saved twice): kept together, counted once, {example}")
+    if split.beside:
+        lines.append(f"held out, but not counted: {split.beside} that train too, as a copy, a twin or in their group")
+    if grouping:
+        held = f"{split.units} groups, {split.count} held out"
+        lines.append(f"{grouping.by}: {held}; the promise is about a new group")
+    return lines
 
 
 def _header(
