@@ -212,3 +212,41 @@ def test_groups_that_leave_one_side_empty_are_refused():
     assert message == "need >= 2 held-out groups that do not train, found 0"
     message = refused(lambda: split_good(hashes, apart=6, groups=["a"] * 14 + ["b"] * 6))
     assert message == "need >= 2 held-out groups that do not train, found 1"
+
+
+# Folds, where few are held out.
+
+
+def test_what_trains_is_dealt_into_two_folds_where_few_are_held_out():
+    hashes = hashes_of(30)
+    split = split_good(hashes, apart=0)
+    one, other = split.folds
+    assert (len(split.held_out), len(one.scored), len(other.scored)) == (10, 10, 10)
+    assert (one.scored, other.scored) == (other.learnt, one.learnt)
+    assert sorted(one.scored + other.scored) == sorted(split.train)
+    assert one.groups == other.groups == [""] * 10
+    order = np.random.default_rng(1).permutation(30)
+    shuffled = [hashes[index] for index in order]
+    again = split_good(shuffled, apart=0)
+    for old, new in zip(split.folds, again.folds, strict=True):
+        assert [hashes[index] for index in old.scored] == [shuffled[index] for index in new.scored]
+    assert [len(split_good(hashes_of(count), apart=0).folds) for count in (6, 58, 59, 60, 200)] == [2, 2, 0, 0, 0]
+    assert split_good(hashes, apart=4).folds == []
+
+
+def test_nothing_that_belongs_together_is_scored_and_learnt():
+    hashes = hashes_of(40)
+    twins = [(index, index + 20) for index in range(20)]
+    for fold in split_good(hashes, apart=0, twins=twins).folds:
+        scored, learnt = ({index % 20 for index in part} for part in (fold.scored, fold.learnt))
+        assert not scored & learnt
+        assert len(fold.scored) == len(scored)
+    groups = [f"part {index % 10}" for index in range(40)]
+    folds = split_good(hashes, apart=0, groups=groups).folds
+    for fold in folds:
+        assert fold.groups == [groups[index] for index in fold.scored]
+        assert not set(fold.groups) & {groups[index] for index in fold.learnt}
+        assert len(fold.scored) == 4 * len(set(fold.groups))
+    assert [len(set(fold.groups)) for fold in folds] == [4, 3]
+    few = split_good(hashes, apart=0, groups=[f"part {index % 5}" for index in range(40)])
+    assert (few.count, few.folds) == (2, [])  # three groups train: one fold would have a single one

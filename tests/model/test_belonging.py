@@ -53,8 +53,10 @@ def test_twins_are_on_one_side_and_count_once(short, parts):
     train, held = ({unit[part.sha256] for part in side} for side in (both.data.train, both.data.held_out))
     assert not train & held
     assert len(train) == 8
-    assert len(held) == len(both.data.held_out) == len(both.calibration.scores) == len(alone.calibration.scores) == 4
+    assert len(held) == len(both.data.held_out) == 4
     assert len(both.data.train) == 16
+    assert len(both.calibration.scores) == len(alone.calibration.scores) == 12
+    assert {unit[image.sha256] for image in both.calibration.held_out} == set(range(12))
     assert {image.group for image in both.calibration.held_out} == {""}
 
 
@@ -64,12 +66,13 @@ def test_groups_are_on_one_side_and_count_by_their_highest(short, parts):
     group = dict(zip(hashes(parts), groups, strict=True))
     held = header.calibration.held_out
     assert [image.group for image in held] == [group[image.sha256] for image in held]
-    assert {image.group for image in held}.isdisjoint(group[part.sha256] for part in header.data.train)
-    assert len(held) == 4
+    apart = {group[part.sha256] for part in header.data.held_out}
+    assert apart.isdisjoint(group[part.sha256] for part in header.data.train)
+    assert (len(apart), len(header.data.held_out), len(held)) == (2, 4, 12)
     highest = [max(image.score for image in held if image.group == name) for name in {one.group for one in held}]
     assert sorted(header.calibration.scores) == sorted(highest)
-    assert len(highest) == 2
-    assert header.calibration.review == min(highest)  # the second highest of two
+    assert len(highest) == 6
+    assert header.calibration.review == sorted(highest)[-2]
 
 
 def test_a_rule_a_column_and_a_list_say_the_same(short, parts, folder, tmp_path):

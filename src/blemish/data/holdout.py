@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from blemish.images.read import read_image
 # Of MANY good images or more ENOUGH set the thresholds and train nothing, so that no single one of them decides, or
 # SHARE where that is more; of fewer images a third.
 MANY, ENOUGH, SHARE = 120, 40, 0.15
+FEW = 20  # held-out images or groups; with fewer, those that train are scored too, by other students
 LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
 
 
@@ -54,24 +55,43 @@ def held_out_count(different: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """The indices of images that train which a set of students scores, of what groups, and of those that it learns.
+
+    Beside them it learns those held out. Nothing that belongs together is on both sides.
+    """
+
+    scored: list[int]
+    groups: list[str]
+    learnt: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """The indices of the images that train, and of those held out; both in the order of their hashes.
 
     groups: of each held-out image the group that it counts in, "" for one that counts alone. units: how many images or
     groups were there to be drawn from; beside: how many of the images kept apart do not count, as they, a copy, a twin
-    or one of their group trains.
+    or one of their group trains. folds: where fewer than FEW are held out, the images that train once more, in two
+    folds.
     """
 
     train: list[int]
     held_out: list[int]
     groups: list[str]
     units: int
-    beside: int
+    beside: int = 0
+    folds: list[Fold] = field(default_factory=list)
 
     @property
     def count(self) -> int:
-        """How many images or groups are held out: what a promise is made by."""
-        return self.groups.count("") + len(set(self.groups) - {""})
+        """How many images or groups are held out."""
+        return counted(self.groups)
+
+
+def counted(groups: Sequence[str]) -> int:
+    """Return how many images or groups a promise is made by, given the group of each image, "" for one alone."""
+    return groups.count("") + len(set(groups) - {""})
 
 
 def split_good(
@@ -100,19 +120,33 @@ def split_good(
         raise InputError(
             f"groups: need >= {LEAST_TRAIN} different images to train beside groups held out, found {left}"
         )
-    first: dict[str, int] = {}  # of what counts once
-    for index in _in_order(held, hashes):
-        first.setdefault(hashes[index] if names[index] else keys[index], index)
-    kept = list(first.values())
-    split = Split(train, kept, [names[index] for index in kept], len(set(keys)), apart - len(held) if apart else 0)
+    kept = _once(held, hashes, keys, names)
+    folds = _folds(train, hashes, keys, names) if not apart else []
+    beside = apart - len(held) if apart else 0
+    split = Split(train, kept, [names[index] for index in kept], len(set(keys)), beside, folds)
     if split.count < LEAST_HELD_OUT:
-        what = (
-            "held-out groups that do not train"
-            if groups is not None
-            else ("held-out images, unlike each other and those that train")
-        )
-        raise InputError(f"need >= {LEAST_HELD_OUT} {what}, found {split.count}")
-    return split
+        what = "images, unlike each other and those that train" if groups is None else "groups that do not train"
+        raise InputError(f"need >= {LEAST_HELD_OUT} held-out {what}, found {split.count}")
+    return split if split.count < FEW else replace(split, folds=[])
+
+
+def _once(indices: Iterable[int], hashes: Sequence[str], keys: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Return those of the images that count, in order: of equal ones, and of twins in no group, the first."""
+    first: dict[str, int] = {}
+    for index in _in_order(indices, hashes):
+        first.setdefault(hashes[index] if names[index] else keys[index], index)
+    return list(first.values())
+
+
+def _folds(train: Sequence[int], hashes: Sequence[str], keys: Sequence[str], names: Sequence[str]) -> list[Fold]:
+    """Return two folds of the images that train, none where one would have fewer than LEAST_HELD_OUT to score."""
+    ranked = sorted({keys[index] for index in train}, key=lambda key: rank("fold", key))
+    folds = []
+    for part in (set(ranked[::2]), set(ranked[1::2])):
+        scored = _once([index for index in train if keys[index] in part], hashes, keys, names)
+        learnt = [index for index in train if keys[index] not in part]
+        folds.append(Fold(scored, [names[index] for index in scored], learnt))
+    return folds if len(ranked) >= 2 * LEAST_HELD_OUT else []
 
 
 def _check_enough(keys: Sequence[str], hashes: Sequence[str], *, apart: bool, grouped: bool) -> None:
