@@ -5,13 +5,16 @@ import pytest
 import torch
 
 from blemish import Detector
+from blemish.calibrating.recalibrate import recalibrated
 from blemish.data.sources import identify
 from blemish.errors import InputError
 from blemish.method import fitting, training
 from blemish.method.progress import Progress, in_parts
-from blemish.model.calibration import calibrate
+from blemish.model.calibration import calibrate, calibrate_again, check_again
 from blemish.model.header import ScoredPart
+from blemish.printing.promises import evidence
 from blemish.verdict.scale import squash
+from blemish.verdict.threshold import Budget
 
 OPTIONS = {"sizes": (64, 96), "levels": (2,)}
 
@@ -140,3 +143,40 @@ def test_scores_of_others_are_moved_to_where_the_own_lie():
     paper = calibrate(maps / 8, own, score="paper", others=[(own, [0.1, 0.4, 0.2])])
     factors = [0.1 / np.sqrt(0.4 * 0.2), 0.4 / np.sqrt(0.1 * 0.2), 0.2 / np.sqrt(0.1 * 0.4)]
     assert [image.score for image in paper.held_out[3:]] == pytest.approx([min(0.25 * one, 1) for one in factors])
+
+
+def test_what_is_scored_anew_leaves_the_scores_by_others_behind(short, good_arrays):
+    options = {"sizes": (64,), "levels": (2,)}
+    header = Detector(**options).fit(good_arrays, false_alarms="16%").header_
+    message = (
+        "16 % needs 6 held-out good images; these 4 support 20 % .* by students that are gone; ask for another rate"
+    )
+    with pytest.raises(InputError, match=message):
+        check_again(header, None)
+    check_again(header, Budget(0.4))
+    check_again(Detector(**options).fit(good_arrays).header_, None)  # the default is never refused
+    maps = np.zeros((4, 64, 64), np.float32)
+    maps[:, 0, 0] = [1, 2, 3, 4]
+    again = calibrate_again(header, maps, [*"abcd"], score="whitened", wanted=Budget(0.4))
+    assert (again.crossed, len(again.held_out)) == (0, 4)
+    assert [image.sha256 for image in again.held_out] == [part.sha256 for part in header.data.held_out]
+
+
+def test_it_is_said_where_scores_come_from(short, good_arrays):
+    header = Detector(sizes=(64,), levels=(2,)).fit(good_arrays).header_
+    assert evidence(header) == "12 good images, of which 8 train and were scored by other students"
+    groups = [f"part {index // 2}" for index in range(12)]
+    header = Detector(sizes=(64,), levels=(2,)).fit(good_arrays, groups=groups).header_
+    expected = (
+        "12 good images, of which 8 train and were scored by other students; in 6 groups, and the promise is"
+    )
+    assert evidence(header) == f"{expected} about a new group"
+
+
+def test_new_good_images_take_the_place_of_all(short, good_arrays):
+    detector = Detector(sizes=(64,), levels=(2,)).fit(good_arrays[:9])
+    assert detector.header_.calibration.crossed == 3
+    new = recalibrated(detector, good_arrays[9:]).calibration
+    assert (new.crossed, len(new.held_out)) == (0, 3)
+    added = recalibrated(detector, good_arrays[9:], add=True).calibration
+    assert (added.crossed, len(added.held_out)) == (3, 12)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.data.holdout import counted
 from blemish.errors import InputError
 from blemish.model.header import CalibrationPart, Header, ScoredPart
 from blemish.verdict.crossing import crossed
@@ -72,6 +73,22 @@ def calibrate_again(
         for part, name in zip(header.data.held_out, names, strict=True)
     ]
     return calibrate(maps, images, score=score, wanted=wanted or asked_before(header.calibration))
+
+
+def check_again(header: Header, wanted: Budget | None) -> None:
+    """Raise InputError, before any work, for rates that the held-out images cannot carry once they are scored anew.
+
+    The scores that other students gave to images that train are left behind then: these students are gone.
+    """
+    groups = {image.sha256: image.group for image in header.calibration.held_out}
+    count = counted([groups.get(part.sha256, "") for part in header.data.held_out])
+    try:
+        thresholds(range(count), wanted or asked_before(header.calibration))
+    except InputError as error:
+        if not header.calibration.crossed:
+            raise
+        way = "the model's other scores are by students that are gone; ask for another rate with --false-alarms"
+        raise InputError(f"{error} ({way})") from None
 
 
 def choose(calibration: CalibrationPart, wanted: Wanted) -> CalibrationPart:
