@@ -53,7 +53,14 @@ def recalibrated(
         raise InputError(f"good: need >= {LEAST} held-out images of different content, {len(scores)} would be left")
     calibration = header.calibration
     if good or without:
-        calibration = calibration.model_copy(update={"held_out": scores, "earlier": None, "min_area": least})
+        calibration = calibration.model_copy(
+            update={
+                "held_out": scores,
+                "earlier": None,
+                "crossed": calibration.crossed if add or not good else 0,
+                "min_area": least,
+            }
+        )
         wanted = wanted or asked_before(calibration)
     elif wanted is None:
         raise InputError("calibrate: nothing to do; give good images, --without, --false-alarms or --threshold")
