@@ -26,6 +26,9 @@ Levels = Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher
 CacheGb = Annotated[
     float, typer.Option(metavar="GB", help="The most memory and temporary files for features of the teacher.")
 ]
+Review = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Draw the N images that fit worst among those that trained.")
+]
 
 
 def fit(
@@ -47,6 +50,7 @@ def fit(
     bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
+    review_training: Review = 0,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -58,8 +62,8 @@ def fit(
     from blemish.model.workspace import fit_to_file
     from blemish.printing.bars import error_console, say, training
     from blemish.printing.models import print_fit
-    from blemish.printing.promises import stranger_lines
-    from blemish.results.strangers import draw_strangers
+    from blemish.printing.promises import stranger_lines, worst_lines
+    from blemish.results.strangers import draw_strangers, draw_worst
 
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
@@ -75,3 +79,5 @@ def fit(
     print_fit(out, header, seconds=seconds)
     folder = draw_strangers(out, fitted.model, header, fitted.held_out)
     say(stranger_lines(header, model=out, pictures=folder))
+    if review_training:
+        say(worst_lines(*draw_worst(out, fitted.model, header, fitted.trained, count=review_training)))
