@@ -89,7 +89,7 @@ def untrained(
         teacher=TeacherPart(name=name, sha256="0" * 64, embedded=False), preprocessing=preprocessing(known),
         reference_size=reference_size, recipe={"name": "fast"}, seed=0, score=score, libraries={},
         modules=[ModulePart(size=size, level=level, weight=share) for size, level in pairs],
-        calibration=CalibrationPart(held_out=9, threshold=0.5, false_alarm_rate=0.1, good=-14, limit=-8),
+        calibration=CalibrationPart(review=0.5, good=-14, limit=-8),
         data=DataPart(train=[], held_out=[]),
     )  # fmt: skip
     detector = Detector(teacher=name)

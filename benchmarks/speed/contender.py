@@ -25,7 +25,7 @@ def load_eager(model: Path) -> tuple[Predict, Scan | None]:
     from blemish.verdict.judge import judge
 
     detector = Detector.load(model, device="cpu")
-    header, threshold = detector.header_, detector.threshold_
+    header, thresholds = detector.header_, detector.thresholds_
     teacher = detector.model_.teacher.to(memory_format=torch.contiguous_format)
     modules = [module.to(memory_format=torch.contiguous_format) for module in detector.modules_]
     sizes = sorted({module.size for module in modules})
@@ -36,7 +36,7 @@ def load_eager(model: Path) -> tuple[Predict, Scan | None]:
         with torch.inference_mode():
             pyramid = {size: batch.contiguous() for size, batch in stack([image], sizes).items()}
             maps = score_maps(teacher, modules, pyramid, size=header.reference_size, score=header.score).numpy()
-        return judge(image, image, header.scale.of(maps)[0], threshold=threshold).score
+        return judge(image, image, header.scale.of(maps)[0], thresholds=thresholds).score
 
     return predict, None
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -15,8 +16,10 @@ from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
 from blemish.errors import InputError, printable
 from blemish.model.arguments import Arguments
+from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
 from blemish.verdict.judge import Prediction, judge
+from blemish.verdict.threshold import Budget, Thresholds, read_budget
 
 if TYPE_CHECKING:
     from blemish.export.export import Exported
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from blemish.method.scoring import Module
     from blemish.model.model import Model
     from blemish.weighing.findings import Findings
+
+
+Rates = str | float | Sequence[float] | None  # of false alarms: REVIEW, or REVIEW and NG
 
 
 class Detector:
@@ -34,9 +40,9 @@ class Detector:
     "quick" or "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". bits: of the values of 16-bit
     images that are used, 9 ... 16. The arguments are only stored; `fit` checks them.
 
-    Fitted: model_ (the teacher, the modules and the header), modules_ (trained modules), threshold_ (an image score
-    above it means NG), header_ (all that the model file says about itself), run_folder_ (where the workspace keeps the
-    modules of this fit, if there is one).
+    Fitted: model_ (the teacher, the modules and the header), modules_ (trained modules), thresholds_ (of image scores:
+    above `review` they want a look, above `ng` they are defects), header_ (all that the model file says about itself),
+    run_folder_ (where the workspace keeps the modules of this fit, if there is one).
     """
 
     model_: "Model"
@@ -88,6 +94,7 @@ class Detector:
         report: "Report | None" = None,
         cache_gb: float = 8.0,
         labels: Labels = AS_THEY_ARE,
+        false_alarms: Rates = None,
     ) -> Self:
         """Learn from images of good parts: arrays, paths of images, folders, or CSV manifests (docs/datasets.md).
 
@@ -96,15 +103,17 @@ class Detector:
         call continues an interrupted fit and ends with the same model; the caller removes it. report: called with a
         `Progress` as training goes on. cache_gb: the most that features may take, in memory and temporary files; where
         float32 needs more they are kept in float16, which `Progress` and header then say. labels: how the labels of
-        labelling tools are taken, in folders that have them. Raises InputError for an
-        argument or an image that cannot be used, StorageError if workspace or temporary files cannot be written.
+        labelling tools are taken, in folders that have them. false_alarms: the shares of good images that may be called
+        REVIEW or NG, and NG, such as "5%,1%" or (0.05, 0.01); default: these, as far as the held-out images carry them.
+        Raises InputError for an argument or an image that cannot be used, StorageError if workspace or temporary files
+        cannot be written.
         """
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
         arguments = Arguments(**self.get_params())
         fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
-                     labels=labels)  # fmt: skip
+                     labels=labels, wanted=_budget(false_alarms))  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self
 
@@ -118,7 +127,7 @@ class Detector:
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image; raises InputError as `score_maps` does."""
         return [
-            judge(source, image, reference, threshold=self.threshold_)
+            judge(source, image, reference, thresholds=self.thresholds_)
             for source, image, reference in self.reference_maps(images)
         ]
 
@@ -145,23 +154,33 @@ class Detector:
         share: float | None = None,
         report: "Callable[[int, int], None] | None" = None,
         labels: Labels = AS_THEY_ARE,
+        false_alarms: Rates = None,
     ) -> Self:
-        """Weigh the modules by labelled images, drop those that are not wanted, and set the threshold anew.
+        """Weigh the modules by labelled images, drop those not wanted, and set scale and thresholds anew.
 
         labelled: a data set in any layout of docs/datasets.md; its test images count. good: where the good images of
         the fit are; those that set the threshold are found by their content. keep: how many modules stay; budget_ms:
         the time that one image may take on this machine; default: all stay. objective: of `weighing.search.OBJECTIVES`;
         "paper" makes the score the paper's, the others make it "whitened". share: weigh with this share of the images
         of each type of defect, chosen by content, and leave the rest for a test; default: with all. report: called
-        with the number of images scored and of all. labels: as in `fit`, for `labelled`. `weighed_` says what was
+        with the number of images scored and of all. labels: as in `fit`, for `labelled`. false_alarms: as in `fit`;
+        default: what was asked for before. `weighed_` says what was
         found. Raises InputError for arguments, images or labels that cannot be used; the detector then stays as it is.
         """
         from blemish.weighing.weigh import weigh
 
         self.model_, self.weighed_ = weigh(
             self._fitted(), given_path(labelled, "labelled"), good=all_sources(good), objective=objective, keep=keep,
-            budget_ms=budget_ms, share=share, report=report, labels=labels,
+            budget_ms=budget_ms, share=share, report=report, labels=labels, wanted=_budget(false_alarms),
         )  # fmt: skip
+        return self
+
+    def set_thresholds(self, wanted: Wanted) -> Self:
+        """Set other thresholds on the same scale: by a `Budget`, by `Thresholds`, or leave them as they are for None.
+
+        Raises InputError for a budget that the held-out images cannot carry.
+        """
+        self.model_ = replace(self._fitted(), header=with_thresholds(self.header_, wanted))
         return self
 
     def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False, overwrite: bool = True) -> None:
@@ -183,6 +202,7 @@ class Detector:
         labelled: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         labels: Labels = AS_THEY_ARE,
+        false_alarms: Rates = None,
     ) -> "Exported":
         """Write a bundle, which `blemish.runtime` scores with; good: the images of the fit. See `export.export`."""
         from blemish.export.export import export
@@ -190,7 +210,7 @@ class Detector:
         return export(
             self._fitted(), given_path(out, "out"), to=to, precision=precision, good=all_sources(good),
             labelled=given_path(labelled, "labelled") if labelled is not None else None, overwrite=overwrite,
-            labels=labels,
+            labels=labels, wanted=_budget(false_alarms),
         )  # fmt: skip
 
     @classmethod
@@ -223,11 +243,15 @@ class Detector:
         return self.model_.header
 
     @property
-    def threshold_(self) -> float:
-        """The image score above which the verdict is NG."""
-        return self._fitted().header.calibration.threshold
+    def thresholds_(self) -> Thresholds:
+        """The image scores above which the verdict is REVIEW, and NG."""
+        return self._fitted().header.calibration.thresholds
 
     def _fitted(self) -> "Model":
         if not hasattr(self, "model_"):
             raise InputError("this detector is not fitted yet: call fit, or Detector.load")
         return self.model_
+
+
+def _budget(false_alarms: Rates) -> Budget | None:
+    return None if false_alarms is None else read_budget(false_alarms)

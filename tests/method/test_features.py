@@ -10,7 +10,7 @@ import torch
 
 from blemish import Detector
 from blemish.cli import app as cli
-from blemish.cli.fit import fit
+from blemish.cli.commands.fit import fit
 from blemish.errors import InputError, StorageError
 from blemish.method import features
 from blemish.method.features import cached_features, check_cache, half_sizes

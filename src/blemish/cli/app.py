@@ -17,14 +17,14 @@ from typer.models import ArgumentInfo
 
 from blemish.checks import given_path
 from blemish.cli.allocator import keep_freed_memory
-from blemish.cli.benchmark import benchmark, tables
-from blemish.cli.evaluate import evaluate
-from blemish.cli.export import export
-from blemish.cli.fit import fit
-from blemish.cli.inspect import inspect
-from blemish.cli.predict import predict
-from blemish.cli.teacher import teacher_app
-from blemish.cli.weigh import weigh
+from blemish.cli.commands.benchmark import benchmark, tables
+from blemish.cli.commands.evaluate import evaluate
+from blemish.cli.commands.export import export
+from blemish.cli.commands.fit import fit
+from blemish.cli.commands.inspect import inspect
+from blemish.cli.commands.predict import predict
+from blemish.cli.commands.teacher import teacher_app
+from blemish.cli.commands.weigh import weigh
 from blemish.errors import BlemishError, InputError, StorageError
 from blemish.printing.output import watched_output
 

@@ -10,6 +10,7 @@ from blemish.errors import InputError, printable
 if TYPE_CHECKING:
     from blemish.data.layouts.labels import Labels
     from blemish.model.scorer import Scorer
+    from blemish.verdict.threshold import Budget, Thresholds
 
 MOST_STREAMS = 16  # each takes some 50 MB; with more cores than that, a stream has several
 
@@ -51,6 +52,32 @@ FollowLinks = Annotated[
 ]
 
 
+FalseAlarms = Annotated[
+    str,
+    typer.Option("--false-alarms", metavar="REVIEW[,NG]", help="The shares of good images that may be called REVIEW or "
+                 "NG, and NG, such as 5%,1%. Default: these, as far as the held-out images carry them."),
+]  # fmt: skip
+Threshold = Annotated[
+    str, typer.Option("--threshold", metavar="REVIEW[,NG]", help="Scores above which the verdict is REVIEW, and NG.")
+]
+
+
+def read_rates(false_alarms: str) -> "Budget | None":
+    """Return the false-alarm rates that are typed, None for the default; raises InputError as `read_budget` does."""
+    from blemish.verdict.threshold import read_budget
+
+    return read_budget(false_alarms) if false_alarms else None
+
+
+def read_wanted(false_alarms: str, threshold: str) -> "Budget | Thresholds | None":
+    """Return the rates or the scores that are typed, None for neither; raises InputError for both, and as theirs."""
+    from blemish.verdict.threshold import read_thresholds
+
+    if false_alarms and threshold:
+        raise InputError("false-alarms and threshold: give one of them")
+    return read_thresholds(threshold) if threshold else read_rates(false_alarms)
+
+
 def whole_numbers(text: str, name: str, *, example: str = "2,3") -> list[int]:
     """Return the whole numbers of a list such as 128,256,384; InputError names the option."""
     try:
@@ -80,11 +107,18 @@ def read_labels(unlabelled: str, defects: str) -> "Labels":
 
 
 def load_scorer(
-    path: Path, *, weights: Path | None = None, device: str = "auto", images: int | None = None, self_test: bool = True
+    path: Path,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    images: int | None = None,
+    self_test: bool = True,
+    wanted: "Budget | Thresholds | None" = None,
 ) -> "Scorer":
     """Return a `Detector` for a model file, a `Runtime` for a bundle.
 
     images: how many are to be scored, if that is known; a runtime scores as many at the same time as it has threads.
+    wanted: other thresholds than the model's.
     Raises InputError for weights or a GPU that a bundle cannot use, for a library that is not installed, and what
     `Detector.load` and `Runtime.load` raise.
     """
@@ -94,7 +128,7 @@ def load_scorer(
         from blemish.detector import Detector
 
         try:
-            return Detector.load(path, weights=weights, device=device)
+            return Detector.load(path, weights=weights, device=device).set_thresholds(wanted)
         except ModuleNotFoundError as error:  # a machine that has only what bundles need
             raise InputError(
                 f"{error.name} is not installed; pip install 'blemish[train]', or export the model to a bundle"
@@ -107,4 +141,4 @@ def load_scorer(
     if device not in ("auto", "cpu"):
         raise InputError(f"device: {device} is not allowed for a bundle, which runs on the CPU; use auto or cpu")
     streams = max(1, min(available_threads(), MOST_STREAMS if images is None else images, MOST_STREAMS))
-    return Runtime.load(path, streams=streams, self_test=self_test)
+    return Runtime.load(path, streams=streams, self_test=self_test).set_thresholds(wanted)

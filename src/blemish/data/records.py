@@ -29,8 +29,6 @@ class DataPart(Part):
     beside the model says it (model/tested.py). All of them are told by one rule, `told_by`.
     """
 
-    LATER = frozenset({"told_by"})
-
     train: list[ImagePart]
     held_out: list[ImagePart]
     weighed: list[ImagePart] = Field(default_factory=list)

@@ -24,7 +24,7 @@ from blemish.data.datasets import (
 )
 from blemish.data.holdout import array_fingerprint, fingerprints
 from blemish.data.layouts.labels import Labels
-from blemish.data.listing import find_images, is_folder
+from blemish.data.listing import find_images, is_folder, path_text
 from blemish.data.records import DataPart, ImagePart, Rule
 from blemish.data.samples import Sample
 from blemish.errors import InputError, printable
@@ -112,6 +112,18 @@ def load(source: Source, *, bits: int = FULL_BITS) -> NDArray[np.uint8]:
     return read_image(source, bits=bits) if isinstance(source, Path) else as_image(source, bits=bits)
 
 
+def names_of(given: Sequence[Source]) -> list[str]:
+    """Return what each source is called: its path below the folder that all share, or its number among the arrays."""
+    paths = [os.path.abspath(source) for source in given if isinstance(source, Path)]
+    top = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    return [
+        path_text(Path(os.path.relpath(os.path.abspath(source), top)))
+        if isinstance(source, Path)
+        else f"array {number}"
+        for number, source in enumerate(given)
+    ]
+
+
 def identify(given: Iterable[Source], *, told_by: Rule = "pixels", bits: int = FULL_BITS) -> list[ImagePart]:
     """Return what tells each image again, by a rule; raises InputError as `load` does."""
     return [known(source, load(source, bits=bits), told_by=told_by) for source in given]
@@ -156,9 +168,10 @@ def distinct(samples: Sequence[Sample], *, told_by: Rule, bits: int) -> Distinct
 
 
 def fit_sources(data: DataPart, good: Sequence[Source], *, bits: int = FULL_BITS) -> tuple[list[Source], list[Source]]:
-    """Return the images that trained a model, and those that set its threshold, found by content among those given.
+    """Return the images that trained a model, and those that set its thresholds, found by content among those given.
 
-    Raises InputError if some that set the threshold are not among them; of those that trained some may be missing.
+    Both are in the order of the model's own lists. Raises InputError if some that set the thresholds are not among
+    them; of those that trained some may be missing.
     """
     found = {
         image.sha256: one for one, image in zip(good, identify(good, told_by=data.told_by, bits=bits), strict=True)
@@ -170,7 +183,7 @@ def fit_sources(data: DataPart, good: Sequence[Source], *, bits: int = FULL_BITS
             "give the images that the model was fitted on (--good FOLDER)"
         )
     train = [found[image.sha256] for image in data.train if image.sha256 in found]
-    return train, [found[sha256] for sha256 in sorted(wanted)]
+    return train, [found[image.sha256] for image in data.held_out]
 
 
 def held_out_sources(data: DataPart, good: Sequence[Source], *, bits: int = FULL_BITS) -> list[Source]:

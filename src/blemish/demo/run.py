@@ -29,7 +29,7 @@ from blemish.printing.numbers import duration
 from blemish.results.folder import results_folder, storing
 from blemish.results.lines import summarise
 from blemish.results.overlays import colour_bar, contact_sheet, save_png, side_by_side
-from blemish.results.write import draw, scale_top, write
+from blemish.results.write import draw, write
 from blemish.storage.files import LOCK, alone_in, make_folder, write_atomically
 from blemish.storage.places import check_folder_writable
 
@@ -113,15 +113,17 @@ def _predict(detector: Detector, images: Path, out: Path, *, console: Console) -
 
 def _panels(detector: Detector, folder: Path) -> list[NDArray[np.uint8]]:
     """Return image, truth and overlay of the first defect of each kind, and the colour scale below them."""
-    threshold, panels = detector.threshold_, []
+    panels = []
     samples = test_samples(folder)
     for kind in KINDS:
         sample = next(sample for sample in samples if sample.label == kind)
         truth = read_truth(sample)
         assert truth is not None, "every defect has a mask"
         image, (prediction,) = read_image(sample.path), detector.predict([sample.path])
-        heat = draw(image, prediction, threshold=threshold)
+        heat = draw(image, prediction, detector)
         captions = f"{folder.name}, {kind}", "truth", f"score {prediction.score:.3f}"
         panels.append(side_by_side(image, truth, heat, captions=captions))
-    scale = colour_bar(threshold=threshold, top=scale_top(threshold), width=panels[0].shape[1])
+    scale = colour_bar(
+        thresholds=detector.thresholds_, colours=detector.header_.scale.colours, width=panels[0].shape[1]
+    )
     return [*panels, scale]

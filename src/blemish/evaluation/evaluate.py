@@ -1,8 +1,9 @@
 """How well a detector does on a labelled test set: the figures that papers give, and what its verdicts were worth."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from blemish.data.sources import distinct
 from blemish.errors import InputError, printable
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.images.resize import resize_map, resize_mask
+from blemish.model.calibration import promises
 from blemish.model.header import Header
 from blemish.model.scorer import Scorer
 from blemish.storage.files import write_atomically
 from blemish.verdict.scale import image_score
+from blemish.verdict.threshold import Thresholds
 
 RESOLUTIONS = range(32, 4097)
 RULES = ("refuse", "skip", "include")
@@ -83,12 +86,12 @@ def evaluate(
     Returns `overall` and, for each type of defect, `types` (that type's images and all good ones): the metrics of
     `pixel_metrics` and `image_metrics`, with the reason for each that is None in `undefined`; the counts images, good,
     without_masks (defective images of which no mask is known: pixels are judged without them), regions_lost (regions of
-    which no pixel is left at the resolution), found (defective images whose score is above the threshold), recall
-    (their share, None without defects) and false_alarms (good ones above it). For a weighed model `without_labels` has
-    an `overall` of the same modules by the weights that need no labels, without found, recall and false_alarms, as the
-    threshold is not theirs; else it is None. Beside them data, resolution, images, good, without_masks, regions,
-    regions_lost, used and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`) and model. All of it is
-    JSON.
+    which no pixel is left at the resolution), found (defective images whose verdict is not OK), recall (their share,
+    None without defects), false_alarms (good ones whose verdict is not OK), and found_ng and false_ng, of both those
+    that are NG. For a weighed model `without_labels` has an `overall` of the same modules by the weights that need no
+    labels, without found and all that follow, as the thresholds are not theirs; else it is None. Beside them data,
+    resolution, images, good, without_masks, regions, regions_lost, used and repeated (of `choose`), doubtful_masks (of
+    `samples.doubtful_masks`) and model. All of it is JSON.
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
     side = _side(resolution)  # before the images are read
@@ -137,8 +140,8 @@ def measure(
     """Return what `evaluate` does for test images that `choose` has chosen."""
     resolution = _side(resolution)
     scored = list(_score(scorer, chosen, resolution, report))
-    limit = scorer.threshold_
-    overall = _figures(scored, limit)
+    limits = scorer.thresholds_
+    overall = _figures(scored, limits)
     good = [one for one in scored if one.good]
     labels = sorted({one.label for one in scored} - {"good"})
     bare = [
@@ -152,7 +155,7 @@ def measure(
         **{key: overall[key] for key in ("images", "good", "without_masks", "regions", "regions_lost")},
         "overall": overall,
         "without_labels": {"overall": _figures(bare, None)} if bare else None,
-        "types": {label: _figures([*good, *(one for one in scored if one.label == label)], limit) for label in labels},
+        "types": {label: _figures([*good, *(one for one in scored if one.label == label)], limits) for label in labels},
         "used": chosen.used,
         "repeated": chosen.repeated,
         "doubtful_masks": doubtful_masks(chosen.samples, root=sample_root(chosen.data)),
@@ -200,8 +203,8 @@ def _maps(scorer: Scorer, samples: Sequence[Sample]) -> Iterator[tuple[NDArray[n
         yield from ((image, [reference]) for _, image, reference in scorer.reference_maps(paths))
 
 
-def _figures(scored: Sequence[Scored], threshold: float | None) -> dict[str, Any]:
-    """Return all metrics and counts of a set of scored images; without a threshold there are no verdicts to count."""
+def _figures(scored: Sequence[Scored], thresholds: Thresholds | None) -> dict[str, Any]:
+    """Return all metrics and counts of a set of scored images; without thresholds there are no verdicts to count."""
     known = [one for one in scored if one.mask is not None]
     masks = [one.mask for one in scored if one.mask is not None]
     pixels: dict[str, Any] = pixel_metrics([one.score_map for one in known], masks, names=[one.name for one in known])
@@ -213,10 +216,13 @@ def _figures(scored: Sequence[Scored], threshold: float | None) -> dict[str, Any
         "without_masks": len(scored) - len(known),
         "regions_lost": sum(one.regions_lost for one in scored),
     }
-    if threshold is not None:
-        counts["found"] = sum(one.score > threshold and not one.good for one in scored)
+    if thresholds is not None:
+        words = Counter((thresholds.verdict(one.score), one.good) for one in scored)
+        counts["found"] = words["REVIEW", False] + words["NG", False]
+        counts["found_ng"] = words["NG", False]
         counts["recall"] = counts["found"] / sum(defective) if any(defective) else None
-        counts["false_alarms"] = sum(one.score > threshold and one.good for one in scored)
+        counts["false_alarms"] = words["REVIEW", True] + words["NG", True]
+        counts["false_ng"] = words["NG", True]
     return {**pixels, **images, "undefined": pixels["undefined"] | images["undefined"], **counts}
 
 
@@ -248,7 +254,8 @@ def _identity(header: Header) -> dict[str, Any]:
         "recipe": header.recipe.get("name"),
         "seed": header.seed,
         "score": header.score,
-        "threshold": header.calibration.threshold,
-        "held_out": header.calibration.held_out,
+        "thresholds": asdict(header.calibration.thresholds),
+        "promises": [{"verdict": word, "rate": rate} for word, _, rate in promises(header.calibration)],
+        "held_out": len(header.data.held_out),
         "weighing": header.weighing.model_dump() if header.weighing else None,
     }

@@ -1,7 +1,7 @@
 """From a fitted detector to a bundle that scores without torch; what does not score the same is never written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -11,12 +11,12 @@ from blemish.checks import word
 from blemish.data.datasets import AS_THEY_ARE, test_samples
 from blemish.data.inputs import check_apart
 from blemish.data.layouts.labels import Labels
-from blemish.data.sources import Source, fit_sources, load
+from blemish.data.sources import Source, fit_sources, load, names_of
 from blemish.errors import InputError
 from blemish.export.gates import Lost, differences, lost_on
 from blemish.export.golden import golden_files
 from blemish.export.writing import write_bundle, write_graph
-from blemish.model.calibration import calibrate
+from blemish.model.calibration import Wanted, calibrate_again, with_thresholds
 from blemish.model.header import Header
 from blemish.model.model import Model
 from blemish.runtime.bundle import GRAPHS, OWN, Bundle, Precision, Target, read_bundle
@@ -49,17 +49,20 @@ def export(
     labelled: Path | None = None,
     overwrite: bool = False,
     labels: Labels = AS_THEY_ARE,
+    wanted: Wanted = None,
 ) -> Exported:
     """Write a model's bundle to a new folder, and return how near it comes to the model.
 
     to: "onnx" or "openvino"; precision: "float32", and with OpenVINO "bfloat16" or "int8". good: the good images of the
     fit, which int8 needs: those that trained set its ranges, half of them with blots, as what good parts never show
     must not be cut off; those held out set its threshold; the first that trained are golden. labelled: a data set on
-    which is measured what the bundle has lost; labels: how those of labelling tools are taken. Raises InputError for
+    which is measured what the bundle has lost; labels: how those of labelling tools are taken. wanted:
+    other thresholds than the model's. Raises InputError for
     arguments or images that cannot be used, StorageError if the folder cannot be written, ExportError for a bundle that
     does not pass the gates of `gates`; nothing is left then.
     """
     target, kind = _checked(to, precision, good)
+    model = replace(model, header=with_thresholds(model.header, wanted))
     check_apart([out], [labelled, *(one for one in good if isinstance(one, Path))])
     # After the graph it would be late to refuse them.
     samples = test_samples(labelled, labels=labels) if labelled is not None else []
@@ -83,8 +86,9 @@ def export(
 def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Header:
     """Return the model's header with a threshold of the graph's own."""
     maps = np.stack([raw_map(engine, load(source, bits=model.header.bits), model.sizes) for source in held_out])
-    update = {"calibration": calibrate(maps, score=model.header.score)}
-    return Header.model_validate(model.header.model_copy(update=update).model_dump())
+    header = model.header
+    found = calibrate_again(header, maps, names_of(held_out), score=header.score)
+    return Header.model_validate(header.model_copy(update={"calibration": found}).model_dump())
 
 
 def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, Precision]:

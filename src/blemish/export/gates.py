@@ -13,8 +13,8 @@ from blemish.model.model import Model
 from blemish.runtime.runtime import Runtime
 from blemish.verdict.scale import image_score
 
-# On the scale where 0.5 is the threshold: how far a bundle may be from torch on a golden image, in its score and in its
-# map on average, and how far another machine may be from the one that exported.
+# Shares of the score at which colours end, 1 of whitened scores: how far a bundle may be from torch on a golden image,
+# in its score and in its map on average, and how far another machine may be from the one that exported.
 SCORE = {"float32": 1e-3, "bfloat16": 0.06, "int8": 0.15}
 ON_AVERAGE = {"float32": 1e-4, "bfloat16": 0.04, "int8": 0.08}
 ELSEWHERE = {"float32": 1e-3, "bfloat16": 0.03, "int8": 0.05}
@@ -37,8 +37,8 @@ class Lost:
 
 def differences(model: Model, runtime: Runtime, images: Sequence[Path]) -> tuple[float, float]:
     """Return the largest difference of a score, and of a map on average; raises ExportError for one too large."""
-    precision, limits = runtime.bundle.precision, (model.header.calibration.threshold, runtime.threshold_)
-    scale = 2 * limits[0]  # 1 but for the paper's score
+    precision, scale = runtime.bundle.precision, model.header.scale.colours[1]
+    verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
     allowed = SCORE[precision] * scale, ON_AVERAGE[precision] * scale
     largest = [0.0, 0.0]
     pairs = zip(model.reference_maps(images), runtime.reference_maps(images), strict=True)
@@ -50,7 +50,8 @@ def differences(model: Model, runtime: Runtime, images: Sequence[Path]) -> tuple
                 f"not exported: golden image {path.name} scores {after:.4f} instead of {before:.4f}, its map is off by "
                 f"{mean:.2g} on average; {precision} may be off by {allowed[0]:.2g} and {allowed[1]:.2g}"
             )
-        if (before > limits[0]) != (after > limits[1]) and abs(before - limits[0]) > ROUNDING * scale:
+        nearly = {verdict(before - ROUNDING * scale), verdict(before + ROUNDING * scale)}
+        if other(after) not in {verdict(before)} | nearly:
             raise ExportError(
                 f"not exported: golden image {path.name} has another verdict: {before:.4f} is {after:.4f}"
             )
@@ -63,11 +64,11 @@ def lost_on(model: Model, runtime: Runtime, samples: Sequence[Sample], *, data: 
     paths = [sample.path for sample in samples]
     judged = [index for index, sample in enumerate(samples) if sample.has_truth]
     masks = [square_truth(samples[index], model.header.reference_size) for index in judged]
-    limits = model.header.calibration.threshold, runtime.threshold_
+    verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
     before = [found for _, _, found in model.reference_maps(paths)]
     after = [found for _, _, found in runtime.reference_maps(paths)]
     scores = [(image_score(one), image_score(other)) for one, other in zip(before, after, strict=True)]
-    flipped = [(one > limits[0]) != (other > limits[1]) for one, other in scores]
+    flipped = [verdict(one) != other(another) for one, another in scores]
     aupro, exported = (pixel_metrics([maps[one] for one in judged], masks)["aupro"] for maps in (before, after))
     if not (isinstance(aupro, float) and isinstance(exported, float)):
         raise InputError(f"{printable(data)}: no defective or no defect-free pixel, so there is no AUPRO to compare")

@@ -77,16 +77,16 @@ def write_bundle(
         scaled = header.scale.of(raw_map(engine, load(path, bits=header.bits), sizes))
         score, mean = image_score(scaled), float(scaled.mean())
         golden.append(GoldenPart(file=name, sha256=sha256(data).hexdigest(), score=score, mean=mean))
-    bundle = sealed(
+    text = sealed(
         blemish=__version__,
         exported=datetime.now(UTC).isoformat(timespec="seconds"),
         target=target,
         precision=precision,
         graph={name: sha256((folder / name).read_bytes()).hexdigest() for name in GRAPHS[target]},
         golden=golden,
-        tolerance=ELSEWHERE[precision] * 2 * header.calibration.threshold,
+        tolerance=ELSEWHERE[precision] * header.scale.colours[1],
         libraries={name: version(name) for name in ("numpy", "pillow", "torch", "onnxruntime", "openvino")},
         model=header,
     )
-    write_atomically(folder / FILE, (bundle.model_dump_json(indent=1) + "\n").encode())
-    return bundle
+    write_atomically(folder / FILE, text)
+    return Bundle.model_validate_json(text)

@@ -1,20 +1,86 @@
-"""From the maps of held-out good images to the scale and the threshold of a model."""
+"""From held-out good images to the scale of a model, set once, and to its thresholds, which can be chosen anew."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.model.header import CalibrationPart
-from blemish.verdict.scale import LEAST_SPAN, image_score
-from blemish.verdict.threshold import threshold
+from blemish.errors import InputError
+from blemish.model.header import CalibrationPart, Header, ScoredPart
+from blemish.verdict.scale import image_score, scale_of
+from blemish.verdict.threshold import Budget, Thresholds, promised, thresholds
+
+Wanted = Budget | Thresholds | None  # rates, or scores, or neither: what the model has been asked for before
+NO_SCORES = (
+    "the model was made by an earlier version and keeps no held-out scores; blemish calibrate MODEL GOOD sets them"
+)
 
 
-def calibrate(maps: NDArray[np.float32], *, score: str) -> CalibrationPart:
-    """Return the threshold that the score maps (N, R, R) of held-out good images set, before they are squashed."""
-    limit, rate = threshold([image_score(reference) for reference in maps])
-    return CalibrationPart(
-        held_out=len(maps),
-        threshold=limit if score == "paper" else 0.5,  # what squash makes of the limit
-        false_alarm_rate=rate,
-        good=min(float(np.median(maps)), limit - LEAST_SPAN),
-        limit=limit,
-    )
+def calibrate(
+    maps: NDArray[np.float32], images: Sequence[ScoredPart], *, score: str, wanted: Wanted = None
+) -> CalibrationPart:
+    """Return scale and thresholds from the maps (N, R, R) of held-out good images, before they are squashed.
+
+    images: what they are called, with any score. Raises InputError for rates that so few images cannot carry.
+    """
+    scale = scale_of(maps, score=score)
+    scored = [
+        image.model_copy(update={"score": image_score(scale.of(one))}) for image, one in zip(images, maps, strict=True)
+    ]
+    first = CalibrationPart(good=scale.good, limit=scale.limit, held_out=scored, review=1.0)
+    return choose(first, wanted)
+
+
+def calibrate_again(
+    header: Header, maps: NDArray[np.float32], names: Sequence[str], *, score: str, wanted: Wanted = None
+) -> CalibrationPart:
+    """Return what `calibrate` does for the images that a model holds out already, whose maps have changed.
+
+    maps: in the order of header.data.held_out; names: of images that the model keeps no name of. wanted: by default
+    the rates that were asked for before, or the default's.
+    """
+    known = {image.sha256: image for image in header.calibration.held_out}
+    images = [
+        known.get(part.sha256, ScoredPart(name=name, sha256=part.sha256, score=0.0))
+        for part, name in zip(header.data.held_out, names, strict=True)
+    ]
+    return calibrate(maps, images, score=score, wanted=wanted or asked_before(header.calibration))
+
+
+def choose(calibration: CalibrationPart, wanted: Wanted) -> CalibrationPart:
+    """Return the same scale and scores with other thresholds; raises InputError for rates that cannot be carried."""
+    if isinstance(wanted, Thresholds):
+        found, asked = wanted, []
+    else:
+        if not calibration.held_out:
+            raise InputError(f"false alarms: {NO_SCORES}")
+        found = thresholds(calibration.scores, wanted)
+        asked = [rate for rate in (wanted.review, wanted.ng) if rate is not None] if wanted else []
+    return calibration.model_copy(update={"review": found.review, "ng": found.ng, "asked": asked})
+
+
+def with_thresholds(header: Header, wanted: Wanted) -> Header:
+    """Return a header with the thresholds that are wanted, its own for None; raises InputError as `choose` does."""
+    if wanted is None:
+        return header
+    update = {"calibration": choose(header.calibration, wanted)}
+    return Header.model_validate(header.model_copy(update=update).model_dump())
+
+
+def asked_before(calibration: CalibrationPart) -> Budget | None:
+    """Return the rates that set a model's thresholds: what to set them by again once its scores have changed."""
+    return Budget(*calibration.asked) if calibration.asked else None
+
+
+def promises(calibration: CalibrationPart) -> list[tuple[str, float, float | None]]:
+    """Return (word, threshold, share) for each threshold, REVIEW's first.
+
+    The share of new good images that score above it is expected to be at most so large; None where nothing is known.
+    """
+    words = ["REVIEW", "NG"] if calibration.ng is not None else ["NG"]
+    levels = [level for level in (calibration.review, calibration.ng) if level is not None]
+    if calibration.held_out:
+        rates: list[float | None] = [promised(calibration.scores, level) for level in levels]
+    else:
+        rates = [calibration.earlier.false_alarm_rate if calibration.earlier else None, None]
+    return list(zip(words, levels, rates[: len(words)], strict=True))

@@ -13,7 +13,7 @@ from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.holdout import split_good
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import DataPart
-from blemish.data.sources import Images, good_sources, sources
+from blemish.data.sources import Images, good_sources, names_of, sources
 from blemish.method.features import check_cache, half_sizes
 from blemish.method.fitting import fit_modules
 from blemish.method.networks import move_to
@@ -27,9 +27,10 @@ from blemish.model.arguments import Arguments
 from blemish.model.assembly import preprocessing
 from blemish.model.calibration import calibrate
 from blemish.model.file import libraries
-from blemish.model.header import Header, ModulePart, TeacherPart
+from blemish.model.header import Header, ModulePart, ScoredPart, TeacherPart
 from blemish.model.model import Model
 from blemish.storage.files import make_folder
+from blemish.verdict.threshold import Budget, thresholds
 from blemish.version import __version__
 
 
@@ -50,6 +51,7 @@ def fit(
     report: Report | None,
     cache_gb: float,
     labels: Labels = AS_THEY_ARE,
+    wanted: Budget | None = None,
 ) -> Fitted:
     """Return a model of images of good parts; arguments and errors are those of `Detector` and `Detector.fit`."""
     check_cache(cache_gb)
@@ -58,6 +60,7 @@ def fit(
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
     read = _read(images, held_out, given.sizes, bits=given.bits, labels=labels)
+    thresholds(range(len(read.scored)), wanted)  # a rate that so few images cannot carry is refused before the work
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=len(read.order), cache_gb=cache_gb)
     folder = _run_folder(workspace, [*read.order, str(half)], given, recipe, teacher) if workspace else None
     modules = fit_modules(
@@ -65,15 +68,19 @@ def fit(
         report=report,
     )  # fmt: skip
     set_weights(modules, score=given.score)
-    header = _header(given, teacher, modules, read, half=half)
+    header = _header(given, teacher, modules, read, half=half, wanted=wanted)
     return Fitted(Model(teacher, modules, header), folder)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """The images of a fit: what tells them again, those that train in their order (sha256), and both as pyramids."""
+    """The images of a fit: what tells them again, those that train in their order (sha256), and both as pyramids.
+
+    scored: what the held-out images are called, in their order.
+    """
 
     data: DataPart
+    scored: list[ScoredPart]
     order: list[str]
     train: Pyramid
     held_out: Pyramid
@@ -86,9 +93,11 @@ def _read(images: Images, held_out: Images | None, sizes: Sequence[int], *, bits
     known, pyramid = read_known([*given, *apart], sizes, bits=bits)
     train, held = split_good([image.sha256 for image in known], apart=len(apart))
     parts = [[known[index] for index in part] for part in (train, held)]
+    names = names_of([*given, *apart])
     good = {size: batch[held] for size, batch in pyramid.items()}
     return _Read(
         data=DataPart(train=parts[0], held_out=parts[1], told_by="pixels"),
+        scored=[ScoredPart(name=names[index], sha256=known[index].sha256, score=0.0) for index in held],
         order=[image.sha256 for image in parts[0]],
         train={size: pyramid.pop(size)[train] for size in sizes},  # never two copies of all sizes
         held_out=good,
@@ -96,7 +105,13 @@ def _read(images: Images, held_out: Images | None, sizes: Sequence[int], *, bits
 
 
 def _header(
-    given: Arguments, teacher: Teacher, modules: Sequence[Module], read: _Read, *, half: Sequence[int]
+    given: Arguments,
+    teacher: Teacher,
+    modules: Sequence[Module],
+    read: _Read,
+    *,
+    half: Sequence[int],
+    wanted: Budget | None,
 ) -> Header:
     reference_size = sorted(given.sizes)[len(given.sizes) // 2]
     maps = score_pyramid(teacher, modules, read.held_out, size=reference_size, score=given.score)
@@ -111,7 +126,7 @@ def _header(
         recipe=asdict(find_recipe(given.recipe)) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
         seed=given.seed,
         score=given.score,  # type: ignore[arg-type]  # checked
-        calibration=calibrate(maps, score=given.score),
+        calibration=calibrate(maps, read.scored, score=given.score, wanted=wanted),
         data=read.data,
         libraries=libraries(),
     )

@@ -1,16 +1,17 @@
 """What a model says of itself: the header of the model file, every field checked (pydantic)."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blemish.data.records import DataPart
 from blemish.images.read import FULL_BITS
 from blemish.storage.fields import Part, Sha256, UtcTime
 from blemish.verdict.scale import Scale
+from blemish.verdict.threshold import Thresholds
 
-SCHEMA_VERSION = 2  # in 1 images were told by the bytes of their files
+SCHEMA_VERSION = 3  # in 1 images were told by the bytes of their files; up to 2 the only threshold was 0.5
 
 Side = Annotated[int, Field(ge=64, le=1024, multiple_of=32)]
 Setting = bool | int | float | str | None | list[bool | int | float | str | None]
@@ -30,8 +31,6 @@ class PreprocessingPart(Part):
     bits: of the values of 16-bit images that are used; they are divided by (2^bits - 1) / 255.
     """
 
-    LATER = frozenset({"bits"})
-
     resize: Literal["pillow bilinear"] = "pillow bilinear"
     mean: list[float] = Field(min_length=3, max_length=3)
     std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
@@ -46,17 +45,20 @@ class ModulePart(Part):
     weight: float = Field(ge=0)
 
 
-class CalibrationPart(Part):
-    """The threshold taken from held_out good images, and the share of good images it may call defective.
+class ScoredPart(Part):
+    """A held-out good image with its score on the model's scale; group: what parts of one kind share, if anything."""
 
-    good and limit are the median of good pixels and the threshold before whitened scores are squashed.
-    """
+    name: str
+    sha256: Sha256
+    score: float = Field(ge=0)
+    group: str = ""
+
+
+class EarlierPart(Part):
+    """What models of earlier versions say of the images that set their threshold: how many, and what it promises."""
 
     held_out: int = Field(ge=1)
-    threshold: float = Field(gt=0)
     false_alarm_rate: float = Field(gt=0, le=1)
-    good: float = 0.0
-    limit: float = 1.0
 
     @field_validator("false_alarm_rate")
     @classmethod
@@ -66,6 +68,45 @@ class CalibrationPart(Part):
             if not (1 <= round(parts) <= count and abs(parts - round(parts)) < 1e-6):
                 raise ValueError(f"{count} held-out images can promise multiples of 1/{count + 1} below 1 only")
         return rate
+
+
+class CalibrationPart(Part):
+    """The scale, set when modules or arithmetic change; the scores of held-out good images on it; the thresholds.
+
+    good, limit: of whitened scores the median of good pixels and what becomes 0.5, before they are squashed. review,
+    ng: the thresholds, numbers on the scale; without ng all above review is NG. asked: the false-alarm rates that set
+    them, none for the default or where they were given as scores. earlier: in place of held_out, in models of earlier
+    versions.
+    """
+
+    good: float = 0.0
+    limit: float = 1.0
+    held_out: list[ScoredPart] = Field(default_factory=list)
+    review: float = Field(gt=0)
+    ng: float | None = None
+    asked: list[float] = Field(default_factory=list, max_length=2)
+    earlier: EarlierPart | None = None
+
+    @field_validator("ng")
+    @classmethod
+    def _not_below_review(cls, ng: float | None, info: ValidationInfo) -> float | None:
+        if ng is not None and ng < (review := info.data.get("review", ng)):
+            raise ValueError(f"must not be below review, {review:.9g}")
+        return ng
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds that turn an image score into a verdict."""
+        return Thresholds(self.review, self.ng)
+
+    @property
+    def scores(self) -> list[float]:
+        """What thresholds are chosen by: the held-out scores, of each group the highest."""
+        groups: dict[str, float] = {}
+        for index, image in enumerate(self.held_out):
+            name = f"group {image.group}" if image.group else f"image {index}"
+            groups[name] = max(image.score, groups.get(name, 0.0))
+        return list(groups.values())
 
 
 class WeighingPart(Part):
@@ -104,6 +145,21 @@ class Header(Part):
     data: DataPart
     libraries: dict[str, str]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, fields: Any) -> Any:
+        """Bring what versions 1 and 2 have said of their threshold to where it is now."""
+        if not isinstance(fields, dict) or fields.get("schema_version") not in (1, 2):
+            return fields
+        old = fields.get("calibration")
+        if not isinstance(old, dict) or "threshold" not in old:
+            return fields
+        kept = {name: old[name] for name in ("good", "limit") if name in old}
+        earlier = {name: old[name] for name in ("held_out", "false_alarm_rate") if name in old}
+        strange = {name: value for name, value in old.items() if name not in (*kept, *earlier, "threshold")}
+        calibration = {**strange, **kept, "review": old["threshold"], "earlier": earlier}
+        return {**fields, "schema_version": SCHEMA_VERSION, "calibration": calibration}
+
     @property
     def bits(self) -> int:
         """How many bits of the values of 16-bit images are used."""
@@ -137,11 +193,8 @@ class Header(Part):
     @field_validator("calibration")
     @classmethod
     def _on_the_scale_of_the_score(cls, calibration: CalibrationPart, info: ValidationInfo) -> CalibrationPart:
-        if info.data.get("score") == "whitened":
-            if calibration.threshold != 0.5:
-                raise ValueError(f"threshold of whitened scores must be 0.5, got {calibration.threshold:.9g}")
-            if calibration.limit <= calibration.good:
-                raise ValueError(f"limit must be above good, got {calibration.limit:.9g} and {calibration.good:.9g}")
+        if info.data.get("score") == "whitened" and calibration.limit <= calibration.good:
+            raise ValueError(f"limit must be above good, got {calibration.limit:.9g} and {calibration.good:.9g}")
         return calibration
 
     @field_validator("weighing")

@@ -9,20 +9,21 @@ from numpy.typing import NDArray
 from blemish.data.sources import Images, Source
 from blemish.model.header import Header
 from blemish.verdict.judge import Prediction
+from blemish.verdict.threshold import Thresholds
 
 
 class Scorer(Protocol):
     """Anything that scores images.
 
-    header_: what its model says of itself; threshold_: the image score above which the verdict is NG; streams: how many
-    images it scores at the same time.
+    header_: what its model says of itself; thresholds_: the image scores above which the verdict is REVIEW, and NG;
+    streams: how many images it scores at the same time.
     """
 
     @property
     def header_(self) -> Header: ...  # noqa: D102
 
     @property
-    def threshold_(self) -> float: ...  # noqa: D102
+    def thresholds_(self) -> Thresholds: ...  # noqa: D102
 
     @property
     def streams(self) -> int: ...  # noqa: D102

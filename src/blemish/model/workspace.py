@@ -19,6 +19,7 @@ from blemish.model.fit import Fitted, fit
 from blemish.model.header import Header
 from blemish.storage.files import clean_stale, locked, make_folder
 from blemish.storage.places import check_writable
+from blemish.verdict.threshold import Budget
 
 Say = Callable[[str], None]  # a line for the user
 Showing = Callable[[], AbstractContextManager[Report]]  # what shows the progress of a fit while that is entered
@@ -35,6 +36,7 @@ def fit_to_file(
     overwrite: bool = False,
     cache_gb: float = 8.0,
     labels: Labels = AS_THEY_ARE,
+    wanted: Budget | None = None,
 ) -> tuple[Header, float]:
     """Fit on the good images of `data`, write the model file, and return its header and the seconds that took.
 
@@ -56,7 +58,7 @@ def fit_to_file(
             clean_stale(out)
             with showing() as show:
                 fitted = fit(arguments, images, held_out=apart, workspace=workspace, report=follower.to(show),
-                             cache_gb=cache_gb)  # fmt: skip
+                             cache_gb=cache_gb, wanted=wanted)  # fmt: skip
             if follower.last is None:
                 say("continuing: all modules were trained before")
             _save(fitted, out, say=say, embed_teacher=embed_teacher, overwrite=overwrite)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from blemish.errors import printable
 from blemish.printing.layout import print_facts
-from blemish.printing.numbers import many, megabytes, promise
+from blemish.printing.numbers import many, megabytes
+from blemish.printing.promises import threshold_facts
 from blemish.runtime.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ def print_bundle(folder: Path, bundle: Bundle) -> None:
             ("bundle", f"{printable(folder)} ({megabytes(size)}), for {bundle.target}, {bundle.precision}"),
             ("exported", f"{bundle.exported} by blemish {bundle.blemish}"),
             ("model", f"{bundle.model.created}, {many(len(modules), 'module')}: {', '.join(modules)}"),
-            ("threshold", f"{bundle.model.calibration.threshold:.4f}"),
-            ("promise", promise(bundle.model.calibration)),
+            *threshold_facts(bundle.model),
             ("images", f"{good}; {len(data.weighed)} weighed, {len(data.tested)} tested"),
             ("self-test", f"{many(len(bundle.golden), 'golden image')}, on each start, within {bundle.tolerance:g}"),
         ]

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import printable
+from blemish.model.header import Header
 from blemish.printing.layout import empty_table, output_console, print_facts
 from blemish.printing.numbers import labels, many
+from blemish.printing.promises import threshold_facts
 from blemish.results.lines import Summary
+from blemish.verdict.threshold import VERDICTS, percent
 
 FIGURES = {
     "pixel_auroc": "pixel AUROC",
@@ -24,9 +27,11 @@ DOUBTS = {
 }
 
 
-def print_predictions(summary: Summary, *, threshold: float, out: Path) -> None:
-    """Print how many images are OK and NG, those with the highest scores, and where the results are."""
-    counts = f"{many(summary.ok + summary.ng + summary.failed, 'image')}: {summary.ok} OK, {summary.ng} NG"
+def print_predictions(summary: Summary, header: Header, *, out: Path) -> None:
+    """Print how many images have each verdict, those with the highest scores, and where the results are."""
+    given = summary.verdicts.total() + summary.failed
+    words = VERDICTS if header.calibration.ng is not None else ("OK", "NG")
+    counts = f"{many(given, 'image')}: {', '.join(f'{summary.verdicts[word]} {word}' for word in words)}"
     print(counts + (f", {summary.failed} could not be used" if summary.failed else ""))
     if summary.worst:
         table = empty_table("highest scores", "score", "verdict", "regions")
@@ -35,13 +40,12 @@ def print_predictions(summary: Summary, *, threshold: float, out: Path) -> None:
             table.add_row(path, f"{record['score']:.4f}", record["verdict"], str(len(record["regions"])))
         output_console().print(table)
     place = printable(out)
-    facts = ("threshold", f"{threshold:.4f}"), ("overlays", f"{place}/overlays"), ("results", f"{place}/results.jsonl")
-    print_facts(facts)
+    print_facts([*threshold_facts(header), ("overlays", f"{place}/overlays"), ("results", f"{place}/results.jsonl")])
 
 
 def print_evaluation(result: dict[str, Any]) -> None:
     """Print the figures of each type of defect and overall, and what the verdicts were worth."""
-    at, threshold = result["resolution"], result["model"]["threshold"]
+    at = result["resolution"]
     place = "the images' own resolution" if at == "original" else f"{at}x{at}"
     regions = many(result["regions"], "defect region")
     print(f"{many(result['images'], 'test image')}, {result['good']} good; {regions} at {place}")
@@ -60,12 +64,25 @@ def print_evaluation(result: dict[str, Any]) -> None:
         print(
             f"weights of the modules from {labels(result['model']['weighing'])}; without labels: those that need none"
         )
-    share = "" if overall["recall"] is None else f" ({overall['recall']:.1%})"
-    found = f"{overall['found']} of {many(overall['images'] - overall['good'], 'defective image')}{share}"
-    print(f"found: {found} with the verdict NG (score above {threshold:.4f})")
-    print(f"false alarms: {overall['false_alarms']} of {many(overall['good'], 'good image')} with the verdict NG")
+    _print_verdicts(overall, result["model"])
     for reason in sorted(set(overall["undefined"].values())):
         print(f"-: undefined, {reason}")
+
+
+def _print_verdicts(overall: dict[str, Any], model: dict[str, Any]) -> None:
+    """Print what the verdicts were worth, and what had been promised."""
+    share = "" if overall["recall"] is None else f" ({overall['recall']:.1%})"
+    found = f"{overall['found']} of {many(overall['images'] - overall['good'], 'defective image')}{share}"
+    alarms = f"{overall['false_alarms']} of {many(overall['good'], 'good image')}"
+    review, ng = model["thresholds"]["review"], model["thresholds"]["ng"]
+    if ng is None:
+        print(f"found: {found} with the verdict NG (score above {review:.4f})")
+        print(f"false alarms: {alarms} with the verdict NG")
+    else:
+        print(f"found: {found}, {overall['found_ng']} NG (above {ng:.4f}), the others REVIEW (above {review:.4f})")
+        print(f"false alarms: {alarms}, {overall['false_ng']} NG, the others REVIEW")
+    if (promise := model["promises"][0])["rate"] is not None:
+        print(f"promised: at most {percent(promise['rate'])} false alarms, by {model['held_out']} held-out images")
 
 
 def print_figures(rows: dict[str, dict[str, Any]], *, alarms: bool = False) -> None:

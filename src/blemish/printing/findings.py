@@ -6,7 +6,8 @@ from pathlib import Path
 from blemish.errors import printable
 from blemish.model.header import Header
 from blemish.printing.layout import empty_table, output_console, print_facts
-from blemish.printing.numbers import many, promise, size_of
+from blemish.printing.numbers import many, size_of
+from blemish.printing.promises import threshold_facts
 from blemish.weighing.findings import Findings
 from blemish.weighing.front import Point
 
@@ -40,13 +41,7 @@ def print_weighed(out: Path, header: Header, weighed: Findings) -> None:
         table.add_row(name, str(len(point.modules)), f"{point.ms:.1f}", *cells)
     output_console().print(table)
     print("on the labelled images; unseen: each image by weights that the other three quarters of them gave")
-    print_facts(
-        [
-            ("model", f"{printable(out)} ({size_of(out)})"),
-            ("threshold", f"{header.calibration.threshold:.4f}"),
-            ("promise", promise(header.calibration)),
-        ]
-    )
+    print_facts([("model", f"{printable(out)} ({size_of(out)})"), *threshold_facts(header)])
 
 
 def print_front(points: Sequence[Point], *, chosen: Point) -> None:

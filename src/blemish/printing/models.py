@@ -9,26 +9,20 @@ from blemish.errors import printable
 from blemish.images.read import FULL_BITS
 from blemish.model.header import Header
 from blemish.printing.layout import empty_table, output_console, print_facts
-from blemish.printing.numbers import duration, labels, promise, size_of
+from blemish.printing.numbers import duration, labels, size_of
+from blemish.printing.promises import threshold_facts
 from blemish.storage.tensors import Tensors
 
 
 def print_fit(model: Path, header: Header, *, seconds: float) -> None:
     """Print what a fit has made."""
-    print_facts(
-        [
-            ("model", f"{printable(model)} ({size_of(model)})"),
-            ("threshold", f"{header.calibration.threshold:.4f}"),
-            ("promise", promise(header.calibration)),
-            ("time", duration(seconds)),
-        ]
-    )
+    name = ("model", f"{printable(model)} ({size_of(model)})")
+    print_facts([name, *threshold_facts(header), ("time", duration(seconds))])
 
 
 def model_facts(path: Path, header: Header, tensors: Tensors) -> dict[str, Any]:
     """Return all that a model file says of itself, and its size: plain JSON values."""
     facts = header.model_dump()
-    facts["data"]["told_by"], facts["preprocessing"]["bits"] = header.data.told_by, header.bits
     for module in facts["modules"]:
         module["parameters"] = _parameters(tensors, f"{module['size']}/{module['level']}")
     facts["file"] = {"path": path.as_posix(), "bytes": path.stat().st_size}
@@ -38,7 +32,7 @@ def model_facts(path: Path, header: Header, tensors: Tensors) -> dict[str, Any]:
 def print_model(path: Path, header: Header, tensors: Tensors) -> None:
     """Print what a model file says of itself."""
     recipe = ", ".join(f"{key} {value}" for key, value in header.recipe.items() if key != "name" and value is not None)
-    teacher, calibration = header.teacher, header.calibration
+    teacher = header.teacher
     data = header.data
     hashes = [[image.sha256 for image in part] for part in (data.train, data.held_out)]
     digest = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
@@ -53,8 +47,7 @@ def print_model(path: Path, header: Header, tensors: Tensors) -> None:
             ("sizes", f"{', '.join(map(str, header.sizes))}; maps are scored at {header.reference_size}{depth}"),
             ("score", header.score),
             ("recipe", f"{header.recipe.get('name')} ({recipe}), seed {header.seed}"),
-            ("threshold", f"{calibration.threshold:.4f}"),
-            ("promise", promise(calibration)),
+            *threshold_facts(header),
             ("images", f"{met}; {len(data.weighed)} weighed, {len(data.tested)} tested; told by their {data.told_by}"),
             ("weights", f"from {labels(weighing)}" if weighing else "without labels"),
             ("libraries", ", ".join(f"{name} {number}" for name, number in header.libraries.items())),

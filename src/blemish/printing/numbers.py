@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import printable
-from blemish.model.header import CalibrationPart
 
 
 def duration(seconds: float) -> str:
@@ -30,15 +29,6 @@ def megabytes(size: int) -> str:
 def many(count: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is 1."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def promise(calibration: CalibrationPart) -> str:
-    """Say what a threshold promises of good parts that are like those it was taken from."""
-    parts = calibration.held_out + 1
-    alarms = round(calibration.false_alarm_rate * parts)
-    share = f"{alarms} in {parts} good parts ({100 * calibration.false_alarm_rate:.2g} %)"
-    verb = "is" if alarms == 1 else "are"
-    return f"{calibration.held_out} held-out good images: at most {share} {verb} expected to be called NG"
 
 
 def labels(weighing: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from blemish.results.lines import OVERLAYS
 from blemish.storage.files import LOCK, TEMPORARY, alone_in, make_folder, write_atomically
 from blemish.storage.places import check_folder_writable
 
-LINES, MAPS = "results.jsonl", "maps"
+LINES, MAPS, MODEL = "results.jsonl", "maps", "model.json"
 SUFFIXES = {OVERLAYS: ".png", MAPS: ".npy"}
 
 
@@ -45,7 +45,7 @@ def prepare_folder(out: Path, *, overwrite: bool) -> None:
     write_atomically(out / RESULTS_MARK, b"blemish predict made this folder and may replace what is in it.\n")
     with storing(out):
         for entry in found:
-            (out / entry).unlink() if entry == LINES else shutil.rmtree(out / entry)
+            (out / entry).unlink() if entry in (LINES, MODEL) else shutil.rmtree(out / entry)
 
 
 def _found(out: Path, *, overwrite: bool) -> list[str]:
@@ -67,7 +67,9 @@ def _strange(out: Path, found: Iterable[str]) -> Iterator[str]:
     """Yield what `write` does not write: other names, other types of files, and links."""
     for entry in found:
         path = out / entry
-        if path.is_symlink() or not (path.is_dir() if entry in SUFFIXES else entry == LINES and path.is_file()):
+        if path.is_symlink() or not (
+            path.is_dir() if entry in SUFFIXES else entry in (LINES, MODEL) and path.is_file()
+        ):
             yield entry
         elif entry in SUFFIXES:
             for inside in sorted(path.rglob("*")):

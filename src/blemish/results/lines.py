@@ -1,5 +1,6 @@
 """What is said of each image in results.jsonl, and of all of them in the end."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from blemish.data.listing import path_text
 from blemish.errors import InputError
 from blemish.verdict.judge import Prediction
+from blemish.verdict.threshold import VERDICTS, Thresholds, Verdict
 
 OVERLAYS = "overlays"  # the folder of them, beside results.jsonl
 WORST = 5
@@ -17,20 +19,24 @@ Record = dict[str, Any]
 
 @dataclass(slots=True)
 class Summary:
-    """How many images are OK, NG or could not be used, and the records with the highest scores, highest first."""
+    """How many images have each verdict or could not be used, and the records with the highest scores, in order."""
 
-    ok: int = 0
-    ng: int = 0
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
     failed: int = 0
     worst: list[Record] = field(default_factory=list)
 
+    @property
+    def worst_verdict(self) -> Verdict:
+        """The worst verdict there is; OK where no image could be used."""
+        return max(self.verdicts, key=VERDICTS.index, default="OK")
 
-def success(path: Path, prediction: Prediction, *, threshold: float, name: str) -> Record:
+
+def success(path: Path, prediction: Prediction, *, thresholds: Thresholds, name: str) -> Record:
     """Return the record of an image: plain JSON values, keys always the same; boxes are [x, y, width, height] in px."""
     return {
         "path": path_text(path),
         "score": prediction.score,
-        "threshold": threshold,
+        "thresholds": asdict(thresholds),
         "verdict": prediction.verdict,
         "regions": [asdict(region) | {"box": list(region.box)} for region in prediction.regions],
         "overlay": f"{OVERLAYS}/{name}.png",
@@ -49,7 +55,6 @@ def summarise(records: Iterable[Record]) -> Summary:
         if "error" in record:
             summary.failed += 1
             continue
-        summary.ok += record["verdict"] == "OK"
-        summary.ng += record["verdict"] == "NG"
+        summary.verdicts[record["verdict"]] += 1
         summary.worst = sorted([*summary.worst, record], key=lambda kept: -kept["score"])[:WORST]
     return summary

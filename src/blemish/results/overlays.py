@@ -11,32 +11,33 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blemish.errors import InputError, printable
 from blemish.verdict.regions import Flags, Region, Scores, regions_and_pixels
+from blemish.verdict.threshold import Thresholds
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-TOP = 2.0  # the colour scale ends at this multiple of the threshold unless told otherwise
 BLOCK = 1 << 16  # px that are coloured at a time: what is made on the way is wider than the picture
 STEPS = 1024  # of the colour scale: the colours of neighbours differ by at most one level
 
 # Light yellow to dark red: lightness falls all the way, so the order can be read without telling red from green.
 HEAT = np.array([[255, 235, 120], [254, 190, 50], [244, 115, 25], [214, 38, 20], [165, 0, 10]], dtype=np.float64)
 # Blue and vermilion are told apart by anyone, and the word is written on them as well.
-VERDICTS = {"OK": (0, 114, 178), "NG": (213, 60, 0)}
+VERDICTS = {"OK": (0, 114, 178), "REVIEW": (240, 180, 0), "NG": (213, 60, 0)}
+WORDS = {"OK": (255, 255, 255), "REVIEW": (0, 0, 0), "NG": (255, 255, 255)}  # black on amber, white on the others
 PAPER, INK, GAP, STRIP = 255, 40, 4, 18
 
 
 def overlay(
-    image: Pixels, score_map: Scores, *, threshold: float, top: float | None = None, verdict: str | None = None
+    image: Pixels, score_map: Scores, *, threshold: float, colours: tuple[float, float], verdict: str | None = None
 ) -> Pixels:
     """Return the image in grey under heat, its regions above the threshold outlined, and the verdict in a corner.
 
-    Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled: the colours run from nothing at half
-    the threshold to dark red at `top` (default: twice the threshold) and above, so one score has one colour in every
-    image. Verdict: OK, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other shapes,
-    types or verdicts, a score that is not finite, or unless 0 < threshold < top.
+    Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled. colours: the scores at which they begin,
+    with nothing, and end, with dark red (`Scale.colours`): one score has one colour in every image, wherever the
+    threshold lies. Verdict: OK, REVIEW, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other
+    shapes, types or verdicts, a score that is not finite, a threshold not above 0, or colours that do not run up.
     """
-    top = _check_scale(threshold, top)
+    _check_colours(colours)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"image: {image.dtype} of shape {image.shape}, allowed is uint8 of shape (H, W, 3)")
     if score_map.shape != image.shape[:2]:
@@ -44,7 +45,7 @@ def overlay(
     if verdict is not None and verdict not in VERDICTS:
         raise InputError(f"verdict: {printable(verdict)!r} is unknown, allowed are {', '.join(VERDICTS)}")
     found, inside = regions_and_pixels(score_map, threshold)
-    picture = _heated(np.asarray(Image.fromarray(image).convert("L")), score_map, threshold, top)
+    picture = _heated(np.asarray(Image.fromarray(image).convert("L")), score_map, colours)
     if found:
         _outline(picture, found, inside)
     if verdict is not None:
@@ -52,13 +53,14 @@ def overlay(
     return picture
 
 
-def colour_bar(*, threshold: float, top: float, width: int) -> Pixels:
-    """Return the colour scale of `overlay` with its numbers and the threshold marked.
+def colour_bar(*, thresholds: Thresholds, colours: tuple[float, float], width: int) -> Pixels:
+    """Return the colour scale of `overlay` with its numbers and the thresholds marked.
 
-    Over mid-grey, from 0 to `top`; uint8 (58, width, 3), width in px, at least 192.
-    Raises InputError for a smaller width or unless 0 < threshold < top.
+    Over mid-grey, from 0 to where the colours end; uint8 (58, width, 3), width in px, at least 192.
+    Raises InputError for a smaller width or colours that do not run up.
     """
-    _check_scale(threshold, top)
+    _check_colours(colours)
+    top = colours[1]
     if width < 192:
         raise InputError(f"width: {width} is not allowed, give at least 192")
     margin, upper, lower = 12, 22, 38
@@ -66,13 +68,16 @@ def colour_bar(*, threshold: float, top: float, width: int) -> Pixels:
     scores = np.broadcast_to(np.linspace(0, top, length, dtype=np.float32), (lower - upper, length))
     sheet = Image.new("RGB", (width, 58), (PAPER,) * 3)
     ground = np.full(scores.shape, 128, dtype=np.uint8)
-    sheet.paste(Image.fromarray(_heated(ground, scores, threshold, top)), (margin, upper))
+    sheet.paste(Image.fromarray(_heated(ground, scores, colours)), (margin, upper))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
-    mark = margin + round(threshold / top * (length - 1))
-    draw.line((mark, upper - 4, mark, lower + 3), fill=(0, 0, 0), width=2)
-    text = f"threshold {threshold:.3g}"
+    levels = [level for level in (thresholds.review, thresholds.ng) if level is not None]
+    marks = [margin + round(min(level / top, 1) * (length - 1)) for level in levels]
+    for mark in marks:
+        draw.line((mark, upper - 4, mark, lower + 3), fill=(0, 0, 0), width=2)
+    names = ("NG above",) if len(levels) == 1 else ("REVIEW", "NG above")
+    text = ", ".join(f"{name} {level:.3g}" for name, level in zip(names, levels, strict=True))
     half = draw.textlength(text, font=font) / 2 + 2
-    draw.text((min(max(mark, half), width - half), 2), text, fill=(INK,) * 3, font=font, anchor="ma")
+    draw.text((min(max(sum(marks) / len(marks), half), width - half), 2), text, fill=(INK,) * 3, font=font, anchor="ma")
     draw.text((margin, lower + 4), "0", fill=(INK,) * 3, font=font)
     draw.text((width - margin, lower + 4), f"{top:.3g} and above", fill=(INK,) * 3, font=font, anchor="ra")
     return np.asarray(sheet)
@@ -125,11 +130,10 @@ def save_png(path: Path, array: Pixels | Mask) -> None:
     write_atomically(path, data.getvalue())
 
 
-def _check_scale(threshold: float, top: float | None) -> float:
-    top = TOP * threshold if top is None else top
-    if not 0 < threshold < top < np.inf:
-        raise InputError(f"threshold: {threshold:g} with a scale up to {top:g}, needed is 0 < threshold < top")
-    return top
+def _check_colours(colours: tuple[float, float]) -> None:
+    low, top = colours
+    if not 0 <= low < top < np.inf:
+        raise InputError(f"colours: from {low:g} to {top:g} is not allowed, expected two scores, the lower one first")
 
 
 @cache
@@ -146,9 +150,9 @@ def _colours() -> NDArray[np.uint32]:
     return table.view(np.uint32)[..., 0]
 
 
-def _heated(grey: Pixels, score_map: Scores, threshold: float, top: float) -> Pixels:
+def _heated(grey: Pixels, score_map: Scores, colours: tuple[float, float]) -> Pixels:
     """Return the colours of scores on a grey image (H, W): uint8 (H, W, 3)."""
-    low, table = threshold / 2, _colours().ravel()
+    (low, top), table = colours, _colours().ravel()
     picture = np.empty((*grey.shape, 3), dtype=np.uint8)
     rows = max(1, BLOCK // grey.shape[1])
     for start in range(0, len(grey), rows):
@@ -201,7 +205,7 @@ def _stamp(picture: Pixels, verdict: str) -> None:
     label = Image.fromarray(picture[corner])
     draw = ImageDraw.Draw(label)
     draw.rectangle((left - pad, upper - pad, right + pad, lower + pad), fill=VERDICTS[verdict], outline=(255, 255, 255))
-    draw.text((2 * pad, 2 * pad), verdict, fill=(255, 255, 255), font=font)
+    draw.text((2 * pad, 2 * pad), verdict, fill=WORDS[verdict], font=font)
     picture[corner] = np.asarray(label)
 
 

@@ -18,12 +18,21 @@ from numpy.typing import NDArray
 from blemish.data.ahead import ahead
 from blemish.data.sources import load
 from blemish.errors import InputError, printable
+from blemish.model.header import Header
 from blemish.model.scorer import Scorer
-from blemish.results.folder import LINES, MAPS, storing
+from blemish.results.folder import LINES, MAPS, MODEL, storing
 from blemish.results.lines import Record, failure, success
-from blemish.results.overlays import TOP, overlay, save_png
+from blemish.results.overlays import overlay, save_png
+from blemish.storage.fields import Part, Sha256
 from blemish.storage.files import make_folder, write_atomically
 from blemish.verdict.judge import Prediction
+
+
+class Judge(Part):
+    """What `model.json` among the results holds: the sha256 that tells the model file or bundle again, its header."""
+
+    sha256: Sha256
+    header: Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ def write(
     been closed, no thread of it is left.
     """
     score, bits = partial(_score, scorer=scorer), scorer.header_.bits
-    store = partial(_store, out=out, threshold=scorer.threshold_, save_maps=save_maps)
+    store = partial(_store, out=out, scorer=scorer, save_maps=save_maps)
     with storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines, ExitStack() as stack:
         if scorer.streams > 1:  # as many images at a time, each from its file to its overlay in one thread
             whole = partial(_whole, scorer=scorer, store=store)
@@ -59,6 +68,11 @@ def write(
             lines.write(json.dumps(record, allow_nan=False) + "\n")
             lines.flush()
             yield record
+
+
+def write_model(out: Path, header: Header, *, sha256: str) -> None:
+    """Write what judged the images: the header of the model, with the thresholds in force, and its identity."""
+    write_atomically(out / MODEL, (Judge(sha256=sha256, header=header).model_dump_json(indent=1) + "\n").encode())
 
 
 def _read(given: tuple[Path, str], *, bits: int) -> _Job:
@@ -83,27 +97,22 @@ def _whole(given: tuple[Path, str], *, scorer: Scorer, store: Callable[[_Job], R
     return store(_score(_read(given, bits=scorer.header_.bits), scorer))
 
 
-def _store(job: _Job, *, out: Path, threshold: float, save_maps: bool) -> Record:
+def _store(job: _Job, *, out: Path, scorer: Scorer, save_maps: bool) -> Record:
     """Write the files of an image, and return its record."""
     if isinstance(job.image, InputError):
         return failure(job.path, job.image)
     assert job.prediction is not None
-    record = success(job.path, job.prediction, threshold=threshold, name=job.name)
-    save_png(_place(out, record["overlay"]), draw(job.image, job.prediction, threshold=threshold))
+    record = success(job.path, job.prediction, thresholds=scorer.thresholds_, name=job.name)
+    save_png(_place(out, record["overlay"]), draw(job.image, job.prediction, scorer))
     if save_maps:
         write_atomically(_place(out, f"{MAPS}/{job.name}.npy"), _npy(job.prediction.score_map))
     return record
 
 
-def draw(image: NDArray[np.uint8], prediction: Prediction, *, threshold: float) -> NDArray[np.uint8]:
+def draw(image: NDArray[np.uint8], prediction: Prediction, scorer: Scorer) -> NDArray[np.uint8]:
     """Return the overlay of an image (H, W, 3) with its verdict."""
-    top = scale_top(threshold)
-    return overlay(image, prediction.score_map, threshold=threshold, top=top, verdict=prediction.verdict)
-
-
-def scale_top(threshold: float) -> float:
-    """Return where the colour scale of a model ends: scores lie in [0, 1], so colours beyond would never be seen."""
-    return min(TOP * threshold, 1.0) if threshold < 1 else TOP * threshold
+    threshold, colours = scorer.thresholds_.review, scorer.header_.scale.colours
+    return overlay(image, prediction.score_map, threshold=threshold, colours=colours, verdict=prediction.verdict)
 
 
 def _place(out: Path, name: str) -> Path:

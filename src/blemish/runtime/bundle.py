@@ -1,6 +1,7 @@
 """The bundle: a folder with a graph, all that is known of its model, and golden images with their expected scores."""
 
 import os
+import re
 import stat
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ from blemish.storage.files import Own
 BUNDLE_VERSION = 1
 FILE = "bundle.json"
 OWN = Own(FILE, b'"bundle_version"', r"graph\.(onnx|xml|bin)|golden/([0-9]{1,3}\.(png|jpg|bmp|tif))?")
+UNSEALED = "0" * 64  # in place of the checksum, where the checksum is made
 LARGEST = 1 << 31  # bytes of one file
 
 Target = Literal["onnx", "openvino"]
@@ -80,15 +82,19 @@ def identity(path: Path) -> str:
     return fingerprints([path / FILE if is_bundle(path) else path])[0]
 
 
-def sealed(**fields: Any) -> Bundle:
-    """Return a bundle of these fields with its checksum."""
-    bundle = Bundle(**fields, sha256="0" * 64)
-    return bundle.model_copy(update={"sha256": digest(bundle)})
+def sealed(**fields: Any) -> bytes:
+    """Return the content of the `bundle.json` of a bundle with these fields: its JSON with its checksum."""
+    text = Bundle(**fields, sha256=UNSEALED).model_dump_json(indent=1)
+    return (text.removesuffix(f'"{UNSEALED}"\n}}') + f'"{digest(text)}"\n}}\n').encode()
 
 
-def digest(bundle: Bundle) -> str:
-    """Return the sha256 of all that a bundle says, but for its own checksum."""
-    return sha256(bundle.model_copy(update={"sha256": "0" * 64}).model_dump_json().encode()).hexdigest()
+def digest(text: str) -> str:
+    """Return the sha256 of the text of a `bundle.json`, with zeros for its own checksum and no space between words.
+
+    Of the text itself, since what later versions make of it may say more.
+    """
+    compact = re.sub(r'("(?:[^"\\]|\\.)*")|\s+', r"\1", text)
+    return sha256(re.sub(r'"[0-9a-f]{64}"}$', f'"{UNSEALED}"}}', compact).encode()).hexdigest()
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -108,7 +114,7 @@ def read_bundle(folder: Path) -> Bundle:
         bundle = Bundle.model_validate_json(text)
     except ValidationError as error:
         raise refused(folder, f"{FILE}: {first_fault(error)}") from error
-    if bundle.sha256 != digest(bundle):
+    if bundle.sha256 != digest(text.decode()):
         raise refused(folder, f"{FILE} is damaged: checksum mismatch")
     if set(bundle.graph) != set(GRAPHS[bundle.target]):
         raise refused(folder, f"{FILE}: field graph: expected {' and '.join(GRAPHS[bundle.target])}")

@@ -15,11 +15,13 @@ from blemish.data.ahead import ahead
 from blemish.data.sources import Images, Source, load, sources
 from blemish.errors import refused
 from blemish.images.resize import resize
+from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
 from blemish.runtime.bundle import Bundle, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
 from blemish.verdict.judge import Prediction, judge
 from blemish.verdict.scale import image_score
+from blemish.verdict.threshold import Thresholds
 
 Scored = tuple[Source, NDArray[np.uint8], NDArray[np.float32]]
 
@@ -27,7 +29,7 @@ Scored = tuple[Source, NDArray[np.uint8], NDArray[np.float32]]
 def raw_map(
     engine: Engine, image: NDArray[np.uint8], sizes: Iterable[int], *, each: Callable[..., Iterable[Any]] = map
 ) -> NDArray[np.float32]:
-    """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale of the threshold.
+    """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale.
 
     each: what resizes the image to the sizes, `map` or one that does it in threads.
     """
@@ -74,9 +76,14 @@ class Runtime:
         return runtime
 
     @property
-    def threshold_(self) -> float:
-        """The image score above which the verdict is NG."""
-        return self.header_.calibration.threshold
+    def thresholds_(self) -> Thresholds:
+        """The image scores above which the verdict is REVIEW, and NG."""
+        return self.header_.calibration.thresholds
+
+    def set_thresholds(self, wanted: Wanted) -> Self:
+        """Set other thresholds on the same scale, as `Detector.set_thresholds` does."""
+        self.header_ = with_thresholds(self.header_, wanted)
+        return self
 
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image: arrays, paths of images, or folders.
@@ -104,7 +111,7 @@ class Runtime:
         yield from ahead(self._score, sources(images), workers=self.streams)
 
     def raw_map(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale of the threshold."""
+        """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale."""
         return raw_map(self._engine, image, self._sizes, each=self._map)
 
     def self_test(self, folder: Path) -> None:
@@ -124,4 +131,4 @@ class Runtime:
         return source, image, self.header_.scale.of(self.raw_map(image))
 
     def _judge(self, source: Source) -> Prediction:
-        return judge(*self._score(source), threshold=self.threshold_)
+        return judge(*self._score(source), thresholds=self.thresholds_)

@@ -2,16 +2,9 @@
 
 import json
 from collections import Counter
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 UtcTime = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?(Z|\+00:00)$")]
@@ -21,15 +14,6 @@ class Part(BaseModel):
     """A part of a header: unknown fields, other types and numbers that are not finite are refused; nothing changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    # Fields that older files do not have. At their default they are not written either: a bundle's checksum is of all
-    # that it says, and must stay what it was when it was made.
-    LATER: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_later(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = write(self)
-        same = {name for name in self.LATER if getattr(self, name) == type(self).model_fields[name].default}
-        return {name: value for name, value in fields.items() if name not in same}
 
 
 def read_object(text: str | bytes) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,31 +10,34 @@ from blemish.data.sources import Source
 from blemish.images.resize import resize_map
 from blemish.verdict.regions import Region, regions
 from blemish.verdict.scale import image_score
+from blemish.verdict.threshold import Thresholds, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says of one image.
 
-    Score and verdict are of the whole image; score_map, (H, W) float32 in [0, 1], and the regions above the threshold
-    are at the image's own resolution. Path is None for an image given as an array.
+    Score and verdict are of the whole image; score_map, (H, W) float32 in [0, 1], and the regions above the
+    threshold of REVIEW are at the image's own resolution. Path is None for an image given as an array.
     """
 
     path: Path | None
     score: float
-    verdict: Literal["OK", "NG"]
+    verdict: Verdict
     regions: list[Region]
     score_map: NDArray[np.float32]
 
 
-def judge(source: Source, image: NDArray[np.uint8], reference: NDArray[np.float32], *, threshold: float) -> Prediction:
-    """Return the prediction for an image (H, W, 3) from its score map at the reference size; above threshold is NG."""
+def judge(
+    source: Source, image: NDArray[np.uint8], reference: NDArray[np.float32], *, thresholds: Thresholds
+) -> Prediction:
+    """Return the prediction for an image (H, W, 3) from its score map at the reference size."""
     score = image_score(reference)
     score_map = resize_map(reference, *image.shape[:2])
     return Prediction(
         path=source if isinstance(source, Path) else None,
         score=score,
-        verdict="NG" if score > threshold else "OK",
-        regions=regions(score_map, threshold),
+        verdict=thresholds.verdict(score),
+        regions=regions(score_map, thresholds.review),
         score_map=score_map,
     )

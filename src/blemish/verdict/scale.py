@@ -1,18 +1,21 @@
-"""From raw scores to the scale on which 0.5 is the threshold, and to one score for an image; numpy only."""
+"""From raw scores to the scale of a model, which is set once, and to one score for an image; numpy only."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_SPAN = 1e-3  # from good pixels to the threshold: maps that never vary have none
+LEAST_SPAN = 1e-3  # from good pixels to the limit: maps that never vary have none
+FAR = 3.0  # deviations from the median of good images to the limit
+NORMAL = 1.4826  # from the median of absolute differences to the deviation of a normal distribution
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
     """What brings combined maps to where scores lie, in [0, 1]: the paper's score ("paper") lies there already.
 
-    good, limit: of a "whitened" score the median of good pixels and the threshold, before they are squashed.
+    good: the median of held-out good pixels; limit: what a score lies at that is FAR from those of good images. Both
+    are of combined maps. A "whitened" score is squashed so that they come to lie at 0.018 and 0.5.
     """
 
     score: str
@@ -23,16 +26,54 @@ class Scale:
         """Return combined maps of any shape as scores."""
         return values if self.score == "paper" else squash(values, good=self.good, limit=self.limit)
 
+    def symmetric(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return scores of good images where they lie about as far above as below their median.
+
+        Whitened scores as they were before they were squashed, as they are means of logarithms; those of the paper as
+        their logarithm.
+        """
+        if self.score == "paper":
+            return np.log(np.maximum(scores, 1e-12))
+        inner = np.clip(scores, 1e-12, 1 - 1e-7)
+        low, high = np.log(np.minimum(inner, 0.5) / (1 - np.minimum(inner, 0.5))) / 4, 0.25 / (1 - inner) - 0.5
+        return self.limit + max(self.limit - self.good, LEAST_SPAN) * np.where(inner < 0.5, low, high)
+
+    @property
+    def colours(self) -> tuple[float, float]:
+        """The scores at which the colours of overlays begin and end: half and twice that of the limit, at most 1."""
+        middle = self.limit if self.score == "paper" else 0.5
+        return middle / 2, min(2 * middle, 1.0)
+
+
+def scale_of(maps: NDArray[np.float32], *, score: str) -> Scale:
+    """Return the scale that the combined maps (N, R, R) of held-out good images set.
+
+    The limit lies FAR robust deviations above the median of their image scores (of the paper's score: of their
+    logarithms), so that no single image decides.
+    """
+    good = float(np.median(maps))
+    scores = np.array([image_score(one) for one in maps], dtype=np.float64)
+    values = np.log(np.maximum(scores, 1e-12)) if score == "paper" else scores
+    limit = float(np.median(values) + FAR * deviation(values))
+    if score == "paper":
+        return Scale(score, good=min(good, 1.0), limit=min(float(np.exp(limit)), 1.0))
+    return Scale(score, good=good, limit=max(limit, good + LEAST_SPAN))
+
+
+def deviation(values: NDArray[np.float64]) -> float:
+    """Return the robust deviation of some values: the median of how far they are from their median, times 1.4826."""
+    return NORMAL * float(np.median(np.abs(values - np.median(values))))
+
 
 def squash(values: NDArray[np.float32], *, good: float, limit: float) -> NDArray[np.float32]:
-    """Return whitened scores in (0, 1], on a scale where 0.5 is the threshold of every model; it reverses no order.
+    """Return whitened scores in (0, 1], on a scale where good pixels lie at 0.018 and the limit at 0.5.
 
-    good: the median of held-out good pixels, which comes to lie at 0.018; limit: the threshold, on the scale of
-    `values`. Below it the curve is a sigmoid; above, x / (1/2 + x) goes on with the same slope, since a sigmoid is
-    exactly 1 in float32 before long, and what is all 1 has no order. Values that lie close together may become equal.
+    good, limit: see `Scale`. Below the limit the curve is a sigmoid; above, x / (1/2 + x) goes on with the same slope,
+    since a sigmoid is exactly 1 in float32 before long, and what is all 1 has no order. It reverses no order; values
+    that lie close together may become equal.
     """
     x = (values.astype(np.float64) - limit) / max(limit - good, LEAST_SPAN)  # in float32 neighbours would change places
-    score = 1 / (1 + np.exp(-4 * np.clip(x, -20, 0)))  # what lies 20 spans below the threshold may tie
+    score = 1 / (1 + np.exp(-4 * np.clip(x, -20, 0)))  # what lies 20 spans below the limit may tie
     high = x > 0
     score[high] += 0.5 - 0.25 / (0.5 + x[high])
     return np.asarray(score, dtype=np.float32)

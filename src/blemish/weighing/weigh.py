@@ -15,13 +15,14 @@ from blemish.data.holdout import draw_share, pixel_fingerprints
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, doubtful_masks
-from blemish.data.sources import Distinct, Source, distinct, held_out_sources
+from blemish.data.sources import Distinct, Source, distinct, held_out_sources, names_of
 from blemish.errors import InputError, printable
 from blemish.method.pyramid import read_pyramid
 from blemish.method.scoring import Module, label_free_weights, score_pyramid
-from blemish.model.calibration import calibrate
+from blemish.model.calibration import calibrate_again
 from blemish.model.header import Header, ModulePart, WeighingPart
 from blemish.model.model import Model
+from blemish.verdict.threshold import Budget, thresholds
 from blemish.weighing.costs import Costs, measure
 from blemish.weighing.findings import Choose, Findings, findings, search_some
 from blemish.weighing.front import front
@@ -42,6 +43,7 @@ def weigh(
     share: float | None,
     report: Report | None,
     labels: Labels = AS_THEY_ARE,
+    wanted: Budget | None = None,
 ) -> tuple[Model, Findings]:
     """Return the model that labelled images make of another, and what was found; the model given does not change.
 
@@ -52,6 +54,7 @@ def weigh(
     chosen, without_masks = _labelled_images(model.header, data, share=share, labels=labels)
     samples = chosen.samples
     held_out = held_out_sources(model.header.data, good, bits=model.header.bits)
+    thresholds(range(len(held_out)), wanted)  # a rate that so few images cannot carry is refused before the work
     score = "paper" if objective == "paper" else "whitened"
     labelled = label(model, samples, score=score, report=report)
     bare = label_free_weights(model.modules, score=score)
@@ -62,7 +65,7 @@ def weigh(
     final = whole if len(kept) == count else search_some(labelled, kept, objective=objective, prior=bare)
     modules = [_weighed(model.modules[index], weight) for index, weight in zip(kept, final.weights, strict=True)]
     weighing = _part(model, samples, objective=objective, seconds=whole.seconds)
-    header = _header(model, modules, chosen.images, held_out, score=score, weighing=weighing)
+    header = _header(model, modules, chosen.images, held_out, score=score, weighing=weighing, wanted=wanted)
     sets = front(labelled, whole.weights, costs) if budget_ms is not None else []
     found = findings(
         labelled, objective=objective, bare=bare, costs=costs, whole=whole, kept=kept, final=final, sets=sets,
@@ -166,8 +169,9 @@ def _header(
     *,
     score: str,
     weighing: WeighingPart,
+    wanted: Budget | None,
 ) -> Header:
-    """Return the header of the weighed model; its threshold comes from the same held-out images, scored anew."""
+    """Return the header of the weighed model; scale and thresholds come from the same held-out images, scored anew."""
     header = model.header
     pyramid = read_pyramid(held_out, sorted({module.size for module in modules}), bits=header.bits)
     maps = score_pyramid(model.teacher, modules, pyramid, size=header.reference_size, score=score)
@@ -175,7 +179,7 @@ def _header(
     update = {
         "modules": [ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
         "score": score,
-        "calibration": calibrate(maps, score=score),
+        "calibration": calibrate_again(header, maps, names_of(held_out), score=score, wanted=wanted),
         "weighing": weighing,
         "data": header.data.model_copy(update={"weighed": [known[key] for key in sorted(known)]}),
     }

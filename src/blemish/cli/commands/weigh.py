@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Defects, Device, FollowLinks, Model, Overwrite, Unlabelled, Weights, read_labels
+from blemish.cli.options import (
+    Defects,
+    Device,
+    FalseAlarms,
+    FollowLinks,
+    Model,
+    Overwrite,
+    Unlabelled,
+    Weights,
+    read_labels,
+)
 from blemish.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +49,7 @@ def weigh(
     plot: Plot = None,
     objective: Objective = "logistic",
     share: Share = None,
+    false_alarms: FalseAlarms = "",
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     weights: Weights = None,
@@ -61,7 +72,8 @@ def weigh(
     detector = Detector.load(model, weights=weights, device=device)
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
-                       share=share, report=report, labels=read_labels(unlabelled, defects))  # fmt: skip
+                       share=share, report=report, labels=read_labels(unlabelled, defects),
+                       false_alarms=false_alarms or None)  # fmt: skip
     found = detector.weighed_
     detector.save(out, embed_teacher=detector.header_.teacher.embedded, overwrite=overwrite)
     if plot is not None:

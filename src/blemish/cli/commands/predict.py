@@ -5,8 +5,20 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Device, FollowLinks, ModelOrBundle, Overwrite, Weights, load_scorer
+from blemish.cli.options import (
+    Device,
+    FalseAlarms,
+    FollowLinks,
+    ModelOrBundle,
+    Overwrite,
+    Threshold,
+    Weights,
+    load_scorer,
+    read_wanted,
+)
 from blemish.errors import InputError
+
+EXITS = {"REVIEW": 10, "NG": 11}  # with --exit-verdict
 
 
 def predict(
@@ -22,6 +34,11 @@ def predict(
     self_test: Annotated[
         bool, typer.Option("--self-test/--no-self-test", help="Score a bundle's golden images first.")
     ] = True,
+    false_alarms: FalseAlarms = "",
+    threshold: Threshold = "",
+    exit_verdict: Annotated[
+        bool, typer.Option("--exit-verdict", help="End with 10 if the worst verdict is REVIEW, with 11 if it is NG.")
+    ] = False,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -36,16 +53,21 @@ def predict(
     from blemish.printing.figures import print_predictions
     from blemish.results.folder import check_results, results_folder
     from blemish.results.lines import summarise
-    from blemish.results.write import write
+    from blemish.results.write import write, write_model
+    from blemish.runtime.bundle import identity
 
     images = name_images(paths)
     check_apart([out], paths, files=[model, weights])
     check_results(out, overwrite=overwrite)
-    scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test)
+    wanted = read_wanted(false_alarms, threshold)
+    scorer = load_scorer(model, weights=weights, device=device, images=len(images), self_test=self_test, wanted=wanted)
     say(remarks(paths, (path for path, _ in images), bits=scorer.header_.bits))
     with results_folder(out, overwrite=overwrite):
+        write_model(out, scorer.header_, sha256=identity(model))
         records = write(scorer, images, out, save_maps=save_maps)
         summary = summarise(follow(records, total=len(images), console=error_console()))
-    print_predictions(summary, threshold=scorer.threshold_, out=out)
+    print_predictions(summary, scorer.header_, out=out)
     if summary.failed:
         raise typer.Exit(InputError.exit_code)
+    if exit_verdict and summary.worst_verdict != "OK":
+        raise typer.Exit(EXITS[summary.worst_verdict])

@@ -9,6 +9,7 @@ import typer
 from blemish.cli.options import (
     Defects,
     Device,
+    FalseAlarms,
     FollowLinks,
     Good,
     Overwrite,
@@ -16,6 +17,7 @@ from blemish.cli.options import (
     Unlabelled,
     Weights,
     read_labels,
+    read_rates,
     whole_numbers,
 )
 
@@ -36,6 +38,7 @@ def fit(
     recipe: Annotated[str, typer.Option(metavar="fast|quick|paper", help="How to train.")] = "fast",
     score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
+    false_alarms: FalseAlarms = "",
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     device: Device = "auto",
@@ -51,8 +54,9 @@ def fit(
     """
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
-    from blemish.printing.bars import error_console, training
+    from blemish.printing.bars import error_console, say, training
     from blemish.printing.models import print_fit
+    from blemish.printing.promises import stranger_lines
 
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
@@ -62,5 +66,7 @@ def fit(
     header, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
         overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
+        wanted=read_rates(false_alarms),
     )  # fmt: skip
     print_fit(out, header, seconds=seconds)
+    say(stranger_lines(header, model=str(out)))

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Defects, Device, FollowLinks, Model, Overwrite, Unlabelled, Weights, read_labels
+from blemish.cli.options import (
+    Defects,
+    Device,
+    FalseAlarms,
+    FollowLinks,
+    Model,
+    Overwrite,
+    Unlabelled,
+    Weights,
+    read_labels,
+)
 from blemish.errors import InputError
 
 FitImages = Annotated[
@@ -23,6 +33,7 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="With openvino and --good: 8-bit; the fastest.")] = False,
     good: FitImages = None,
     labelled: Labelled = None,
+    false_alarms: FalseAlarms = "",
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     weights: Weights = None,
@@ -51,5 +62,5 @@ def export(
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"
     error_console().out("exporting: half a minute or so")
     found = detector.export(out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite,
-                            labels=labels)  # fmt: skip
+                            labels=labels, false_alarms=false_alarms or None)  # fmt: skip
     print_exported(out, found)

@@ -10,13 +10,16 @@ from blemish.checks import word
 from blemish.cli.options import (
     Defects,
     Device,
+    FalseAlarms,
     FollowLinks,
     ModelOrBundle,
     Overwrite,
+    Threshold,
     Unlabelled,
     Weights,
     load_scorer,
     read_labels,
+    read_wanted,
 )
 from blemish.errors import BlemishError, refused
 
@@ -49,6 +52,8 @@ def evaluate(
     resolution: Resolution = "256",
     used: Used = "refuse",
     record: Recorded = True,
+    false_alarms: FalseAlarms = "",
+    threshold: Threshold = "",
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     weights: Weights = None,
@@ -67,7 +72,8 @@ def evaluate(
 
     word("resolution", resolution, SIDES)
     _check_output(json_file, data, [model, list_path(model), weights], overwrite=overwrite)
-    scorer, console = load_scorer(model, weights=weights, device=device), error_console()
+    wanted, console = read_wanted(false_alarms, threshold), error_console()
+    scorer = load_scorer(model, weights=weights, device=device, wanted=wanted)
     if record:
         read_tested(model, sha256=(sha256 := identity(model)))  # one that is damaged is said before the work
     chosen = choose(scorer, data, used=used, labels=read_labels(unlabelled, defects))

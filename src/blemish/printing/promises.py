@@ -1,0 +1,53 @@
+"""What is printed of thresholds: what they promise, what else the held-out images could promise, who stands out."""
+
+from blemish.errors import printable
+from blemish.model.calibration import NO_SCORES, promises
+from blemish.model.header import Header
+from blemish.printing.numbers import many
+from blemish.verdict.strangers import strangers
+from blemish.verdict.threshold import menu, percent
+
+STEPS = 6  # of the menu that are printed
+
+
+def threshold_facts(header: Header) -> list[tuple[str, str]]:
+    """Return lines on the thresholds of a model: each with its promise, and the menu of all others."""
+    calibration = header.calibration
+    facts = [(f"{word} above", f"{level:.4f}{_promise(rate)}") for word, level, rate in promises(calibration)]
+    if calibration.held_out:
+        steps = menu(calibration.scores)
+        shown = ", ".join(f"{percent(one.promise)}: {one.threshold:.4f}" for one in steps[:STEPS])
+        facts.append(("could be", f"{shown}{', ...' if len(steps) > STEPS else ''} (blemish calibrate --false-alarms)"))
+        facts.append(("held out", f"{evidence(header)}; one decides the first of these"))
+    else:
+        facts.append(("held out", NO_SCORES))
+    return facts
+
+
+def evidence(header: Header) -> str:
+    """Say what the thresholds come from: so many held-out good images, or groups of them."""
+    images = header.calibration.held_out
+    groups = len(header.calibration.scores)
+    if groups < len(images):
+        return f"{many(len(images), 'good image')} in {many(groups, 'group')}; the promise is about a new group"
+    return many(len(images), "good image")
+
+
+def stranger_lines(header: Header, *, model: str) -> list[str]:
+    """Return a line for each held-out image that stands far out of the rest; model: what the command is to name."""
+    calibration = header.calibration
+    scores = [image.score for image in calibration.held_out]
+    lines = []
+    for index in strangers(scores, scale=header.scale):
+        image = calibration.held_out[index]
+        alone = " and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""
+        name = printable(image.name)
+        lines.append(
+            f"{name} scores {image.score:.4f}, far above the other held-out images{alone}: look at it; "
+            f"if it is no good part: blemish calibrate {model} --without {name}"
+        )
+    return lines
+
+
+def _promise(rate: float | None) -> str:
+    return "" if rate is None else f"; of good parts like those held out at most {percent(rate)}"
