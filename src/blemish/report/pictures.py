@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blemish.report.shown import Pixels
 from blemish.results.overlays import HEAT
 
-Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SMALL, LAYER, FULL = 176, 224, 2048  # px, the longest side of a small picture, of the heat over it, of one embedded
@@ -32,9 +32,8 @@ def heat_layer(score_map: NDArray[np.float32], *, low: float, top: float) -> str
 
     score_map: (H, W); nothing is seen up to `low`, and the colours end at `top`, as in the overlays.
     """
-    shrunk = Image.fromarray(score_map.astype(np.float32))
-    shrunk = _shrunk(shrunk, LAYER)
-    position = np.clip((np.asarray(shrunk) - low) / (top - low), 0, 1)
+    shrunk = _shrunk(Image.fromarray(score_map), LAYER)
+    position = np.clip((np.asarray(shrunk, dtype=np.float64) - low) / (top - low), 0, 1)
     if not position.any():
         return None
     layer = np.empty((*position.shape, 4), np.uint8)
@@ -44,9 +43,9 @@ def heat_layer(score_map: NDArray[np.float32], *, low: float, top: float) -> str
     return _uri(Image.fromarray(layer), quality=45)
 
 
-def opacity(position: NDArray[np.floating]) -> NDArray[np.floating]:
+def opacity(position: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how much the heat covers at positions on its scale, both in [0, 1]."""
-    return OPACITY * np.clip(position / VISIBLE, 0, 1)
+    return np.asarray(OPACITY * np.clip(position / VISIBLE, 0, 1))
 
 
 def outline_path(mask: Mask) -> str | None:

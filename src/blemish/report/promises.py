@@ -2,32 +2,36 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 
+from blemish.errors import printable
+from blemish.model.calibration import NO_SCORES
 from blemish.model.header import Header
+from blemish.report.shown import Stranger
 from blemish.verdict.strangers import strangers
-from blemish.verdict.threshold import Thresholds, percent, promised
+from blemish.verdict.threshold import percent, promised
 
 AS_LONG = "as long as parts, light and camera stay as they were"
 
 
-def promises(header: Header, thresholds: Thresholds) -> list[str]:
-    """Return what the thresholds promise of new good parts: sentences."""
+def promises(header: Header) -> list[str]:
+    """Return what the thresholds of a model promise of new good parts: sentences."""
     calibration = header.calibration
     if not calibration.held_out:
         known = calibration.earlier
-        told = f"{known.held_out} held-out good images promised {percent(known.false_alarm_rate)} " if known else ""
-        said = f"{told}at its first threshold, but their scores were not kept" if known else "No held-out scores"
-        return [f"{said}. To keep the scores of good images: blemish calibrate MODEL GOOD --out MODEL2."]
+        told = f"{known.held_out} held-out good images promised {percent(known.false_alarm_rate)}" if known else ""
+        return [f"{told}, on average and {AS_LONG}."] * bool(told) + [f"{NO_SCORES[0].upper()}{NO_SCORES[1:]}."]
     scores = calibration.scores
-    name = "REVIEW or NG" if thresholds.ng is not None else "NG"
-    lines = [f"{held_out(header)}: a new good part is called {name} with a probability of {_odds(scores, thresholds.review)}"]
-    if thresholds.ng is not None:
-        lines[0] += f", and NG with {_odds(scores, thresholds.ng)}"
-    lines[0] += f", on average and {AS_LONG}."
+    either = "NG" if calibration.ng is None else "REVIEW or NG"
+    odds = _odds(scores, calibration.review)
+    line = f"{held_out(header)}: a new good part is called {either} with a probability of {odds}"
+    if calibration.ng is not None:
+        line += f", and NG with {_odds(scores, calibration.ng)}"
+    lines = [f"{line}, on average and {AS_LONG}."]
     if len(scores) < len(calibration.held_out):
         lines.append("The promise is about parts of a new group: of each group the highest score counts.")
-    return [*lines, "Nothing is promised about defects that were never seen: that takes labelled ones."]
+    return [*lines, "Nothing is promised about defects: what is found of them takes labelled ones."]
 
 
 def held_out(header: Header) -> str:
@@ -36,9 +40,24 @@ def held_out(header: Header) -> str:
     return f"{images} held-out good images" if units == images else f"{units} groups of {images} held-out good images"
 
 
-def stranger_names(header: Header) -> list[int]:
-    """Return the indices of the held-out images that stand far out of the rest."""
-    return [int(index) for index in strangers([one.score for one in header.calibration.held_out], scale=header.scale)]
+def stranger_indices(header: Header) -> list[int]:
+    """Return the indices of the held-out images that stand far out of the rest, the highest score first."""
+    return strangers([one.score for one in header.calibration.held_out], scale=header.scale)
+
+
+def strangers_among(header: Header, *, model: str) -> list[Stranger]:
+    """Return the held-out images that stand far out of the rest; model: what a command is to name, fit for a shell."""
+    calibration, found = header.calibration, []
+    for index in stranger_indices(header):
+        image = calibration.held_out[index]
+        alone = " and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""
+        name = printable(image.name)
+        text = (
+            f"{name} scores {image.score:.4f}, far above the other held-out images{alone}. Look at it. "
+            f"If it is no good part: blemish calibrate {model} --without {shlex.quote(name)} --out MODEL2"
+        )
+        found.append(Stranger(name=name, text=text))
+    return found
 
 
 def fingerprints(header: Header, *, sha256: str) -> list[tuple[str, str]]:

@@ -10,13 +10,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from blemish.data.listing import path_text
 from blemish.errors import printable
+from blemish.model.header import ScoredPart
 from blemish.report.pictures import opacity
-from blemish.report.promises import fingerprints, held_out, promises, stranger_names
+from blemish.report.promises import fingerprints, held_out, promises, stranger_indices
 from blemish.report.shown import Shown, Subject
 from blemish.results.overlays import HEAT
 from blemish.version import __version__
@@ -31,7 +33,10 @@ def render(subject: Subject, *, made: str) -> bytes:
     """Return the page: UTF-8, complete in itself; made: the time, to be shown."""
     style, script = _part("report.css"), f"(() => {{\n{''.join(map(_part, SCRIPTS))}}})();\n"
     environment = Environment(
-        loader=PackageLoader("blemish.report", "page"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+        loader=PackageLoader("blemish.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
     page = environment.get_template("report.html").render(
         _words(subject),
@@ -47,14 +52,19 @@ def render(subject: Subject, *, made: str) -> bytes:
 
 def page_data(subject: Subject) -> dict[str, Any]:
     """Return what the scripts of the page are given: plain values, but for the small pictures."""
-    calibration, thresholds = subject.header.calibration, subject.thresholds
-    strange = set(stranger_names(subject.header))
+    calibration = subject.header.calibration
+    strange = set(stranger_indices(subject.header))
     shown: dict[str, Any] = {
         "model": subject.sha256,
         "truth": subject.truth,
-        "thresholds": {"review": thresholds.review, "ng": thresholds.ng},
+        "thresholds": {"review": calibration.review, "ng": calibration.ng},
         "held": [
-            {"name": printable(one.name), "score": one.score, "group": printable(one.group), "stranger": index in strange}
+            {
+                "name": printable(one.name),
+                "score": one.score,
+                "group": printable(one.group),
+                "stranger": index in strange,
+            }
             for index, one in enumerate(calibration.held_out)
         ],
         "images": [_image(image) for image in subject.images],
@@ -69,9 +79,9 @@ def page_data(subject: Subject) -> dict[str, Any]:
 
 def _words(subject: Subject) -> dict[str, Any]:
     """Return what the template is given: all that does not move."""
-    header, top = subject.header, subject.top
-    low = subject.thresholds.review / 2
-    stops = len(HEAT) * 4
+    header, stops = subject.header, len(HEAT) * 4
+    low, top = header.scale.colours
+    facts = [*fingerprints(header, sha256=subject.sha256), *subject.facts]
     return {
         "title": printable(subject.title),
         "blemish": __version__,
@@ -87,14 +97,18 @@ def _words(subject: Subject) -> dict[str, Any]:
         "scale": f"0 to {top:.3g} and above",
         "folder": printable(subject.folder),
         "extra": _extra(subject.images),
-        "promises": promises(header, subject.thresholds),
+        "promises": promises(header),
         "strangers": subject.strangers,
-        "facts": [(name, printable(value)) for name, value in [*fingerprints(header, sha256=subject.sha256), *subject.facts]],
+        "facts": [(name, printable(value)) for name, value in facts],
         "modules": _modules(subject),
         "costs": bool(subject.costs),
         "costs_said": subject.costs_said,
         "failed": [printable(line) for line in subject.failed],
     }
+
+
+def _held_out(one: ScoredPart, *, stranger: bool) -> dict[str, Any]:
+    return {"name": printable(one.name), "score": one.score, "group": printable(one.group), "stranger": stranger}
 
 
 def _image(image: Shown) -> dict[str, Any]:
@@ -132,7 +146,7 @@ def _stop(low: float, top: float, position: float) -> dict[str, str]:
     step = place * (len(HEAT) - 1)
     lower = min(int(step), len(HEAT) - 2)
     red, green, blue = (HEAT[lower] + (step - lower) * (HEAT[lower + 1] - HEAT[lower])).round().astype(int)
-    covered = float(opacity(HEAT.dtype.type(place)))
+    covered = float(opacity(np.array(place)))
     return {"at": f"{position:.3f}", "colour": f"#{red:02x}{green:02x}{blue:02x}", "opacity": f"{covered:.3f}"}
 
 

@@ -4,8 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blemish.model.header import Header
-from blemish.verdict.threshold import Thresholds
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,10 +17,10 @@ class Shown:
     """One judged image.
 
     name is fit to be shown, row the image's path in a CSV manifest, None if it can have none; label "good" or a type of
-    defect, None without truth; area the px of its truth, None where that is not known. regions: plain values, each with
-    area (px), box and peak. full, overlay: addresses of the pictures, if there are any. picture, layer, truth, outlines:
-    data URIs of the small picture and of its overlay, or of its heat alone where `heat` says so, and paths of the
-    outlines of truth and regions; None where there is none.
+    defect, None without truth; area the px of its truth, None where that is not known; width, height: px, 0 where they
+    are not known. regions: plain values, each with area (px), box and peak. full, overlay: addresses of the pictures,
+    if there are any. picture, layer, truth, outlines: data URIs of the small picture and of its overlay, or of its heat
+    alone where `heat` says so, and paths of the outlines of truth and regions; None where there is none.
     """
 
     name: str
@@ -58,16 +62,14 @@ class Cost:
 class Subject:
     """All that a page shows.
 
-    model: what `calibrate` is to be given, None where only the model's sha256 is known; folder: where the CSV of marks
-    belongs; truth: whether the images are labelled; top: the end of the colour scale; facts: fingerprints of the data,
-    name and value; costs: of each module, by its name, if they were measured; costs_said: what is said of them.
+    header: with the thresholds in force; model: what `calibrate` is to be given, None where only the model's sha256 is
+    known; folder: where the CSV of marks belongs; truth: whether the images are labelled; facts: fingerprints of the
+    data, name and value; costs: of each module, by its name, if they were measured; costs_said: what is said of them.
     """
 
     title: str
     header: Header
     sha256: str
-    thresholds: Thresholds
-    top: float
     images: list[Shown]
     folder: Path
     truth: bool

@@ -43,7 +43,7 @@ function layers(image, large) {
   const box = make("span", { class: `pictures${image.heat ? " heat" : ""}` });
   const half = make("span", { class: "half" });
   const base = (url) => make("img", { class: "base", alt: "", src: url, decoding: "async", draggable: "false" });
-  if (small) box.append(base(small));
+  if (small ?? over) box.append(base(small ?? over));
   if (image.heat && small) half.append(base(small));
   if (over) half.append(make("img", { class: "over", alt: "", src: over, decoding: "async", draggable: "false" }));
   if (regions) half.append(outline(image, regions, "regions"));

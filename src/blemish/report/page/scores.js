@@ -170,17 +170,27 @@ function showCounts() {
   for (const which of ["review", "ng"]) {
     const value = state[which], box = $(`#typed-${which}`);
     box.closest("tr").classList.toggle("gone", value === null);
-    if (document.activeElement !== box && value !== null) box.value = value;
+    if (document.activeElement !== box && value !== null) box.value = Number(value.toPrecision(6));
     $(`#word-${which}`).replaceChildren(chip(nameOf(which)));
     if (value !== null) $(`#promise-${which}`).textContent = promiseText(value);
   }
   $("#both").textContent = state.ng === null ? "Use two thresholds" : "Use one threshold";
-  const values = state.ng === null ? `${state.review}` : `${state.review},${state.ng}`;
+  const review = neat(state.review), values = state.ng === null ? review : `${review},${Math.max(review, neat(state.ng))}`;
   $("#command").textContent = `blemish calibrate ${data.command.model} --threshold ${values} --out ${data.command.out}`;
   const moved = state.review !== data.thresholds.review || state.ng !== data.thresholds.ng;
   $("#reset").disabled = !moved;
   $("#moved").textContent = moved ? "Moved. Nothing changes in the model until you run the command." : "These are the thresholds of the model.";
   showMarkedCounts();
+}
+
+// The shortest number that parts all known scores as the threshold does: as many are above it.
+const known = [...data.held, ...data.images].map((one) => one.score);
+function neat(value) {
+  for (let places = digits; places < 15; places += 1) {
+    const up = Math.ceil(value * 10 ** places - 1e-6) / 10 ** places;
+    if (up <= 1 && !known.some((score) => (score > value) !== (score > up))) return up;
+  }
+  return value;
 }
 
 function tile(name, number, text) {
@@ -232,7 +242,7 @@ function startScores() {
     const box = $(`#typed-${which}`);
     box.addEventListener("change", () => {
       if (box.value.trim() !== "") setThreshold(which, Number(box.value));
-      box.value = state[which];
+      box.value = Number(state[which].toPrecision(6));
     });
   }
   $("#reset").addEventListener("click", () => {

@@ -5,6 +5,7 @@ let opened = null;
 // The full picture takes the place of the small one once it is there; where it is missing the small one stays.
 function sharpen(image, box) {
   const bases = box.querySelectorAll("img.base");
+  if (!image.full) $("#viewer-note").textContent = "The full picture is not at hand; this is the small one.";
   if (image.full && bases.length) {
     const full = new Image();
     full.onload = () => bases.forEach((base) => { base.src = full.src; });
@@ -30,7 +31,7 @@ function showImage() {
   const image = gallery.found[opened];
   $("#viewer-note").textContent = "";
   const box = layers(image, true);
-  $("#stage").style.setProperty("--wide", image.width / image.height);
+  $("#stage").style.setProperty("--wide", image.width / image.height || 1);
   $("#stage").replaceChildren(box, draw("svg", { class: "outline chosen", viewBox: `0 0 ${image.width} ${image.height}`, "aria-hidden": "true" }));
   $("#stage").setAttribute("aria-label", described(image));
   $("#viewer-name").textContent = image.name;
