@@ -149,13 +149,14 @@ function moveHandles() {
 }
 
 function showCounts() {
+  const lone = (word) => (word === "REVIEW" && state.ng === null ? " gone" : "");
   const truth = (image) => (data.truth ? image.label === "good" : null);
   const counts = counted(data.images, truth);
   const cell = (row, name) => make("tr", {}, make("th", { scope: "row", text: `${name} (${total(row)})` }),
-    ...WORDS.map((word) => make("td", { class: `count ${word}`, text: row[word] })));
+    ...WORDS.map((word) => make("td", { class: `count ${word}${lone(word)}`, text: row[word] })));
   const lines = data.truth ? [cell(counts.good, "good"), cell(counts.bad, "defective")] : [cell(counts.all, "images")];
   $("#counts tbody").replaceChildren(...lines);
-  for (const word of WORDS) $(`#counts th.${word}`).classList.toggle("gone", word === "REVIEW" && state.ng === null);
+  for (const word of WORDS) $(`#counts th.${word}`).classList.toggle("gone", lone(word) !== "");
   if (data.truth) {
     const bad = total(counts.bad), good = total(counts.good), alarms = good - counts.good.OK;
     tile("escapes", `${counts.bad.OK}`, `of ${many(bad, "defect")} get OK (${shared(counts.bad.OK, bad)})`);

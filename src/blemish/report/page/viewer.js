@@ -110,5 +110,5 @@ function startViewer() {
     event.preventDefault();
   });
   listeners.marks.push(() => { if (viewer.open) showMark(); });
-  wipe(50);
+  wipe(0);
 }
