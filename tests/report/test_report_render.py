@@ -13,7 +13,7 @@ from blemish.report.render import render
 from blemish.report.shown import Cost, Shown, Stranger, Subject
 from pages import HELD_OUT, embedded, header, words
 
-HARM = '</script><script>alert(1)</script><img src=x onerror=alert(1)>"\'&'
+HARM = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
 
 def shown(name="part.png", score=0.4, **fields):
@@ -115,15 +115,17 @@ def test_the_command_names_the_model_fit_for_a_shell(model, expected):
 
 def test_promise_in_words():
     text = words(page())
-    assert "10 held-out good images: a new good part is called REVIEW or NG with a probability of at most 19 % (2 in 11)"
+    assert "10 held-out good images: a new good part is called REVIEW or NG with a probability of at most 19 %" in text
     assert "REVIEW or NG with a probability of at most 19 % (2 in 11), and NG with at most 9.1 % (1 in 11), on" in text
     assert "Nothing is promised about defects" in text
 
 
 def test_promise_of_one_threshold_and_of_groups():
     text = words(page(header=header(review=0.27, ng=None, groups=["x", "x", "y", "y", "y", "z"])))
-    # of the groups x, y, z the highest are 0.5, 0.28, 0.22; with g to j that is 7, of which 2 lie above 0.27
-    assert "7 groups of 10 held-out good images: a new good part is called NG with a probability of at most 38 %" in text
+    # of the groups x, y, z the highest are 0.5, 0.29, 0.26; with g to j that is 7, of which 2 lie above 0.27
+    assert (
+        "7 groups of 10 held-out good images: a new good part is called NG with a probability of at most 38 %" in text
+    )
     assert "(3 in 8), on average" in text
     assert "The promise is about parts of a new group" in text
 
@@ -146,7 +148,11 @@ def test_modules_with_and_without_their_costs():
 
 def test_fingerprints():
     text = words(page(facts=[("tested on", "screws: 2 images, sha256 cafe")]))
-    for part in ("model sha256 " + "b" * 64, "tf_efficientnet_lite0, sha256 aaaaaaaaaaaa", "screws: 2 images, sha256 cafe"):
+    for part in (
+        "model sha256 " + "b" * 64,
+        "tf_efficientnet_lite0, sha256 aaaaaaaaaaaa",
+        "screws: 2 images, sha256 cafe",
+    ):
         assert part in text
 
 

@@ -26,7 +26,7 @@ from blemish.version import __version__
 CHUNK = 48  # images whose small pictures are read together
 SCRIPTS = "state.js", "marks.js", "scores.js", "gallery.js", "viewer.js", "tables.js", "start.js"
 KNOWN = {"area", "box", "peak"}  # what every region says
-UNSAFE = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
+UNSAFE = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
 
 
 def render(subject: Subject, *, made: str) -> bytes:
@@ -165,7 +165,7 @@ def _part(name: str) -> str:
 
 def _json(value: object) -> Markup:
     """Return plain values as JSON that cannot end the element it stands in."""
-    return Markup(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).translate(UNSAFE))
+    return Markup(json.dumps(value, allow_nan=False, separators=(",", ":")).translate(UNSAFE))
 
 
 def _policy(style: str, script: str) -> str:

@@ -67,16 +67,19 @@ function handle(which) {
     draw("rect", { class: "pill", y: 2, height: 22, rx: 4 }),
     draw("text", { class: "label", y: 17 }),
   );
+  let off = 0; // from the line to where it was taken
+  const at = (event) => {
+    const box = plot.getBoundingClientRect(), width = plot.viewBox.baseVal.width;
+    return ((((event.clientX - box.left) / box.width) * width - LEFT) / (width - LEFT - RIGHT)) * (range.high - range.low) + range.low;
+  };
   group.addEventListener("pointerdown", (event) => {
+    off = at(event) - state[which];
     group.setPointerCapture(event.pointerId);
     group.focus();
     event.preventDefault();
   });
   group.addEventListener("pointermove", (event) => {
-    if (!group.hasPointerCapture(event.pointerId)) return;
-    const box = plot.getBoundingClientRect(), width = plot.viewBox.baseVal.width;
-    const x = ((event.clientX - box.left) / box.width) * width;
-    setThreshold(which, range.low + ((x - LEFT) / (width - LEFT - RIGHT)) * (range.high - range.low));
+    if (group.hasPointerCapture(event.pointerId)) setThreshold(which, at(event) - off);
   });
   group.addEventListener("keydown", (event) => {
     const to = stepped(event, state[which]);

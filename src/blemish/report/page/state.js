@@ -77,7 +77,7 @@ const range = (() => {
   const room = 0.04 * (high - low) || 0.01;
   return { low: Math.max(0, low - room), high: Math.min(1, high + room) > low ? Math.min(1, high + room) : high + room };
 })();
-const digits = Math.max(3, Math.ceil(-Math.log10((range.high - range.low) / 500)));
+const digits = Math.max(3, Math.ceil(-Math.log10((range.high - range.low) / 250)));
 const shownScore = (score) => (score === null ? "–" : score.toFixed(digits));
 const rounded = (score) => Number(score.toFixed(digits));
 

@@ -13,8 +13,8 @@ from blemish.results.write import Judge
 from blemish.storage.files import make_folder
 
 # Ten held-out scores; the second highest promises 2 in 11, the highest 1 in 11.
-HELD_OUT = {"a.png": 0.5, "b.png": 0.3, "c.png": 0.28, "d.png": 0.26, "e.png": 0.24, "f.png": 0.22, "g.png": 0.2,
-            "h.png": 0.18, "i.png": 0.16, "j.png": 0.14}  # fmt: skip
+HELD_OUT = {"a.png": 0.5, "b.png": 0.3, "c.png": 0.29, "d.png": 0.28, "e.png": 0.27, "f.png": 0.26, "g.png": 0.25,
+            "h.png": 0.24, "i.png": 0.23, "j.png": 0.22}  # fmt: skip
 
 
 def header(*, review=0.3, ng=0.5, held_out=HELD_OUT, groups=(), **calibration):
@@ -83,4 +83,5 @@ def words(page):
     """Return the words of a page as they are read, without what is between < and >, scripts and styles."""
     text = page if isinstance(page, str) else page.decode()
     text = re.sub(r"<(script|style).*?</\1>", " ", text, flags=re.DOTALL)
+    text = re.sub(r"</(td|th|p|h\d|caption|li|button|legend|label|option)>", " ", text)
     return " ".join(unescape(re.sub(r"<[^>]*>", "", text)).split())
