@@ -36,7 +36,7 @@ def header(*, review=0.3, ng=0.5, held_out=HELD_OUT, groups=(), **calibration):
         seed=3,
         score="whitened",
         calibration=CalibrationPart(good=-14.0, limit=-8.0, held_out=scored, review=review, ng=ng, **calibration),
-        data=DataPart(train=[], held_out=[]),
+        data=DataPart(train=[], held_out=[], told_by="pixels"),
         libraries={},
     )
 
@@ -59,6 +59,7 @@ def results(folder, images, *, model=None, failures=()):
     """Make a folder of results: images maps names to scores; the images lie beside it, in parts/."""
     model = model or header()
     out = folder / "results"
+    make_folder(out)
     lines = []
     for index, (name, score) in enumerate(images.items()):
         path = paint(folder / "parts" / name, 40 + index)

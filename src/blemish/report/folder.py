@@ -102,6 +102,16 @@ def read_results(folder: Path) -> Results:
     return Results(folder, judge, lines, failed)
 
 
+def check_no_picture(page: Path, results: Results) -> None:
+    """Raise InputError for a page that would take the place of an image that was judged."""
+    if not page.exists():
+        return
+    for line in results.lines:
+        path = written_path(line.path)
+        if path.exists() and page.samefile(path):
+            raise InputError(f"{printable(page)}: is an image of the results; choose another place")
+
+
 def results_subject(results: Results, *, page: Path, embed: bool = False) -> Subject:
     """Return the subject of a page about results; page: where it will lie; embed: with the full pictures in it."""
     folder, header = results.folder, results.judge.header

@@ -1,5 +1,6 @@
 """The command `blemish report`. Nothing heavy is imported before it runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,9 @@ def report(
     check_writable(out, overwrite=overwrite)
     check_apart([out], [given, data], files=[weights])
     if data is None:
-        subject = _of_results(given, out, embed=embed)
+        others = {"used": used != "refuse", "unlabelled": unlabelled, "defects": defects, "weights": weights,
+                  "device": device != "auto"}  # fmt: skip
+        subject = _of_results(given, out, embed=embed, others=[name for name, typed in others.items() if typed])
     else:
         subject = _of_model(given, data, out, embed=embed, used=used, unlabelled=unlabelled, defects=defects,
                             weights=weights, device=device)  # fmt: skip
@@ -60,14 +63,21 @@ def report(
     print(f"{printable(out)}: {len(subject.images)} images, {len(page) / 1e6:.1f} MB")
 
 
-def _of_results(folder: Path, out: Path, *, embed: bool) -> "Subject":
+def _of_results(folder: Path, out: Path, *, embed: bool, others: Sequence[str]) -> "Subject":
     from blemish.data.listing import is_folder
-    from blemish.report.folder import read_results, results_subject
+    from blemish.printing.bars import say
+    from blemish.report.folder import check_no_picture, read_results, results_subject
     from blemish.runtime.bundle import FILE
 
     if (is_folder(folder) and (folder / FILE).is_file()) or folder.is_file():
         raise InputError(f"{printable(folder)}: a model, without data; expected MODEL and DATA, or a folder of results")
-    return results_subject(read_results(folder), page=out, embed=embed)
+    if others:
+        raise InputError(f"{others[0]}: is for MODEL and DATA; leave it away with a folder of results")
+    results = read_results(folder)
+    check_no_picture(out, results)
+    subject = results_subject(results, page=out, embed=embed)
+    say(f"warning: {line}" for line in subject.notes)
+    return subject
 
 
 def _of_model(
