@@ -1,5 +1,8 @@
 """What is printed of thresholds: what they promise, what else the held-out images could promise, who stands out."""
 
+import shlex
+from pathlib import Path
+
 from blemish.errors import printable
 from blemish.model.calibration import NO_SCORES, promises
 from blemish.model.header import Header
@@ -16,9 +19,10 @@ def threshold_facts(header: Header) -> list[tuple[str, str]]:
     facts = [(f"{word} above", f"{level:.4f}{_promise(rate)}") for word, level, rate in promises(calibration)]
     if calibration.held_out:
         steps = menu(calibration.scores)
-        shown = ", ".join(f"{percent(one.promise)}: {one.threshold:.4f}" for one in steps[:STEPS])
-        facts.append(("could be", f"{shown}{', ...' if len(steps) > STEPS else ''} (blemish calibrate --false-alarms)"))
-        facts.append(("held out", f"{evidence(header)}; one decides the first of these"))
+        shown = [f"{percent(one.promise)}: {one.threshold:.4f}" for one in steps[:STEPS]]
+        shown[0] += " (one image decides)"
+        facts.append(("could be", ", ".join(shown) + (", ..." if len(steps) > STEPS else "")))
+        facts.append(("held out", evidence(header)))
     else:
         facts.append(("held out", NO_SCORES))
     return facts
@@ -33,19 +37,23 @@ def evidence(header: Header) -> str:
     return many(len(images), "good image")
 
 
-def stranger_lines(header: Header, *, model: str) -> list[str]:
-    """Return a line for each held-out image that stands far out of the rest; model: what the command is to name."""
+def stranger_lines(header: Header, *, model: Path, pictures: Path | None) -> list[str]:
+    """Return a line for each held-out image that stands far out of the rest.
+
+    model: what the command that leaves it out is to name; pictures: the folder with their overlays, if there is one.
+    """
     calibration = header.calibration
     scores = [image.score for image in calibration.held_out]
+    found = [calibration.held_out[index] for index in strangers(scores, scale=header.scale)]
     lines = []
-    for index in strangers(scores, scale=header.scale):
-        image = calibration.held_out[index]
+    for image in found:
         alone = " and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""
-        name = printable(image.name)
-        lines.append(
-            f"{name} scores {image.score:.4f}, far above the other held-out images{alone}: look at it; "
-            f"if it is no good part: blemish calibrate {model} --without {name}"
-        )
+        lines.append(f"{printable(image.name)} scores {image.score:.4f}, far above the other held-out images{alone}")
+    if found:
+        place = f" (overlays in {printable(pictures)})" if pictures else ""
+        names = " ".join(f"--without {shlex.quote(printable(image.name))}" for image in found)
+        lines.append(f"look at {'it' if len(found) == 1 else 'them'}{place}; if one is no good part:")
+        lines.append(f"  blemish calibrate {shlex.quote(printable(model))} {names} --out MODEL2")
     return lines
 
 

@@ -23,6 +23,7 @@ from blemish.cli.options import (
 from blemish.errors import InputError
 
 if TYPE_CHECKING:
+    from blemish.data.sources import Source
     from blemish.model.header import Header
     from blemish.model.scorer import Scorer
 
@@ -85,8 +86,25 @@ def calibrate(
     _write(model, out, scorer, header, overwrite=overwrite)
     if plot is not None:
         draw(plot, before, new, thresholds=header.calibration.thresholds, overwrite=overwrite)
+    pictures = _draw_strangers(out, scorer, header, images)
     print_calibrated(out, header, before=scorer.header_, outcomes=found)
-    say([*shift_lines(before, new), *stranger_lines(header, model=str(out))])
+    say([*shift_lines(before, new), *stranger_lines(header, model=out, pictures=pictures)])
+
+
+def _draw_strangers(out: Path, scorer: "Scorer", header: "Header", images: "Sequence[Source]") -> Path | None:
+    """Draw the strangers if all held-out images are new ones; of those from before nobody knows where they are."""
+    from blemish.data.sources import identify
+    from blemish.results.strangers import draw_strangers
+    from blemish.verdict.strangers import strangers
+
+    held_out = header.calibration.held_out
+    if not images or not strangers([image.score for image in held_out], scale=header.scale):
+        return None
+    parts = identify(images, told_by=header.data.told_by, bits=header.bits)
+    known = {part.sha256: source for part, source in zip(parts, images, strict=True)}
+    if not all(image.sha256 in known for image in held_out):
+        return None
+    return draw_strangers(out, scorer, header, [known[image.sha256] for image in held_out])
 
 
 def _write(model: Path, out: Path, scorer: "Scorer", header: "Header", *, overwrite: bool) -> None:
