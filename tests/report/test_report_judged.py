@@ -56,7 +56,7 @@ def data(tmp_path):
 def subject(scorer, data, tmp_path, *, used="refuse", embed=False, told=None):
     chosen = choose(scorer, data, used=used)
     page = tmp_path / "report.html"
-    told = told if told is not None else []
+    told = [] if told is None else told
     return judged_subject(
         scorer, chosen, model=tmp_path / "m.safetensors", model_sha256="c" * 64, page=page, embed=embed,
         report=lambda done, total: told.append((done, total)),
@@ -94,8 +94,7 @@ def test_an_image_is_decoded_once_to_be_told_and_once_to_be_judged(data, tmp_pat
     scorer = Scorer()
     chosen = choose(scorer, data)
     decoded.clear()
-    judged_subject(scorer, chosen, model=data, model_sha256="c" * 64, page=tmp_path / "r.html", embed=True,
-                   report=lambda *_: None)  # fmt: skip
+    judged_subject(scorer, chosen, model=data, model_sha256="c" * 64, page=tmp_path / "r.html", embed=True)
     assert sorted(decoded) == sorted(sample.path for sample in chosen.samples)
     assert len(scorer.seen) == 4
 
@@ -106,7 +105,7 @@ def test_memory_is_bounded(data, tmp_path):
     for index in range(40):
         save(data / "test" / "good" / f"more{index}.png", np.random.default_rng(100 + index).integers(20, 40, (40, 60)))
     chosen = choose(scorer, data)
-    judged_subject(scorer, chosen, model=data, model_sha256="c" * 64, page=tmp_path / "r.html", embed=False,
+    judged_subject(scorer, chosen, model=data, model_sha256="c" * 64, page=tmp_path / "r.html",
                    report=lambda done, total: ahead.append(len(scorer.seen) - done))  # fmt: skip
     assert len(ahead) == 44
     assert max(ahead) <= 6
@@ -133,8 +132,7 @@ def test_a_damaged_image_is_named(data, tmp_path):
     chosen = choose(scorer, data)
     (data / "test" / "dent" / "1.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"dent/1\.png: empty file"):
-        judged_subject(scorer, chosen, model=data, model_sha256="c" * 64, page=tmp_path / "r.html", embed=False,
-                       report=lambda *_: None)  # fmt: skip
+        judged_subject(scorer, chosen, model=data, model_sha256="c" * 64, page=tmp_path / "r.html")
 
 
 def test_types_of_several_categories_are_named_with_theirs(data, tmp_path):
@@ -145,6 +143,28 @@ def test_types_of_several_categories_are_named_with_theirs(data, tmp_path):
     found = subject(Scorer(), tmp_path / "root", tmp_path)
     assert {one.label for one in found.images} == {"good", "screws/dent", "nuts/dent"}
     assert found.folder == tmp_path / "root"
+
+
+@pytest.mark.parametrize("place", ["train/good/0.png", "validation/good/0.png"])
+def test_a_stranger_is_shown_if_it_is_found_by_its_pixels(data, tmp_path, place):
+    image = np.full((40, 60), 30)
+    image[10:14, 20:26] = 128
+    save(data / place, image)
+    (part,) = sources.identify([data / place])
+    save(data / "validation" / "good" / "sub" / "0.png", np.full((40, 60), 31))  # of the same name
+    found = {}
+    for sha256 in (part.sha256, "0" * 64):
+        model = header()
+        first = model.calibration.held_out[0].model_copy(update={"name": "good/0.png", "sha256": sha256})
+        held_out = [first, *model.calibration.held_out[1:]]
+        calibration = model.calibration.model_copy(update={"held_out": held_out})
+        scorer = Scorer(model=model.model_copy(update={"calibration": calibration}))
+        (found[sha256],) = subject(scorer, data, tmp_path).strangers
+    shown = found[part.sha256]
+    assert shown.name == "good/0.png"
+    assert shown.picture.startswith("data:image/webp")
+    assert shown.overlay.startswith("data:image/webp")
+    assert (found["0" * 64].picture, found["0" * 64].overlay) == (None, None)
 
 
 def test_costs_of_a_model_file_are_measured_and_those_of_a_bundle_are_not(data, tmp_path, detector):

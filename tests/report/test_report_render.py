@@ -138,6 +138,18 @@ def test_no_promise_below_every_score_and_of_an_earlier_model():
     assert "keeps no held-out scores; blemish calibrate MODEL GOOD sets them" in text
 
 
+def test_strangers_with_the_command_that_leaves_them_out():
+    strangers = [
+        Stranger("a b.png", "a b.png stands out.", picture="data:,p", overlay="data:,o"),
+        Stranger("c", "c too."),
+    ]
+    text = page(strangers=strangers, model=Path("m.safetensors"))
+    command = "blemish calibrate m.safetensors --without 'a b.png' --without c --out m-set.safetensors"
+    assert f"a b.png stands out. c too. Look at them. If one is no good part, leave it out: {command}" in words(text)
+    assert text.count("data:,p") == text.count("data:,o") == 1
+    assert "Strangers" not in words(page())
+
+
 def test_modules_with_and_without_their_costs():
     plain = words(page(costs_said="Not measured."))
     assert "What each module weighs module weight bar 64/2 0.750 128/3 0.250 A module" in plain

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from blemish.errors import InputError
+from blemish.report import pictures
 from blemish.report.folder import read_results, results_subject
 from pages import header, paint, results
 from trees import refused
@@ -35,6 +36,13 @@ def test_what_a_page_is_given(tmp_path):
 def test_embedded_pictures_need_no_file(tmp_path):
     found = subject(results(tmp_path, SCORES), embed=True)
     assert all(one.full.startswith("data:") and one.overlay.startswith("data:") for one in found.images)
+
+
+def test_more_full_pictures_than_a_browser_can_hold_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_EMBEDDED", 300)
+    out = results(tmp_path, SCORES)
+    refused(lambda: subject(out, embed=True), "embed: the first ", "full pictures take more than", "leave --embed away")
+    assert len(subject(out).images) == 2
 
 
 def test_images_that_are_gone_are_named_and_shown_by_their_overlay(tmp_path):
@@ -153,8 +161,8 @@ def test_damaged_model_json(tmp_path, change, expected):
 def test_strangers_are_named_with_what_to_do(tmp_path):
     (one,) = subject(results(tmp_path, SCORES, model=header())).strangers
     assert one.name == "a.png"
-    assert "a.png scores 0.5000, far above the other held-out images and alone sets a threshold" in one.text
-    assert "blemish calibrate MODEL --without a.png --out MODEL2" in one.text
+    assert one.text == "a.png scores 0.5000, far above the other held-out images, and alone sets a threshold."
+    assert (one.picture, one.overlay) == (None, None)
 
 
 def test_an_error_is_an_input_error(tmp_path):

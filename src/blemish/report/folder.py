@@ -16,10 +16,10 @@ from blemish.data.listing import check_inside, folder_name, listed, read_file, r
 from blemish.data.sources import load
 from blemish.errors import InputError, printable
 from blemish.model.header import SCHEMA_VERSION
-from blemish.report.pictures import embedded, small
+from blemish.report.pictures import bounded, embedded, small
 from blemish.report.places import folder_of, full_link, row_path, written_path
-from blemish.report.promises import strangers_among
 from blemish.report.shown import Pixels, Shown, Subject
+from blemish.report.strangers import strangers_among
 from blemish.results.folder import LINES, MODEL
 from blemish.results.write import Judge
 from blemish.runtime.engines import available_threads
@@ -113,7 +113,10 @@ def check_no_picture(page: Path, results: Results) -> None:
 
 
 def results_subject(results: Results, *, page: Path, embed: bool = False) -> Subject:
-    """Return the subject of a page about results; page: where it will lie; embed: with the full pictures in it."""
+    """Return the subject of a page about results; page: where it will lie; embed: with the full pictures in it.
+
+    Raises InputError as `bounded` does.
+    """
     folder, header = results.folder, results.judge.header
     paths = [written_path(line.path) for line in results.lines]
     root = folder_of(paths)
@@ -121,7 +124,7 @@ def results_subject(results: Results, *, page: Path, embed: bool = False) -> Sub
     images: list[Shown] = []
     missing: list[str] = []
     with closing(ahead(make, zip(results.lines, paths, strict=True), workers=available_threads())) as found:
-        for shown in found:
+        for shown in bounded(found):
             images.append(shown)
             if shown.picture is None:
                 missing.append(shown.name)
@@ -137,7 +140,7 @@ def results_subject(results: Results, *, page: Path, embed: bool = False) -> Sub
         failed=results.failed,
         notes=notes,
         facts=[("results", f"{len(images)} images, sha256 {sha256(read_file(folder / LINES)).hexdigest()}")],
-        strangers=strangers_among(header, model="MODEL"),
+        strangers=strangers_among(header),
         costs_said="What a module costs is measured for a model and data: blemish report MODEL DATA.",
     )
 

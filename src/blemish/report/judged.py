@@ -1,6 +1,5 @@
 """A model on labelled data as the subject of a page: every image is decoded once, scored, and made small."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -9,17 +8,18 @@ from hashlib import sha256
 from pathlib import Path
 
 from blemish.data.ahead import ahead
-from blemish.data.datasets import sample_root
-from blemish.data.listing import folder_name, listed, path_text
+from blemish.data.datasets import AS_THEY_ARE, sample_root
+from blemish.data.layouts.labels import Labels
+from blemish.data.listing import folder_name, listed
 from blemish.data.samples import Sample, read_truth
 from blemish.data.sources import load
 from blemish.errors import printable
 from blemish.evaluation.evaluate import Chosen
 from blemish.model.scorer import Scorer
-from blemish.report.pictures import Mask, embedded, heat_layer, outline_path, small
+from blemish.report.pictures import Mask, bounded, embedded, heat_layer, outline_path, small
 from blemish.report.places import full_link, row_path
-from blemish.report.promises import strangers_among
 from blemish.report.shown import Cost, Pixels, Shown, Subject
+from blemish.report.strangers import strangers_in
 from blemish.verdict.judge import Prediction
 from blemish.verdict.regions import regions_and_pixels
 
@@ -37,22 +37,31 @@ class _Job:
 
 
 def judged_subject(
-    scorer: Scorer, chosen: Chosen, *, model: Path, model_sha256: str, page: Path, embed: bool, report: Report
+    scorer: Scorer,
+    chosen: Chosen,
+    *,
+    model: Path,
+    model_sha256: str,
+    page: Path,
+    embed: bool = False,
+    labels: Labels = AS_THEY_ARE,
+    report: Report | None = None,
 ) -> Subject:
     """Return the subject of a page about the test images that `choose` has chosen.
 
-    page: where it will lie; embed: with the full pictures in it; report: called with the number of images scored and of
-    all. In memory are a few images at a time, and the small pictures of all. Raises InputError for an image or a mask
-    that cannot be used.
+    page: where it will lie; embed: with the full pictures in it; labels: as in `choose`; report: called with the number
+    of images scored and of all. In memory are a few images at a time, and the small pictures of all. Raises InputError
+    for an image or a mask that cannot be used, and as `bounded` does.
     """
     samples, header = chosen.samples, scorer.header_
     root = Path(sample_root(chosen.data)).absolute()
     make = partial(_shown, scorer=scorer, root=root, page=page, embed=embed, named=_several(samples))
     images: list[Shown] = []
     with ExitStack() as stack:
-        for shown in _pipeline(scorer, samples, make, stack):
+        for shown in bounded(_pipeline(scorer, samples, make, stack)):
             images.append(shown)
-            report(len(images), len(samples))
+            if report:
+                report(len(images), len(samples))
     costs = module_costs(scorer)
     return Subject(
         title=folder_name(chosen.data),
@@ -64,7 +73,7 @@ def judged_subject(
         model=model,
         notes=_notes(chosen),
         facts=[("tested on", _data(chosen))],
-        strangers=strangers_among(header, model=shlex.quote(path_text(model))),
+        strangers=strangers_in(scorer, chosen.data, labels=labels),
         costs=costs,
         costs_said="ms: a module's own on this machine; the modules of a size share its teacher."
         if costs

@@ -1,18 +1,21 @@
 """What the page shows of an image: small pictures and heat as data URIs, outlines as paths of SVG."""
 
 from base64 import b64encode
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.report.shown import Pixels
+from blemish.errors import InputError
+from blemish.report.shown import Pixels, Shown
 from blemish.results.overlays import HEAT
 
 Mask = NDArray[np.bool_]
 
 SMALL, LAYER, FULL = 176, 224, 2048  # px, the longest side of a small picture, of the heat over it, of one embedded
+MOST_EMBEDDED = 400_000_000  # bytes of full pictures in one page: browsers have no room for much more
 OUTLINE = 320  # cells of the grid on which outlines are drawn, along the longest side
 OPACITY, VISIBLE = 0.72, 0.25  # of the heat, as in results/overlays.py, and from which part of the scale on it is so
 
@@ -25,6 +28,17 @@ def small(image: Pixels) -> str:
 def embedded(image: Pixels) -> str:
     """Return an image (H, W, 3) as a data URI of at most FULL px."""
     return _uri(_shrunk(Image.fromarray(image), FULL), quality=88)
+
+
+def bounded(images: Iterable[Shown]) -> Iterator[Shown]:
+    """Pass images on; raises InputError once the full pictures that are embedded in them are too many for a page."""
+    size = 0
+    for count, shown in enumerate(images, start=1):
+        size += sum(len(url) for url in (shown.full, shown.overlay) if url and url.startswith("data:"))
+        if size > MOST_EMBEDDED:
+            least = f"the first {count} full pictures take more than {MOST_EMBEDDED / 1e6:.0f} MB"
+            raise InputError(f"embed: {least}; leave --embed away, and the page links to them")
+        yield shown
 
 
 def heat_layer(score_map: NDArray[np.float32], *, low: float, top: float) -> str | None:

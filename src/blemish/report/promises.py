@@ -2,14 +2,10 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Sequence
 
-from blemish.errors import printable
 from blemish.model.calibration import NO_SCORES
 from blemish.model.header import Header
-from blemish.report.shown import Stranger
-from blemish.verdict.strangers import strangers
 from blemish.verdict.threshold import percent, promised
 
 AS_LONG = "as long as parts, light and camera stay as they were"
@@ -38,26 +34,6 @@ def held_out(header: Header) -> str:
     """Say how many held-out images, or groups of them, a promise rests on."""
     images, units = len(header.calibration.held_out), len(header.calibration.scores)
     return f"{images} held-out good images" if units == images else f"{units} groups of {images} held-out good images"
-
-
-def stranger_indices(header: Header) -> list[int]:
-    """Return the indices of the held-out images that stand far out of the rest, the highest score first."""
-    return strangers([one.score for one in header.calibration.held_out], scale=header.scale)
-
-
-def strangers_among(header: Header, *, model: str) -> list[Stranger]:
-    """Return the held-out images that stand far out of the rest; model: what a command is to name, fit for a shell."""
-    calibration, found = header.calibration, []
-    for index in stranger_indices(header):
-        image = calibration.held_out[index]
-        alone = " and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""
-        name = printable(image.name)
-        text = (
-            f"{name} scores {image.score:.4f}, far above the other held-out images{alone}. Look at it. "
-            f"If it is no good part: blemish calibrate {model} --without {shlex.quote(name)} --out MODEL2"
-        )
-        found.append(Stranger(name=name, text=text))
-    return found
 
 
 def fingerprints(header: Header, *, sha256: str) -> list[tuple[str, str]]:

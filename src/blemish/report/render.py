@@ -18,8 +18,9 @@ from blemish.data.listing import path_text
 from blemish.errors import printable
 from blemish.model.header import ScoredPart
 from blemish.report.pictures import opacity
-from blemish.report.promises import fingerprints, held_out, promises, stranger_indices
+from blemish.report.promises import fingerprints, held_out, promises
 from blemish.report.shown import Shown, Subject
+from blemish.report.strangers import stranger_indices
 from blemish.results.overlays import HEAT
 from blemish.version import __version__
 
@@ -99,6 +100,7 @@ def _words(subject: Subject) -> dict[str, Any]:
         "extra": _extra(subject.images),
         "promises": promises(header),
         "strangers": subject.strangers,
+        "without": _without(subject),
         "facts": [(name, printable(value)) for name, value in facts],
         "modules": _modules(subject),
         "costs": bool(subject.costs),
@@ -156,6 +158,13 @@ def _command(model: Path | None) -> dict[str, str]:
         return {"model": "MODEL", "out": "MODEL2"}
     new = model.with_name(f"{model.stem}-set{model.suffix}")
     return {"model": shlex.quote(path_text(model)), "out": shlex.quote(path_text(new))}
+
+
+def _without(subject: Subject) -> str:
+    """Return the command that sets thresholds without the strangers."""
+    command = _command(subject.model)
+    names = " ".join(f"--without {shlex.quote(one.name)}" for one in subject.strangers)
+    return f"blemish calibrate {command['model']} {names} --out {command['out']}"
 
 
 @cache

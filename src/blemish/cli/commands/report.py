@@ -95,7 +95,9 @@ def _of_model(
         raise InputError(f"{printable(model)}: a folder of results; give it alone, without {printable(data)}")
     scorer = load_scorer(model, weights=weights, device=device)
     sha256 = identity(model)
-    chosen = choose(scorer, data, used=used, labels=read_labels(unlabelled, defects))
+    labels = read_labels(unlabelled, defects)
+    chosen = choose(scorer, data, used=used, labels=labels)
     say(remarks([chosen.data], (sample.path for sample in chosen.samples), bits=scorer.header_.bits))
     with counting(error_console(), "test images") as tell:
-        return judged_subject(scorer, chosen, model=model, model_sha256=sha256, page=out, embed=embed, report=tell)
+        return judged_subject(scorer, chosen, model=model, model_sha256=sha256, page=out, embed=embed, labels=labels,
+                              report=tell)  # fmt: skip

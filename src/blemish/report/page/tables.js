@@ -86,6 +86,7 @@ function startTables() {
     });
   }
   $("#more-regions").addEventListener("click", () => { sorting.rows += 200; showRegions(); });
+  $("#copy-without")?.addEventListener("click", () => copyText($("#without").textContent, "command"));
   listeners.rest.push(showRecall);
   showRegions();
   showRecall();
