@@ -1,7 +1,7 @@
 """A folder of results as the subject of a page: what predict has left there, checked to the last line."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from blemish.runtime.engines import available_threads
 from blemish.storage.fields import first_fault, read_object
 from blemish.verdict.threshold import Thresholds, Verdict
 
+Report = Callable[[int, int], None]
 EXPECTED = "expected a folder that blemish predict has written"
 
 
@@ -112,10 +113,11 @@ def check_no_picture(page: Path, results: Results) -> None:
             raise InputError(f"{printable(page)}: is an image of the results; choose another place")
 
 
-def results_subject(results: Results, *, page: Path, embed: bool = False) -> Subject:
-    """Return the subject of a page about results; page: where it will lie; embed: with the full pictures in it.
+def results_subject(results: Results, *, page: Path, embed: bool = False, report: Report | None = None) -> Subject:
+    """Return the subject of a page about results.
 
-    Raises InputError as `bounded` does.
+    page: where it will lie; embed: with the full pictures in it; report: called with the number of images done and of
+    all. Raises InputError as `bounded` does.
     """
     folder, header = results.folder, results.judge.header
     paths = [written_path(line.path) for line in results.lines]
@@ -126,6 +128,8 @@ def results_subject(results: Results, *, page: Path, embed: bool = False) -> Sub
     with closing(ahead(make, zip(results.lines, paths, strict=True), workers=available_threads())) as found:
         for shown in bounded(found):
             images.append(shown)
+            if report:
+                report(len(images), len(paths))
             if shown.picture is None:
                 missing.append(shown.name)
     notes = [f"{len(missing)} of {len(images)} images are not where they were, or cannot be read: {listed(missing)}. "

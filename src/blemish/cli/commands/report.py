@@ -65,7 +65,7 @@ def report(
 
 def _of_results(folder: Path, out: Path, *, embed: bool, others: Sequence[str]) -> "Subject":
     from blemish.data.listing import is_folder
-    from blemish.printing.bars import say
+    from blemish.printing.bars import counting, error_console, say
     from blemish.report.folder import check_no_picture, read_results, results_subject
     from blemish.runtime.bundle import FILE
 
@@ -75,7 +75,8 @@ def _of_results(folder: Path, out: Path, *, embed: bool, others: Sequence[str]) 
         raise InputError(f"{others[0]}: is for MODEL and DATA; leave it away with a folder of results")
     results = read_results(folder)
     check_no_picture(out, results)
-    subject = results_subject(results, page=out, embed=embed)
+    with counting(error_console(), "images") as tell:
+        subject = results_subject(results, page=out, embed=embed, report=tell)
     say(f"warning: {line}" for line in subject.notes)
     return subject
 
