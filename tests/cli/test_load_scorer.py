@@ -25,7 +25,7 @@ def test_a_file_is_a_detector_and_a_folder_a_runtime(model, bundle, detector):
     found = load_scorer(bundle)
     assert type(found) is Runtime
     assert found.header_ == detector.header_
-    assert found.threshold_ == detector.threshold_ == 0.5
+    assert found.thresholds_ == detector.thresholds_
 
 
 @pytest.mark.parametrize(
