@@ -8,7 +8,15 @@ from pathlib import Path, PurePosixPath
 
 from blemish.data.datasets import files_beside, is_manifest
 from blemish.data.layouts.manifest import read_paths
-from blemish.data.listing import find_images, is_folder, links_followed, list_images, passed_over, table_root, tables_are_elsewhere
+from blemish.data.listing import (
+    find_images,
+    is_folder,
+    links_followed,
+    list_images,
+    passed_over,
+    table_root,
+    tables_are_elsewhere,
+)
 from blemish.data.samples import dim, masks_beside
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable

@@ -14,6 +14,7 @@ from blemish.cli.options import (
     FollowLinks,
     ModelOrBundle,
     Overwrite,
+    Root,
     Threshold,
     Unlabelled,
     Weights,
@@ -58,6 +59,7 @@ def evaluate(
     defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -65,12 +67,14 @@ def evaluate(
 
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
+    from blemish.data.inputs import check_root
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.model.tested import list_path, read_tested
     from blemish.printing.bars import counting, error_console
     from blemish.runtime.bundle import identity
 
     word("resolution", resolution, SIDES)
+    check_root([data])
     _check_output(json_file, data, [model, list_path(model), weights], overwrite=overwrite)
     wanted, console = read_wanted(false_alarms, threshold), error_console()
     scorer = load_scorer(model, weights=weights, device=device, wanted=wanted)

@@ -13,6 +13,7 @@ from blemish.cli.options import (
     FollowLinks,
     Good,
     Overwrite,
+    Root,
     Sizes,
     Unlabelled,
     Weights,
@@ -45,6 +46,7 @@ def fit(
     bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -52,6 +54,7 @@ def fit(
 
     The same command continues a fit that was interrupted.
     """
+    from blemish.data.inputs import check_root
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
     from blemish.printing.bars import error_console, say, training
@@ -59,6 +62,7 @@ def fit(
     from blemish.printing.promises import stranger_lines
     from blemish.results.strangers import draw_strangers
 
+    check_root([data])
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
         teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device, bits=bits,

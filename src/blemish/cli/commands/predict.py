@@ -11,6 +11,7 @@ from blemish.cli.options import (
     FollowLinks,
     ModelOrBundle,
     Overwrite,
+    Root,
     Threshold,
     Weights,
     load_scorer,
@@ -39,6 +40,7 @@ def predict(
     exit_verdict: Annotated[
         bool, typer.Option("--exit-verdict", help="End with 10 if the worst verdict is REVIEW, with 11 if it is NG.")
     ] = False,
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -48,7 +50,7 @@ def predict(
     Writes DIR/results.jsonl, one line per image, and DIR/overlays/NAME.png. An image that cannot be used does not stop
     the others; the exit code is then 2.
     """
-    from blemish.data.inputs import check_apart, name_images, remarks
+    from blemish.data.inputs import check_apart, check_root, name_images, remarks
     from blemish.printing.bars import error_console, follow, say
     from blemish.printing.figures import print_predictions
     from blemish.results.folder import check_results, results_folder
@@ -56,6 +58,7 @@ def predict(
     from blemish.results.write import write, write_model
     from blemish.runtime.bundle import identity
 
+    check_root(paths)
     images = name_images(paths)
     check_apart([out], paths, files=[model, weights])
     check_results(out, overwrite=overwrite)

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Defects, Device, FollowLinks, Overwrite, Unlabelled, Weights, load_scorer, read_labels
+from blemish.cli.options import (
+    Defects,
+    Device,
+    FollowLinks,
+    Overwrite,
+    Root,
+    Unlabelled,
+    Weights,
+    load_scorer,
+    read_labels,
+)
 from blemish.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -34,6 +44,7 @@ def report(
     defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -44,12 +55,13 @@ def report(
     """
     from datetime import datetime
 
-    from blemish.data.inputs import check_apart
+    from blemish.data.inputs import check_apart, check_root
     from blemish.report.render import render
     from blemish.storage.files import write_atomically
     from blemish.storage.places import check_writable
 
     check_writable(out, overwrite=overwrite)
+    check_root([data])
     check_apart([out], [given, data], files=[weights])
     if data is None:
         others = {"used": used != "refuse", "unlabelled": unlabelled, "defects": defects, "weights": weights,

@@ -29,10 +29,10 @@ Row = dict[str, str]
 def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
     """Read a CSV manifest: a header, then one row for each image.
 
-    Columns: path, relative to the manifest's folder (or `table_root`) and below it; label, a word for good or a type of defect; mask,
-    likewise a path, for defects only, and empty where there is none; split: train, validation or test, of which the
-    first two hold good images only; category, if not all are of one. Samples come in the order of the splits, then of
-    the rows.
+    Columns: path, relative to `table_root`, which is the manifest's folder if nothing else is said, and below it;
+    label, a word for good or a type of defect; mask, likewise a path, for defects only, and empty where there is none;
+    split: train, validation or test, of which the first two hold good images only; category, if not all are of one.
+    Samples come in the order of the splits, then of the rows.
     Raises InputError for a file that is no such table.
     """
     rows, problems = _table(file, required=COLUMNS, optional=MORE)
