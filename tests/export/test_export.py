@@ -21,6 +21,7 @@ from blemish.model.header import WeighingPart
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import read_bundle
 from blemish.verdict.scale import scale_of
+from blemish.verdict.threshold import Thresholds
 from exports import blotted, compare, graphs, held_out_files, paper, tiny, tiny_of, written_once  # noqa: F401
 from faults import ordinary  # noqa: F401
 from processor import has_exact_int8, needs_bfloat16
@@ -125,7 +126,7 @@ def test_int8_is_int8_and_has_a_scale_of_its_own(detector, bundle, brick, tmp_pa
     held_out = [runtime.raw_map(read_image(path)) for path in held_out_files(detector, brick)]
     expected = scale_of(np.stack(held_out), score="whitened")
     assert (after.good, after.limit) == pytest.approx((expected.good, expected.limit), abs=1e-4)
-    assert abs(after.limit - before.limit) > 1e-3
+    assert abs(after.good - before.good) > 1e-3
     scores = [float(one.max()) for one in expected.of(np.stack(held_out))]
     assert [image.score for image in after.held_out] == pytest.approx(scores, abs=1e-4)
     assert [image.name for image in after.held_out] == [image.name for image in before.held_out]
@@ -269,13 +270,12 @@ def test_only_what_is_needed_is_exported(good_arrays, tmp_path):
     compare(own, Runtime.load(tmp_path / "b"), [good_arrays[0], blotted(good_arrays[1])], atol=1e-5)
 
 
-def test_the_papers_score_keeps_its_threshold(paper, good_arrays, tmp_path):
+def test_the_papers_score_keeps_its_scale_and_threshold(paper, good_arrays, tmp_path):
     found = paper.export(tmp_path / "b", to="onnx", good=good_arrays)
-    limit = paper.header_.calibration.limit
-    assert 0 < limit < 0.4
+    limit, threshold = paper.header_.calibration.limit, paper.thresholds_.review
+    assert 0 < threshold < limit < 0.45
     assert found.bundle.model == paper.header_
-    assert found.bundle.model.calibration.threshold == limit
-    assert found.bundle.tolerance == pytest.approx(1e-3 * limit / 0.5)  # 1e-3 is for a threshold of 0.5
+    assert found.bundle.tolerance == pytest.approx(1e-3 * limit / 0.5)  # 1e-3 is for a limit of 0.5
     runtime = Runtime.load(tmp_path / "b")
-    assert runtime.threshold_ == limit
+    assert runtime.thresholds_ == Thresholds(threshold)
     compare(paper, runtime, [*good_arrays[:2], *map(blotted, good_arrays[:2])], atol=1e-6)
