@@ -110,4 +110,5 @@ class Visit:
         """Return the addresses that the page has asked for since it was opened, but for what it holds itself."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-        return [one["request"]["url"] for one in sent if not one["request"]["url"].startswith(("data:", "blob:"))]
+        own = [one["request"]["url"] for one in sent if not one["documentURL"].startswith("chrome")]  # its first tab
+        return [url for url in own if not url.startswith(("data:", "blob:"))]

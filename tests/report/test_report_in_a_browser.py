@@ -80,7 +80,7 @@ def test_counts_follow_a_line_that_is_dragged(visit, page):
     assert visit.text("#promise span").endswith("(5 of 11)")  # 0.5, 0.3, 0.29 and 0.28 lie above
     assert visit.text("#command") == f"blemish calibrate MODEL --threshold {value:g},0.5 --out MODEL2"
     visit.until(lambda: visit.text("#of-REVIEW") == "3", "the gallery follows")
-    visit.drag("#handle-review .pill", 2000)
+    visit.drag("#handle-review .pill", round(0.52 * width))
     assert float(visit.one("#handle-review").get_attribute("aria-valuenow")) == 0.5  # never above NG
     assert counts(visit) == [5, 0, 1]
     visit.one("#reset").click()
