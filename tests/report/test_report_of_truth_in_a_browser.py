@@ -20,6 +20,7 @@ IMAGES = [
     ("scratch/1.png", "scratch", 0.6, 120),
     ("scratch/2.png", "scratch", 0.3, 100),
     ("scratch/3.png", "scratch", 0.4, None),
+    *((f"dent/more{index}.png", "dent", 0.7, 200 + index) for index in range(9)),
 ]
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 NAMED = {"button", "link", "slider", "checkbox", "radio", "combobox", "searchbox", "textbox", "spinbutton", "table"}
@@ -65,22 +66,26 @@ def names(visit):
 def test_escapes_false_alarms_and_recall_follow_a_threshold(visit):
     from selenium.webdriver.common.keys import Keys
 
-    assert visit.texts("#counts tbody td") == ["2", "1", "0", "2", "2", "1"]
-    assert (visit.text("#escapes b"), visit.text("#escapes span")) == ("2", "of 5 defects get OK (40.0 %)")
+    assert visit.texts("#counts tbody td") == ["2", "1", "0", "2", "2", "10"]
+    assert (visit.text("#escapes b"), visit.text("#escapes span")) == ("2", "of 14 defects get OK (14.3 %)")
     assert (visit.text("#alarms b"), visit.text("#alarms span")) == ("1", "of 3 good images get no OK (33.3 %)")
     assert visit.text("#command").endswith("calibrate 'my model.safetensors' --threshold 0.3,0.5 --out "
                                            "'my model-set.safetensors'")  # fmt: skip
-    # from 120 px on both are found; from 100 px on two of three, from 20 px on two of four
-    assert visit.text("#found-from") == "Found 2 of 2 from 120 px up. 1 defect without a mask not counted here."
+    # from 120 px on all eleven are found, from 100 px on eleven of twelve, from 20 px on eleven of thirteen
+    assert visit.text("#found-from") == "Found 11 of 12 from 100 px up. 1 defect without a mask not counted here."
     rows = [[cell for cell in row if cell] for row in cells(visit, "#by-type tbody tr")]
-    assert rows == [["dent", "1 of 2", "50.0 %"], ["scratch", "2 of 3", "66.7 %"], ["all defects", "3 of 5", "60.0 %"]]
+    assert rows == [
+        ["dent", "10 of 11", "90.9 %"],
+        ["scratch", "2 of 3", "66.7 %"],
+        ["all defects", "12 of 14", "85.7 %"],
+    ]
     visit.focus("#handle-review")
     visit.keys(Keys.PAGE_DOWN)  # 0.29: what lies at 0.3 is found, and raises an alarm
     assert (visit.text("#escapes b"), visit.text("#alarms b")) == ("1", "2")
-    visit.until(lambda: visit.text("#found-from").startswith("Found 3 of 3 from 100 px up."), "recall follows")
+    visit.until(lambda: visit.text("#found-from").startswith("Found 12 of 13 from 20 px up."), "recall follows")
     visit.keys(*[Keys.PAGE_DOWN] * 5)  # 0.24: below all defects
     assert (visit.text("#escapes b"), visit.text("#alarms b")) == ("0", "2")
-    visit.until(lambda: visit.text("#found-from").startswith("Found 4 of 4 from 20 px up."), "recall follows")
+    visit.until(lambda: visit.text("#found-from").startswith("Found 13 of 13 from 20 px up."), "recall follows")
 
 
 def cells(visit, selector):
@@ -90,7 +95,14 @@ def cells(visit, selector):
 
 def test_bins_of_area_hold_every_defect_with_a_mask_once(visit):
     found = [row[:2] for row in cells(visit, "#by-area tbody tr")]
-    assert found == [["under 100 px", "0 of 1"], ["100 to 199 px", "1 of 2"], ["from 200 px", "1 of 1"]]
+    # 20, 100, 120, 200 to 208 and 400 px, cut at those in places 0, 2, 5, 7 and 10
+    assert found == [
+        ["20 to 119 px", "0 of 2"],
+        ["120 to 201 px", "3 of 3"],
+        ["202 to 203 px", "2 of 2"],
+        ["204 to 206 px", "3 of 3"],
+        ["from 207 px", "3 of 3"],
+    ]
 
 
 def test_types_and_wrong_verdicts(visit):
@@ -98,9 +110,10 @@ def test_types_and_wrong_verdicts(visit):
     assert names(visit)[:3] == ["good/3.png", "dent/2.png", "scratch/2.png"]  # 0.06, 0.05 and 0 away
     assert visit.texts("#cards .type.wrong") == ["good", "dent", "scratch"]
     visit.one("#type option[value='=dent']").click()
-    assert names(visit) == ["dent/2.png", "dent/1.png"]
+    assert names(visit)[0] == "dent/2.png"
+    assert len(names(visit)) == 11
     visit.one("#type option[value=defective]").click()
-    assert len(names(visit)) == 5
+    assert len(names(visit)) == 14
 
 
 def test_the_truth_can_be_hidden_and_the_overlay_shown(visit):
@@ -115,7 +128,7 @@ def test_the_truth_can_be_hidden_and_the_overlay_shown(visit):
 
 
 def test_a_region_opens_its_image(visit):
-    assert [row[0] for row in cells(visit, "#regions tbody tr")] == [
+    assert [row[0] for row in cells(visit, "#regions tbody tr")][9:] == [
         "scratch/1.png", "dent/1.png", "scratch/3.png", "good/3.png"]  # fmt: skip
     visit.one("#regions th[data-by=name] button").click()
     assert visit.one("#regions th[data-by=name]").get_attribute("aria-sort") == "ascending"

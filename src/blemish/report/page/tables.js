@@ -32,27 +32,22 @@ function recallRow(name, images) {
     make("td", { class: "num", text: shared(found, images.length) }), make("td", { class: "meters" }, meter));
 }
 
-// Bounds on the ladder 1, 2, 5, 10 ... px, as few as keep about a sixth of the defects in each bin.
+// The least areas of at most five ranges that hold about as many defects each, as `blemish evaluate` has them.
 function areaBins(images) {
   const areas = images.map((image) => image.area).sort((one, other) => one - other);
-  const bounds = [];
-  for (let part = 1; part < 6; part += 1) {
-    const area = areas[Math.floor((part * areas.length) / 6)];
-    const power = 10 ** Math.floor(Math.log10(area));
-    const bound = [5, 2, 1].map((one) => one * power).find((one) => one <= area);
-    if (bound > areas[0] && !bounds.includes(bound)) bounds.push(bound);
-  }
-  return [0, ...bounds].map((low, index) => ({ low, high: bounds[index] ?? Infinity }));
+  const edges = [...new Set([0, 1, 2, 3, 4].map((part) => areas[Math.floor((areas.length * part) / 5)]))];
+  return edges.map((low, index) => ({ low, high: edges[index + 1] ?? Infinity }));
 }
 
-// The smallest area from which on at least nine of ten are found.
+// The smallest area from which on nine of ten are found, of ten defects at least.
+const ENOUGH = 10;
 function foundFrom(images) {
   const down = [...images].sort((one, other) => other.area - one.area);
   let found = 0, best = null;
   down.forEach((image, index) => {
     found += isFound(image);
     const last = index === down.length - 1 || down[index + 1].area < image.area;
-    if (last && found >= 0.9 * (index + 1)) best = { area: image.area, found, of: index + 1 };
+    if (last && index + 1 >= ENOUGH && found >= 0.9 * (index + 1)) best = { area: image.area, found, of: index + 1 };
   });
   return best;
 }
@@ -66,11 +61,12 @@ function showRecall() {
   $("#by-area").classList.toggle("gone", !sized.length);
   const bins = sized.length ? areaBins(sized) : [];
   const within = ({ low, high }) => sized.filter((image) => image.area >= low && image.area < high);
-  const name = ({ low, high }) => (high === Infinity ? (low ? `from ${low} px` : "all sizes") : low ? `${low} to ${high - 1} px` : `under ${high} px`);
-  $("#by-area tbody").replaceChildren(...bins.filter((bin) => within(bin).length).map((bin) => recallRow(name(bin), within(bin))));
+  const name = ({ low, high }) => (high === Infinity ? `from ${low} px` : high - 1 > low ? `${low} to ${high - 1} px` : `${low} px`);
+  $("#by-area tbody").replaceChildren(...bins.map((bin) => recallRow(name(bin), within(bin))));
   const best = foundFrom(sized), bare = defects.length - sized.length;
   $("#found-from").textContent = [
-    !sized.length ? "No defect has a mask, so sizes are not known." : best
+    !sized.length ? "No defect has a mask, so sizes are not known." : sized.length < ENOUGH
+      ? `Only ${many(sized.length, "defect")} with a mask: too few to say from which size on they are found.` : best
       ? `Found ${best.found} of ${best.of} from ${best.area} px up.` : "At no size nine of ten are found.",
     sized.length && bare ? `${many(bare, "defect")} without a mask not counted here.` : "",
   ].filter(Boolean).join(" ");
