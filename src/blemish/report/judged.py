@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -135,7 +135,7 @@ def _shown(job: _Job, *, scorer: Scorer, root: Path, page: Path, embed: bool, na
         area=None if truth is None else int(truth.sum()) or None,
         width=image.shape[1],
         height=image.shape[0],
-        regions=[{"area": region.area, "box": list(region.box), "peak": region.peak} for region in prediction.regions],
+        regions=[asdict(region) | {"box": list(region.box)} for region in prediction.regions],
         full=embedded(image) if embed else full_link(sample.path, page=page),
         overlay=None,
         heat=True,

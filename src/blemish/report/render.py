@@ -26,7 +26,7 @@ from blemish.version import __version__
 
 CHUNK = 48  # images whose small pictures are read together
 SCRIPTS = "state.js", "marks.js", "scores.js", "gallery.js", "viewer.js", "tables.js", "start.js"
-KNOWN = {"area", "box", "peak"}  # what every region says
+NUMBERS = {"mean": "mean", "mm2": "mm²"}  # what regions may say beside area, box and peak, and its title
 UNSAFE = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
 
 
@@ -97,7 +97,7 @@ def _words(subject: Subject) -> dict[str, Any]:
         "heat": [_stop(low, top, part / stops) for part in range(stops + 1)],
         "scale": f"0 to {top:.3g} and above",
         "folder": printable(subject.folder),
-        "extra": _extra(subject.images),
+        "extra": [NUMBERS[name] for name in _extra(subject.images)],
         "promises": promises(header),
         "strangers": subject.strangers,
         "without": _without(subject),
@@ -122,8 +122,9 @@ def _image(image: Shown) -> dict[str, Any]:
 
 
 def _extra(images: Sequence[Shown]) -> list[str]:
-    """Return what regions say beside area, box and peak, if any does: names of numbers."""
-    return sorted({name for image in images for region in image.regions for name in region} - KNOWN)
+    """Return which of NUMBERS any region says."""
+    said = {name for image in images for region in image.regions for name in region}
+    return [name for name in NUMBERS if name in said]
 
 
 def _chunks(images: Sequence[Shown]) -> list[list[list[str | None]]]:

@@ -13,7 +13,7 @@ function showRegions() {
     make("td", { class: "num", text: shownScore(region.peak) }), make("td", { class: "num", text: region.area }),
     make("td", { class: "num", text: shared(region.area, region.image.width * region.image.height) }),
     make("td", { class: "num", text: region.box.join(", ") }),
-    ...data.extra.map((name) => make("td", { class: "num", text: region[name] === undefined ? "–" : Number(region[name].toPrecision(3)) })))));
+    ...data.extra.map((name) => make("td", { class: "num", text: (region[name] ?? null) === null ? "–" : Number(region[name].toPrecision(3)) })))));
   for (const head of document.querySelectorAll("#regions th[data-by]")) {
     head.setAttribute("aria-sort", head.dataset.by !== sorting.by ? "none" : sorting.down ? "descending" : "ascending");
   }
