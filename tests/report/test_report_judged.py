@@ -28,7 +28,8 @@ class Scorer:
     def predict(self, images):
         (image,) = images
         self.seen.append(image.shape)
-        return [judge(image, image, image[..., 0].astype(np.float32) / 255, thresholds=self.thresholds_)]
+        brightness = image[..., 0].astype(np.float32) / 255
+        return [judge(image, image, brightness, thresholds=self.thresholds_, scale=self.header_.scale)]
 
 
 def save(path, image):
@@ -74,7 +75,8 @@ def test_images_with_their_truth(data, tmp_path, streams):
     assert rows["test/dent/2.png"] == ("dent", 24, 51)
     assert rows["test/good/1.png"][:2] == ("good", None)
     dent = next(one for one in found.images if one.name == "test/dent/1.png")
-    assert dent.regions == [{"area": 24, "box": [20, 10, 6, 4], "peak": pytest.approx(0.8)}]
+    high = pytest.approx(0.8)
+    assert dent.regions == [{"area": 24, "share": 0.01, "box": [20, 10, 6, 4], "peak": high, "mean": high}]
     box = {"M20 10h6", "M20 14h6", "M20 10v4", "M26 10v4"}
     assert {f"M{part}" for part in dent.truth.split("M")[1:]} == box
     assert {f"M{part}" for part in dent.outlines.split("M")[1:]} == box

@@ -21,7 +21,6 @@ from blemish.report.places import full_link, row_path
 from blemish.report.shown import Cost, Pixels, Shown, Subject
 from blemish.report.strangers import strangers_in
 from blemish.verdict.judge import Prediction
-from blemish.verdict.regions import regions_and_pixels
 
 Report = Callable[[int, int], None]
 
@@ -124,7 +123,6 @@ def _shown(job: _Job, *, scorer: Scorer, root: Path, page: Path, embed: bool, na
     sample, image, truth, prediction = job.sample, job.image, job.truth, job.prediction
     assert prediction is not None, "scored"
     low, top = scorer.header_.scale.colours
-    _, inside = regions_and_pixels(prediction.score_map, scorer.thresholds_.review)
     row = row_path(sample.path, folder=root)
     label = f"{sample.category}/{sample.label}" if named and sample.label != "good" else sample.label
     return Shown(
@@ -142,7 +140,7 @@ def _shown(job: _Job, *, scorer: Scorer, root: Path, page: Path, embed: bool, na
         picture=small(image),
         layer=heat_layer(prediction.score_map, low=low, top=top),
         truth=None if truth is None else outline_path(truth),
-        outlines=outline_path(inside),
+        outlines=outline_path(prediction.inside),
     )
 
 

@@ -12,7 +12,7 @@ from blemish.model.header import Header, ScoredPart
 from blemish.model.scorer import Scorer
 from blemish.report.pictures import small
 from blemish.report.shown import Stranger
-from blemish.results.overlays import overlay
+from blemish.results.write import draw
 from blemish.verdict.strangers import strangers
 
 
@@ -67,7 +67,5 @@ def _pictured(scorer: Scorer, path: Path, part: ScoredPart, stranger: Stranger) 
     if known(path, image, told_by=header.data.told_by).sha256 != part.sha256:
         return None
     (prediction,) = scorer.predict([image])
-    heat = overlay(
-        image, prediction.score_map, threshold=scorer.thresholds_.review, colours=header.scale.colours
-    )  # without a word in its corner
+    heat = draw(image, prediction, scorer)
     return Stranger(name=stranger.name, text=stranger.text, picture=small(image), overlay=small(heat))

@@ -33,10 +33,12 @@ def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence
     images = header.calibration.held_out
     found = strangers([image.score for image in images], scale=header.scale)
     folder, thresholds = model.with_name(f"{model.name}.strangers"), header.calibration.thresholds
+    for old in folder.glob("*.png") if folder.is_dir() else ():  # of an earlier model of that name
+        old.unlink(missing_ok=True)
     for index in found:
         ((source, image, reference),) = scorer.reference_maps([held_out[index]])
-        said = judge(source, image, reference, thresholds=thresholds)
-        picture = overlay(image, said.score_map, threshold=thresholds.review, colours=header.scale.colours)
+        said = judge(source, image, reference, thresholds=thresholds, scale=header.scale)
+        picture = overlay(image, said.score_map, inside=said.inside, colours=header.scale.colours)
         make_folder(folder)
         save_png(folder / f"{index}-{PurePosixPath(images[index].name).name}.png", picture)
     return folder if found else None
