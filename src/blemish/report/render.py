@@ -95,7 +95,7 @@ def _words(subject: Subject) -> dict[str, Any]:
         "held": bool(header.calibration.held_out),
         "units": held_out(header),
         "heat": [_stop(low, top, part / stops) for part in range(stops + 1)],
-        "scale": f"0 to {top:.3g} and above",
+        "scale": f"0 to {top:.3g}{' and above' if top < 1 else ''}",
         "folder": printable(subject.folder),
         "extra": [NUMBERS[name] for name in _extra(subject.images)],
         "promises": promises(header),
