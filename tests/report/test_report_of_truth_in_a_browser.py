@@ -7,6 +7,7 @@ import pytest
 
 from blemish.report.render import render
 from blemish.report.shown import Shown, Subject
+from blemish.verdict.threshold import menu, percent, promised
 from browsers import Visit, start
 from pages import header
 
@@ -177,6 +178,56 @@ def test_words_can_be_read_on_both_grounds(visit, theme):
     visit.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert len(found) > 60
     assert found[0][0] >= 4.5, found[:5]
+
+
+def test_the_menu_is_that_of_the_command_line(driver, tmp_path):
+    held_out = {f"{index}.png": 0.1 + 0.7 * ((37 * index) % 211) / 211 for index in range(150)}
+    model = header(held_out=held_out, review=0.5, ng=0.6, groups=["line 1"] * 10)
+    page = tmp_path / "report.html"
+    page.write_bytes(render(replace(subject(), header=model), made="2026-01-02 03:04"))
+    visit = Visit(driver, tmp_path).open(page)
+    visit.one("#whole-menu").click()
+    steps = menu(model.calibration.scores)
+    assert len(steps) == 141
+    assert visit.texts("#menu tbody td:nth-child(1)") == [percent(step.promise) for step in steps]
+    assert visit.texts("#menu tbody td:nth-child(2)") == [f"{step.threshold:.3f}" for step in steps]
+    for which, level in (("review", 0.5), ("ng", 0.6)):
+        rate = percent(promised(model.calibration.scores, level))
+        assert visit.text(f"#promise-{which}").startswith(f"at most {rate} (")
+
+
+EARLIER = header(review=0.5, ng=None, held_out={}, earlier={"held_out": 9, "false_alarm_rate": 0.1})
+SAME = header(review=1.0, ng=None, held_out={"a": 1.0, "b": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "counts"),
+    [
+        (EARLIER, IMAGES[:3], ["3", "0", "0", "0", "0", "0"]),
+        (header(review=0.9, ng=1.0), [("one.png", "good", 0.2, None)], ["1", "0", "0", "0", "0", "0"]),
+        (header(), [("one.png", "dent", 0.0, None)], ["0", "0", "0", "1", "0", "0"]),
+        (SAME, [("one.png", "dent", 1.0, 5)], ["0", "0", "0", "1", "0", "0"]),
+    ],
+    ids=["of an earlier version", "thresholds far away", "a score of 0", "all scores the same"],
+)  # fmt: skip
+def test_models_and_scores_at_the_edge(driver, tmp_path, model, images, counts):
+    from selenium.webdriver.common.keys import Keys
+
+    page = tmp_path / "report.html"
+    page.write_bytes(render(replace(subject(images), header=model), made="2026-01-02 03:04"))
+    visit = Visit(driver, tmp_path).open(page)
+    assert visit.texts("#counts tbody td") == counts
+    visit.one("#both").click()
+    visit.one("#both").click()
+    visit.one("#reset").click()
+    for handle in ("#handle-review", "#handle-ng"):
+        if "gone" not in visit.one(handle).get_attribute("class"):
+            visit.focus(handle)
+            visit.keys(Keys.PAGE_UP, Keys.PAGE_DOWN, Keys.HOME, Keys.END, Keys.ARROW_LEFT)
+    level = float(visit.one("#handle-review").get_attribute("aria-valuenow"))
+    assert 0 < level <= 1
+    visit.one("#cards .card").click()
+    assert visit.complaints() == []
 
 
 def test_two_thousand_images_are_quick(driver, tmp_path):
