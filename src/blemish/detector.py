@@ -14,6 +14,7 @@ from blemish.checks import given_path
 from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
+from blemish.data.together.groups import Groups
 from blemish.errors import InputError, printable
 from blemish.model.arguments import Arguments
 from blemish.model.calibration import Wanted, with_thresholds
@@ -95,6 +96,7 @@ class Detector:
         cache_gb: float = 8.0,
         labels: Labels = AS_THEY_ARE,
         false_alarms: Rates = None,
+        groups: Groups = None,
     ) -> Self:
         """Learn from images of good parts: arrays, paths of images, folders, or CSV manifests (docs/datasets.md).
 
@@ -105,15 +107,17 @@ class Detector:
         float32 needs more they are kept in float16, which `Progress` and header then say. labels: how the labels of
         labelling tools are taken, in folders that have them. false_alarms: the shares of good images that may be called
         REVIEW or NG, and NG, such as "5%,1%" or (0.05, 0.01); default: these, as far as the held-out images carry them.
-        Raises InputError for an argument or an image that cannot be used, StorageError if workspace or temporary files
-        cannot be written.
+        groups: the group of each image, those of held_out after the others, "" for one that stands alone; or "folder";
+        or a regular expression that finds it in paths (`find_groups`): groups are held out whole, and the promise is
+        about a new one. Raises InputError for an argument or an image that cannot be used, StorageError if workspace or
+        temporary files cannot be written.
         """
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
         arguments = Arguments(**self.get_params())
         fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
-                     labels=labels, wanted=_budget(false_alarms))  # fmt: skip
+                     labels=labels, wanted=_budget(false_alarms), groups=groups)  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self
 

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from blemish.errors import printable
-from blemish.model.calibration import NO_SCORES, promises
+from blemish.model.calibration import NO_SCORES, promises, were_scores
 from blemish.model.header import Header
 from blemish.printing.numbers import many
 from blemish.verdict.strangers import strangers
@@ -28,13 +28,24 @@ def threshold_facts(header: Header) -> list[tuple[str, str]]:
     return facts
 
 
+def moved_lines(before: Header, after: Header) -> list[str]:
+    """Say that thresholds given as scores were lost with their scale, where that is so."""
+    if before.scale == after.scale or not were_scores(before.calibration):
+        return []
+    return ["the thresholds were given as scores on the old scale; new ones are set by rates (blemish calibrate)"]
+
+
 def evidence(header: Header) -> str:
     """Say what the thresholds come from: so many held-out good images, or groups of them."""
     images = header.calibration.held_out
     groups = len(header.calibration.scores)
+    text = many(len(images), "good image")
+    if header.calibration.crossed:
+        learnt = {part.sha256 for part in header.data.train}
+        text += f", of which {sum(one.sha256 in learnt for one in images)} train and were scored by other students"
     if groups < len(images):
-        return f"{many(len(images), 'good image')} in {many(groups, 'group')}; the promise is about a new group"
-    return many(len(images), "good image")
+        text += f"; in {many(groups, 'group')}, and the promise is about a new group"
+    return text
 
 
 def stranger_lines(header: Header, *, model: Path, pictures: Path | None) -> list[str]:

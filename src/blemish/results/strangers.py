@@ -33,7 +33,7 @@ def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence
     images = header.calibration.held_out
     found = strangers([image.score for image in images], scale=header.scale)
     folder, thresholds = model.with_name(f"{model.name}.strangers"), header.calibration.thresholds
-    for old in folder.glob("*.png") if folder.is_dir() else ():  # of an earlier model of that name
+    for old in folder.glob("[0-9]*-*.png") if folder.is_dir() else ():  # of an earlier model of that name
         old.unlink(missing_ok=True)
     for index in found:
         ((source, image, reference),) = scorer.reference_maps([held_out[index]])

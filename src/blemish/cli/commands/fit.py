@@ -12,6 +12,7 @@ from blemish.cli.options import (
     FalseAlarms,
     FollowLinks,
     Good,
+    GroupBy,
     Overwrite,
     Root,
     Sizes,
@@ -40,6 +41,7 @@ def fit(
     score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
     false_alarms: FalseAlarms = "",
+    group_by: GroupBy = None,
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     device: Device = "auto",
@@ -71,7 +73,7 @@ def fit(
     fitted, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
         overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
-        wanted=read_rates(false_alarms),
+        wanted=read_rates(false_alarms), group_by=group_by,
     )  # fmt: skip
     header = fitted.model.header
     print_fit(out, header, seconds=seconds)
