@@ -14,6 +14,7 @@ from blemish.cli.options import (
     Good,
     GroupBy,
     Overwrite,
+    Root,
     Sizes,
     Unlabelled,
     Weights,
@@ -51,6 +52,7 @@ def fit(
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
     review_training: Review = 0,
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -58,6 +60,7 @@ def fit(
 
     The same command continues a fit that was interrupted.
     """
+    from blemish.data.inputs import check_root
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
     from blemish.printing.bars import error_console, say, training
@@ -65,6 +68,7 @@ def fit(
     from blemish.printing.promises import stranger_lines, worst_lines
     from blemish.results.strangers import draw_strangers, draw_worst
 
+    check_root([data])
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
         teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device, bits=bits,
