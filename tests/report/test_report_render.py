@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from blemish.data.records import ImagePart
 from blemish.report.render import render
 from blemish.report.shown import Cost, Shown, Stranger, Subject
 from pages import HELD_OUT, embedded, header, words
@@ -128,6 +129,14 @@ def test_promise_of_one_threshold_and_of_groups():
     )
     assert "(3 in 8), on average" in text
     assert "The promise is about parts of a new group" in text
+
+
+def test_images_that_train_and_were_scored_by_other_students_are_said():
+    crossed = header(crossed=3)
+    part = ImagePart(sha256=crossed.calibration.held_out[4].sha256, thumbnail="00" * 256)
+    crossed = crossed.model_copy(update={"data": crossed.data.model_copy(update={"train": [part]})})
+    assert "Few images could be held out: 1 of these train, and were scored by other" in words(page(header=crossed))
+    assert "other students" not in words(page())
 
 
 def test_no_promise_below_every_score_and_of_an_earlier_model():

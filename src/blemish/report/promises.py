@@ -27,6 +27,10 @@ def promises(header: Header) -> list[str]:
     lines = [f"{line}, on average and {AS_LONG}."]
     if len(scores) < len(calibration.held_out):
         lines.append("The promise is about parts of a new group: of each group the highest score counts.")
+    if calibration.crossed:
+        learnt = {part.sha256 for part in header.data.train}
+        count = sum(one.sha256 in learnt for one in calibration.held_out)
+        lines.append(f"Few images could be held out: {count} of these train, and were scored by other students.")
     return [*lines, "Nothing is promised about defects: what is found of them takes labelled ones."]
 
 
