@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -298,3 +299,21 @@ def test_a_least_area_is_kept_and_honoured(capsys, parts, tmp_path):
         assert (code, printed) == (2, "")
         assert err.endswith("is not allowed, expected a finite number above 0\n")
         assert not (tmp_path / "y").exists()
+
+
+def test_training_images_that_fit_worst_are_named_and_drawn(parts, tmp_path, capsys):
+    good = shutil.copytree(parts / "train" / "good", tmp_path / "good")
+    ramp = np.indices((192, 192)).sum(axis=0)
+    for number in range(3):  # of which one at least trains
+        Image.fromarray(np.uint8(255 * (ramp % (64 + number) < 32))).save(good / f"stripes {number}.png")
+    out = tmp_path / "model.safetensors"
+    code, _, err = run(capsys, "fit", good, "--out", out, "--review-training", "4", *SIZES)
+    assert code == 0
+    line = next(line for line in err.splitlines() if line.startswith("of those that trained these fit worst: "))
+    named = line.partition("worst: ")[2].split(", ")
+    scores = [float(one.rsplit(" ", 1)[1]) for one in named]
+    assert len(named) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert named[0].startswith("stripes ")
+    pictures = sorted(path.name for path in (tmp_path / "model.safetensors.review").iterdir())
+    assert pictures == [f"{number}-{one.rsplit(' ', 1)[0]}.png" for number, one in enumerate(named, start=1)]

@@ -129,7 +129,7 @@ def test_int8_is_int8_and_has_a_scale_of_its_own(detector, bundle, brick, tmp_pa
     assert abs(after.good - before.good) > 1e-3
     scores = [float(one.max()) for one in expected.of(np.stack(held_out))]
     assert [image.score for image in after.held_out] == pytest.approx(scores, abs=1e-4)
-    assert [image.name for image in after.held_out] == [image.name for image in before.held_out]
+    assert [image.name for image in after.held_out] == [image.name for image in before.held_out[:13]]
     assert (after.review, after.ng) == (sorted(after.scores)[-2], None)
     assert found.bundle.model == detector.header_.model_copy(update={"calibration": after})
     image = read_image(brick / "test" / "good" / "000.png")

@@ -1,6 +1,7 @@
 """What is printed of thresholds: what they promise, what else the held-out images could promise, who stands out."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.errors import printable
@@ -26,6 +27,15 @@ def threshold_facts(header: Header) -> list[tuple[str, str]]:
     else:
         facts.append(("held out", NO_SCORES))
     return facts
+
+
+def worst_lines(folder: Path, worst: Sequence[tuple[str, float]]) -> list[str]:
+    """Return lines on the images that fit worst among those that trained, and where to look at them."""
+    names = ", ".join(f"{printable(name)} {score:.4f}" for name, score in worst)
+    return [
+        f"of those that trained these fit worst: {names}",
+        f"look at {printable(folder)}; leave out what is no good part, and fit again",
+    ]
 
 
 def moved_lines(before: Header, after: Header) -> list[str]:

@@ -14,6 +14,7 @@ from blemish.cli.options import (
     FollowLinks,
     ModelOrBundle,
     Overwrite,
+    Root,
     Threshold,
     Unlabelled,
     Weights,
@@ -62,6 +63,7 @@ def evaluate(
     defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -69,6 +71,7 @@ def evaluate(
 
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
+    from blemish.data.inputs import check_root
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.evaluation.recall import draw
     from blemish.model.tested import list_path, read_tested
@@ -76,6 +79,7 @@ def evaluate(
     from blemish.runtime.bundle import identity
 
     word("resolution", resolution, SIDES)
+    check_root([data])
     _check_outputs([json_file, plot], data, [model, list_path(model), weights], overwrite=overwrite)
     wanted, console = read_wanted(false_alarms, threshold), error_console()
     scorer = load_scorer(model, weights=weights, device=device, wanted=wanted)

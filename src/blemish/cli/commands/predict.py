@@ -12,6 +12,7 @@ from blemish.cli.options import (
     FollowLinks,
     ModelOrBundle,
     Overwrite,
+    Root,
     Threshold,
     Weights,
     load_scorer,
@@ -43,6 +44,7 @@ def predict(
     mm_per_px: Annotated[
         float | None, typer.Option(metavar="MM", help="What a pixel measures: regions get an area in mm2.")
     ] = None,
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -52,7 +54,7 @@ def predict(
     Writes DIR/results.jsonl, one line per image, and DIR/overlays/NAME.png. An image that cannot be used does not stop
     the others; the exit code is then 2.
     """
-    from blemish.data.inputs import check_apart, name_images, remarks
+    from blemish.data.inputs import check_apart, check_root, name_images, remarks
     from blemish.printing.bars import error_console, follow, say
     from blemish.printing.figures import print_predictions
     from blemish.results.folder import check_results, results_folder
@@ -62,6 +64,7 @@ def predict(
 
     if mm_per_px is not None:
         number("mm per px", mm_per_px, rule="a finite number above 0")
+    check_root(paths)
     images = name_images(paths)
     check_apart([out], paths, files=[model, weights])
     check_results(out, overwrite=overwrite)

@@ -13,6 +13,7 @@ from blemish.cli.options import (
     FollowLinks,
     Model,
     Overwrite,
+    Root,
     Unlabelled,
     Weights,
     read_labels,
@@ -54,6 +55,7 @@ def weigh(
     defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -97,10 +99,11 @@ def _warn(found: "Findings", labelled: Path) -> None:
 def _check_outputs(
     out: Path, plot: Path | None, inputs: Sequence[Path | None], *, model: Path, weights: Path | None, overwrite: bool
 ) -> None:
-    from blemish.data.inputs import check_apart
+    from blemish.data.inputs import check_apart, check_root
     from blemish.storage.places import check_writable
 
     for file in filter(None, (out, plot)):
         check_writable(file, overwrite=overwrite)
+    check_root(inputs)
     check_apart([out, plot], inputs, files=[weights])
     check_apart([plot], [], files=[model])  # by `out` it may be replaced
