@@ -15,6 +15,7 @@ from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
 from blemish.errors import InputError, printable
+from blemish.images.roi import Interest
 from blemish.model.arguments import Arguments
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from blemish.weighing.findings import Findings
 
 
+Mask = str | os.PathLike[str] | NDArray[np.bool_] | None  # of the region of interest
 Rates = str | float | Sequence[float] | None  # of false alarms: REVIEW, or REVIEW and NG
 
 
@@ -95,6 +97,9 @@ class Detector:
         cache_gb: float = 8.0,
         labels: Labels = AS_THEY_ARE,
         false_alarms: Rates = None,
+        roi: Mask = None,
+        ignore: Mask = None,
+        ignore_border: str | float = 0.0,
     ) -> Self:
         """Learn from images of good parts: arrays, paths of images, folders, or CSV manifests (docs/datasets.md).
 
@@ -105,15 +110,18 @@ class Detector:
         float32 needs more they are kept in float16, which `Progress` and header then say. labels: how the labels of
         labelling tools are taken, in folders that have them. false_alarms: the shares of good images that may be called
         REVIEW or NG, and NG, such as "5%,1%" or (0.05, 0.01); default: these, as far as the held-out images carry them.
-        Raises InputError for an argument or an image that cannot be used, StorageError if workspace or temporary files
-        cannot be written.
+        roi, ignore, ignore_border: the region of interest: a mask of the pixels that count, one of those that do not
+        (paths, or arrays, bool (H, W), of the aspect of the images), and the share of each side that does not, such as
+        "3%" or 0.03; pixels outside count nowhere (docs/roi.md). Raises InputError for an argument or an image that
+        cannot be used, StorageError if workspace or temporary files cannot be written.
         """
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
         arguments = Arguments(**self.get_params())
         fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
-                     labels=labels, wanted=_budget(false_alarms))  # fmt: skip
+                     labels=labels, wanted=_budget(false_alarms),
+                     interest=_interest(roi, ignore, ignore_border))  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self
 
@@ -255,3 +263,11 @@ class Detector:
 
 def _budget(false_alarms: Rates) -> Budget | None:
     return None if false_alarms is None else read_budget(false_alarms)
+
+
+def _interest(roi: Mask, ignore: Mask, border: str | float) -> Interest:
+    masks = [
+        given_path(one, name) if isinstance(one, str | os.PathLike) else one
+        for one, name in ((roi, "roi"), (ignore, "ignore"))
+    ]
+    return Interest(roi=masks[0], ignore=masks[1], border=border)

@@ -9,6 +9,7 @@ from blemish.errors import InputError, printable
 
 if TYPE_CHECKING:
     from blemish.data.layouts.labels import Labels
+    from blemish.images.roi import Interest
     from blemish.model.scorer import Scorer
     from blemish.verdict.threshold import Budget, Thresholds
 
@@ -60,6 +61,26 @@ FalseAlarms = Annotated[
 Threshold = Annotated[
     str, typer.Option("--threshold", metavar="REVIEW[,NG]", help="Scores above which the verdict is REVIEW, and NG.")
 ]
+
+
+Roi = Annotated[
+    Path | None,
+    typer.Option("--roi", metavar="MASK.png", help="A mask of the aspect of the images: only what is white counts."),
+]
+Ignore = Annotated[
+    Path | None, typer.Option("--ignore", metavar="MASK.png", help="The same, but what is white does not count.")
+]
+IgnoreBorder = Annotated[
+    str, typer.Option("--ignore-border", metavar="SHARE", help="The share of each side that does not count: 3% or "
+                      "0.03.")
+]  # fmt: skip
+
+
+def read_interest(roi: Path | None, ignore: Path | None, border: str) -> "Interest":
+    """Return the region of interest that is typed; its masks have still to be read."""
+    from blemish.images.roi import Interest
+
+    return Interest(roi=roi, ignore=ignore, border=border or 0.0)
 
 
 def read_rates(false_alarms: str) -> "Budget | None":

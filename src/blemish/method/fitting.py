@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from blemish.errors import InputError, ModelFileError, printable
+from blemish.images.roi import RoiPart
 from blemish.method.features import cached_features
 from blemish.method.networks import move_to, new_module
 from blemish.method.progress import Clock, Report, Step
@@ -29,12 +30,14 @@ def fit_modules(
     recipe: Recipe,
     seed: int,
     half: Collection[int] = (),
+    roi: RoiPart | None = None,
     workspace: Path | None = None,
     report: Report | None = None,
 ) -> list[Module]:
     """Train one module for each size and level on the good images of a pyramid, smaller sizes first.
 
-    It runs on the teacher's device. half: the sizes whose features are kept in float16 (`features.half_sizes`).
+    It runs on the teacher's device. half: the sizes whose features are kept in float16 (`features.half_sizes`). roi:
+    where the statistics are taken; students learn from whole images all the same.
     workspace: a folder that keeps each trained module; a module found there is not trained again, so it must belong to
     this very run. Raises InputError naming the module whose loss is not finite or the kept file that is damaged,
     StorageError if the workspace or a temporary file cannot be written.
@@ -54,7 +57,7 @@ def fit_modules(
                 smaller = [modules[other, level] for other in sorted(pyramid) if other < size]
                 known = _train(
                     module, smaller[-1:], teacher, pyramid[size], known, recipe=recipe, half=size in half, seed=seed,
-                    report=clock.report,
+                    roi=roi, report=clock.report,
                 )  # fmt: skip
                 if kept:
                     _keep(module, kept)
@@ -80,6 +83,7 @@ def _train(
     recipe: Recipe,
     half: bool,
     seed: int,
+    roi: RoiPart | None,
     report: Step | None,
 ) -> Known:
     """Train a module and set its statistics; return its level and the feature of that: the next level starts there.
@@ -94,7 +98,8 @@ def _train(
         x, y = cached_features(teacher, images, level, bfloat16=bfloat16, half=half, known=known)
         own_seed = module_seed(seed, module.size, level)
         train_module(module.student, x, y, recipe=recipe, seed=own_seed, warm=warm, report=report)
-        fit_statistics(module, x, y)
+        inside = None if roi is None else torch.from_numpy(roi.positions(y.shape[-1])).to(module.mean.device)
+        fit_statistics(module, x, y, inside=inside)
     except InputError as error:
         raise InputError(f"module {module.name}: {error}") from error
     return level, y

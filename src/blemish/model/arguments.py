@@ -46,6 +46,11 @@ class Arguments:
             bits=whole("bits", self.bits, allowed=BITS),
         )
 
+    @property
+    def reference_size(self) -> int:
+        """The size that maps are scored at: the middle one of the sizes."""
+        return sorted(self.sizes)[len(self.sizes) // 2]
+
     def check(self) -> None:
         """Raise InputError for the first argument that a fit would refuse, before anything is read."""
         from blemish.method.teacher import architecture, pick_device

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import InputError
+from blemish.images.roi import RoiPart
 from blemish.model.header import CalibrationPart, Header, ScoredPart
 from blemish.verdict.scale import image_score, scale_of
 from blemish.verdict.threshold import Budget, Thresholds, promised, thresholds
@@ -17,12 +18,20 @@ NO_SCORES = (
 
 
 def calibrate(
-    maps: NDArray[np.float32], images: Sequence[ScoredPart], *, score: str, wanted: Wanted = None
+    maps: NDArray[np.float32],
+    images: Sequence[ScoredPart],
+    *,
+    score: str,
+    wanted: Wanted = None,
+    roi: RoiPart | None = None,
 ) -> CalibrationPart:
     """Return scale and thresholds from the maps (N, R, R) of held-out good images, before they are squashed.
 
-    images: what they are called, with any score. Raises InputError for rates that so few images cannot carry.
+    images: what they are called, with any score; roi: where pixels count, default everywhere. Raises InputError for
+    rates that so few images cannot carry.
     """
+    if roi is not None:
+        maps = maps[:, roi.inside]
     scale = scale_of(maps, score=score)
     scored = [
         image.model_copy(update={"score": image_score(scale.of(one))}) for image, one in zip(images, maps, strict=True)
@@ -44,7 +53,7 @@ def calibrate_again(
         known.get(part.sha256, ScoredPart(name=name, sha256=part.sha256, score=0.0))
         for part, name in zip(header.data.held_out, names, strict=True)
     ]
-    return calibrate(maps, images, score=score, wanted=wanted or asked_before(header.calibration))
+    return calibrate(maps, images, score=score, wanted=wanted or asked_before(header.calibration), roi=header.roi)
 
 
 def choose(calibration: CalibrationPart, wanted: Wanted) -> CalibrationPart:

@@ -13,7 +13,8 @@ from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.holdout import split_good
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import DataPart
-from blemish.data.sources import Images, good_sources, names_of, sources
+from blemish.data.sources import Images, check_no_masks, good_sources, names_of, sources
+from blemish.images.roi import WHOLE, Interest, RoiPart, read_roi
 from blemish.method.features import check_cache, half_sizes
 from blemish.method.fitting import fit_modules
 from blemish.method.networks import move_to
@@ -52,23 +53,26 @@ def fit(
     cache_gb: float,
     labels: Labels = AS_THEY_ARE,
     wanted: Budget | None = None,
+    interest: Interest = WHOLE,
 ) -> Fitted:
     """Return a model of images of good parts; arguments and errors are those of `Detector` and `Detector.fit`."""
     check_cache(cache_gb)
     given = arguments.checked()
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
+    roi = read_roi(interest, side=given.reference_size)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
-    read = _read(images, held_out, given.sizes, bits=given.bits, labels=labels)
+    read = _read(images, held_out, given, labels=labels, roi=roi, masks=interest.files)
     thresholds(range(len(read.scored)), wanted)  # a rate that so few images cannot carry is refused before the work
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=len(read.order), cache_gb=cache_gb)
-    folder = _run_folder(workspace, [*read.order, str(half)], given, recipe, teacher) if workspace else None
+    decided = [*read.order, str(half), *([roi.bits] if roi else [])]
+    folder = _run_folder(workspace, decided, given, recipe, teacher) if workspace else None
     modules = fit_modules(
-        teacher, read.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, workspace=folder,
-        report=report,
+        teacher, read.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=roi,
+        workspace=folder, report=report,
     )  # fmt: skip
     set_weights(modules, score=given.score)
-    header = _header(given, teacher, modules, read, half=half, wanted=wanted)
+    header = _header(given, teacher, modules, read, half=half, wanted=wanted, roi=roi)
     return Fitted(Model(teacher, modules, header), folder)
 
 
@@ -86,11 +90,21 @@ class _Read:
     held_out: Pyramid
 
 
-def _read(images: Images, held_out: Images | None, sizes: Sequence[int], *, bits: int, labels: Labels) -> _Read:
+def _read(
+    images: Images,
+    held_out: Images | None,
+    arguments: Arguments,
+    *,
+    labels: Labels,
+    roi: RoiPart | None,
+    masks: Sequence[Path],
+) -> _Read:
+    sizes = arguments.sizes
     given, apart = good_sources(images, labels=labels)
     if held_out is not None:
         apart = sources(held_out)
-    known, pyramid = read_known([*given, *apart], sizes, bits=bits)
+    check_no_masks([*given, *apart], masks)
+    known, pyramid = read_known([*given, *apart], sizes, bits=arguments.bits, roi=roi)
     train, held = split_good([image.sha256 for image in known], apart=len(apart))
     parts = [[known[index] for index in part] for part in (train, held)]
     names = names_of([*given, *apart])
@@ -112,21 +126,22 @@ def _header(
     *,
     half: Sequence[int],
     wanted: Budget | None,
+    roi: RoiPart | None,
 ) -> Header:
-    reference_size = sorted(given.sizes)[len(given.sizes) // 2]
-    maps = score_pyramid(teacher, modules, read.held_out, size=reference_size, score=given.score)
+    maps = score_pyramid(teacher, modules, read.held_out, size=given.reference_size, score=given.score)
     return Header(
         blemish=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         teacher=TeacherPart(name=given.teacher, sha256=teacher.sha256, embedded=False),
         preprocessing=preprocessing(teacher.architecture, bits=given.bits),
         sizes=sorted(given.sizes),
-        reference_size=reference_size,
+        reference_size=given.reference_size,
         modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
         recipe=asdict(find_recipe(given.recipe)) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
         seed=given.seed,
         score=given.score,  # type: ignore[arg-type]  # checked
-        calibration=calibrate(maps, read.scored, score=given.score, wanted=wanted),
+        calibration=calibrate(maps, read.scored, score=given.score, wanted=wanted, roi=roi),
+        roi=roi,
         data=read.data,
         libraries=libraries(),
     )
@@ -136,7 +151,7 @@ def _run_folder(workspace: Path, order: list[str], given: Arguments, recipe: Rec
     """Return the workspace's folder of this very run: one that differs in anything has another.
 
     order: the sha256 of the images that train, in the order in which batches are drawn from them, and what else only
-    the fit knows.
+    the fit knows: which features are kept in float16, which pixels count.
     """
     run = [__version__, libraries(), asdict(recipe), sorted(given.sizes), sorted(given.levels), given.seed,
            given.teacher, teacher.sha256, str(teacher.mean.device), torch.get_num_threads(), order]  # fmt: skip

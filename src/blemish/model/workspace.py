@@ -12,6 +12,7 @@ from blemish.data.layouts.labels import Labels
 from blemish.data.listing import passed_over
 from blemish.data.samples import dim, unlike
 from blemish.errors import InputError, StoppedError, printable
+from blemish.images.roi import WHOLE, Interest, read_roi
 from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
@@ -37,6 +38,7 @@ def fit_to_file(
     cache_gb: float = 8.0,
     labels: Labels = AS_THEY_ARE,
     wanted: Budget | None = None,
+    interest: Interest = WHOLE,
 ) -> tuple[Header, float]:
     """Fit on the good images of `data`, write the model file, and return its header and the seconds that took.
 
@@ -48,7 +50,9 @@ def fit_to_file(
     started = time.monotonic()
     arguments.check()
     check_writable(out, overwrite=overwrite)
-    check_apart([out], [data], files=[Path(arguments.weights) if arguments.weights is not None else None])
+    weights = Path(arguments.weights) if arguments.weights is not None else None
+    check_apart([out], [data], files=[weights, *interest.files])
+    read_roi(interest, side=arguments.reference_size)
     workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
     try:
         images, apart = good_images(data, labels=labels), held_out_images(data, labels=labels)
@@ -58,7 +62,7 @@ def fit_to_file(
             clean_stale(out)
             with showing() as show:
                 fitted = fit(arguments, images, held_out=apart, workspace=workspace, report=follower.to(show),
-                             cache_gb=cache_gb, wanted=wanted)  # fmt: skip
+                             cache_gb=cache_gb, wanted=wanted, interest=interest)  # fmt: skip
             if follower.last is None:
                 say("continuing: all modules were trained before")
             _save(fitted, out, say=say, embed_teacher=embed_teacher, overwrite=overwrite)

@@ -127,8 +127,8 @@ class Runtime:
                 )
 
     def _score(self, source: Source) -> Scored:
-        image = load(source, bits=self.header_.bits)
-        return source, image, self.header_.scale.of(self.raw_map(image))
+        image = load(source, bits=self.header_.bits, roi=self.header_.roi)
+        return source, image, self.header_.scored(self.raw_map(image))
 
     def _judge(self, source: Source) -> Prediction:
         return judge(*self._score(source), thresholds=self.thresholds_)

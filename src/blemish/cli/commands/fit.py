@@ -12,10 +12,14 @@ from blemish.cli.options import (
     FalseAlarms,
     FollowLinks,
     Good,
+    Ignore,
+    IgnoreBorder,
     Overwrite,
+    Roi,
     Sizes,
     Unlabelled,
     Weights,
+    read_interest,
     read_labels,
     read_rates,
     whole_numbers,
@@ -39,6 +43,9 @@ def fit(
     score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
     false_alarms: FalseAlarms = "",
+    roi: Roi = None,
+    ignore: Ignore = None,
+    ignore_border: IgnoreBorder = "",
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     device: Device = "auto",
@@ -66,7 +73,7 @@ def fit(
     header, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
         overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
-        wanted=read_rates(false_alarms),
+        wanted=read_rates(false_alarms), interest=read_interest(roi, ignore, ignore_border),
     )  # fmt: skip
     print_fit(out, header, seconds=seconds)
     say(stranger_lines(header, model=str(out)))
