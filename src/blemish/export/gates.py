@@ -64,12 +64,16 @@ def lost_on(model: Model, runtime: Runtime, samples: Sequence[Sample], *, data: 
     paths = [sample.path for sample in samples]
     judged = [index for index, sample in enumerate(samples) if sample.has_truth]
     masks = [square_truth(samples[index], model.header.reference_size) for index in judged]
+    roi = model.header.roi
+    inside = None if roi is None else [roi.inside] * len(judged)
     verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
     before = [found for _, _, found in model.reference_maps(paths)]
     after = [found for _, _, found in runtime.reference_maps(paths)]
     scores = [(image_score(one), image_score(other)) for one, other in zip(before, after, strict=True)]
     flipped = [verdict(one) != other(another) for one, another in scores]
-    aupro, exported = (pixel_metrics([maps[one] for one in judged], masks)["aupro"] for maps in (before, after))
+    aupro, exported = (
+        pixel_metrics([maps[one] for one in judged], masks, inside=inside)["aupro"] for maps in (before, after)
+    )
     if not (isinstance(aupro, float) and isinstance(exported, float)):
         raise InputError(f"{printable(data)}: no defective or no defect-free pixel, so there is no AUPRO to compare")
     if aupro - exported > LOST:
