@@ -20,7 +20,7 @@ from blemish.model.arguments import Arguments
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
 from blemish.verdict.judge import Prediction, judge
-from blemish.verdict.threshold import Budget, Thresholds, read_budget
+from blemish.verdict.threshold import Budget, Thresholds, read_budget, read_thresholds
 
 if TYPE_CHECKING:
     from blemish.export.export import Exported
@@ -181,6 +181,31 @@ class Detector:
             self._fitted(), given_path(labelled, "labelled"), good=all_sources(good), objective=objective, keep=keep,
             budget_ms=budget_ms, share=share, report=report, labels=labels, wanted=_budget(false_alarms),
         )  # fmt: skip
+        return self
+
+    def calibrate(
+        self,
+        good: Images = (),
+        *,
+        add: bool = False,
+        without: Sequence[str] = (),
+        false_alarms: Rates = None,
+        threshold: Rates = None,
+    ) -> Self:
+        """Set other thresholds; modules and scale stay.
+
+        good: good images that trained nothing; they take the place of the held-out ones, or with `add` join them.
+        without: names of held-out images that are no good parts after all. false_alarms: as in `fit`; threshold: one
+        score or two, those of REVIEW and NG, in place of rates. Raises InputError for arguments or images that cannot
+        be used; the detector then stays as it is.
+        """
+        from blemish.calibrating.recalibrate import recalibrated
+
+        if false_alarms is not None and threshold is not None:
+            raise InputError("false_alarms and threshold: give one of them")
+        wanted = read_thresholds(threshold) if threshold is not None else _budget(false_alarms)
+        header = recalibrated(self, sources(good), add=add, without=without, wanted=wanted)
+        self.model_ = replace(self._fitted(), header=header)
         return self
 
     def set_thresholds(self, wanted: Wanted) -> Self:

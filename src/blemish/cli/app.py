@@ -18,6 +18,7 @@ from typer.models import ArgumentInfo
 from blemish.checks import given_path
 from blemish.cli.allocator import keep_freed_memory
 from blemish.cli.commands.benchmark import benchmark, tables
+from blemish.cli.commands.calibrate import calibrate
 from blemish.cli.commands.evaluate import evaluate
 from blemish.cli.commands.export import export
 from blemish.cli.commands.fit import fit
@@ -138,6 +139,6 @@ def _holds(hint: object, kind: type) -> bool:
     return hint is kind or any(_holds(one, kind) for one in get_args(hint))
 
 
-for command in (fit, predict, evaluate, weigh, export, inspect, demo, benchmark, tables):
+for command in (fit, predict, evaluate, weigh, calibrate, export, inspect, demo, benchmark, tables):
     _refuse_empty_paths(command)
     app.command()(command)

@@ -33,9 +33,11 @@ NEAREST = 0.1  # of the good images, this share has a neighbour nearer than what
 STRUCTURE = 2.5  # grey levels, root mean square; with less beside a smooth surface two pictures cannot be told apart
 BLOCK = 512  # images compared at a time
 
-Kind = Literal["train", "held_out", "weighed", "tested"]
-WORDS: dict[Kind, str] = {"train": "trained", "held_out": "held out", "weighed": "weighed", "tested": "tested"}
-SPOILING: tuple[Kind, ...] = ("train", "held_out", "weighed")  # a test on such images says little
+Kind = Literal["train", "held_out", "weighed", "judged", "tested"]
+WORDS: dict[Kind, str] = {
+    "train": "trained", "held_out": "held out", "weighed": "weighed", "judged": "judged thresholds", "tested": "tested",
+}  # fmt: skip
+SPOILING: tuple[Kind, ...] = ("train", "held_out", "weighed", "judged")  # a test on such images says little
 
 
 @dataclass(frozen=True, slots=True)

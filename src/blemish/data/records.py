@@ -24,13 +24,14 @@ class ImagePart(Part):
 class DataPart(Part):
     """Every image that the model has met.
 
-    The good ones of the fit, `train` and `held_out` (of training; they set the threshold); the labelled ones that
-    `weighed` the modules; and those that it was `tested` on, as far as older versions have noted them: now a list
-    beside the model says it (model/tested.py). All of them are told by one rule, `told_by`.
+    The good ones of the fit, `train` and `held_out` (of training; they set the thresholds); the labelled ones that
+    `weighed` the modules, and those that `judged` thresholds; and those that it was `tested` on, as far as older
+    versions have noted them: now a list beside the model (model/tested.py) says it. One rule tells all, `told_by`.
     """
 
     train: list[ImagePart]
     held_out: list[ImagePart]
     weighed: list[ImagePart] = Field(default_factory=list)
+    judged: list[ImagePart] = Field(default_factory=list)
     tested: list[ImagePart] = Field(default_factory=list)
     told_by: Rule = "bytes"

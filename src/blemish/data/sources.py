@@ -68,6 +68,18 @@ def good_sources(images: Images, *, labels: Labels = AS_THEY_ARE) -> tuple[list[
     return found, [path for data in data_sets for path in held_out_images(data, labels=labels)]
 
 
+def held_out_first(images: Images, *, labels: Labels = AS_THEY_ARE) -> list[Source]:
+    """Return the good images to set thresholds by: of a data set those that it keeps apart, else those to learn from.
+
+    Raises InputError as `good_sources` does.
+    """
+
+    def found(data: Path) -> list[Path]:
+        return held_out_images(data, labels=labels) or good_images(data, labels=labels)
+
+    return _expand(images, found, file=found)
+
+
 def _expand(
     images: Images, folder: Callable[[Path], list[Path]], *, file: Callable[[Path], list[Path]] | None = None
 ) -> list[Source]:
@@ -126,16 +138,17 @@ def check_no_masks(given: Iterable[Source], masks: Iterable[Path]) -> None:
         raise InputError(f"{printable(found[min(twins)])}: the mask lies among the images; keep it elsewhere")
 
 
-def names_of(given: Sequence[Source]) -> list[str]:
-    """Return what each source is called: its path below the folder that all share, or its number among the arrays."""
+def names_of(given: Sequence[Source], known: Sequence[ImagePart]) -> list[str]:
+    """Return what each source is called: its path below the folder that all share; of an array how its hash begins."""
     paths = [os.path.abspath(source) for source in given if isinstance(source, Path)]
     top = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
-    return [
-        path_text(Path(os.path.relpath(os.path.abspath(source), top)))
-        if isinstance(source, Path)
-        else f"array {number}"
-        for number, source in enumerate(given)
-    ]
+
+    def name(source: Source, part: ImagePart) -> str:
+        if not isinstance(source, Path):
+            return f"array {part.sha256[:8]}"
+        return path_text(Path(os.path.relpath(os.path.abspath(source), top)))
+
+    return [name(source, part) for source, part in zip(given, known, strict=True)]
 
 
 def identify(given: Iterable[Source], *, told_by: Rule = "pixels", bits: int = FULL_BITS) -> list[ImagePart]:

@@ -87,7 +87,7 @@ def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Hea
     """Return the model's header with a threshold of the graph's own."""
     maps = np.stack([raw_map(engine, load(source, bits=model.header.bits), model.sizes) for source in held_out])
     header = model.header
-    found = calibrate_again(header, maps, names_of(held_out), score=header.score)
+    found = calibrate_again(header, maps, names_of(held_out, header.data.held_out), score=header.score)
     return Header.model_validate(header.model_copy(update={"calibration": found}).model_dump())
 
 

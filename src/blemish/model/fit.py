@@ -107,7 +107,7 @@ def _read(
     known, pyramid = read_known([*given, *apart], sizes, bits=arguments.bits, roi=roi)
     train, held = split_good([image.sha256 for image in known], apart=len(apart))
     parts = [[known[index] for index in part] for part in (train, held)]
-    names = names_of([*given, *apart])
+    names = names_of([*given, *apart], known)
     good = {size: batch[held] for size, batch in pyramid.items()}
     return _Read(
         data=DataPart(train=parts[0], held_out=parts[1], told_by="pixels"),

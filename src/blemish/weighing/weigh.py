@@ -175,11 +175,12 @@ def _header(
     header = model.header
     pyramid = read_pyramid(held_out, sorted({module.size for module in modules}), bits=header.bits)
     maps = score_pyramid(model.teacher, modules, pyramid, size=header.reference_size, score=score)
+    names = names_of(held_out, header.data.held_out)
     known = {image.sha256: image for image in (*header.data.weighed, *images)}
     update = {
         "modules": [ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
         "score": score,
-        "calibration": calibrate_again(header, maps, names_of(held_out), score=score, wanted=wanted),
+        "calibration": calibrate_again(header, maps, names, score=score, wanted=wanted),
         "weighing": weighing,
         "data": header.data.model_copy(update={"weighed": [known[key] for key in sorted(known)]}),
     }

@@ -1,0 +1,123 @@
+"""The command `blemish calibrate`. Nothing heavy is imported before it runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blemish.cli.options import (
+    Defects,
+    Device,
+    FalseAlarms,
+    FollowLinks,
+    ModelOrBundle,
+    Overwrite,
+    Threshold,
+    Unlabelled,
+    Weights,
+    load_scorer,
+    read_labels,
+    read_wanted,
+)
+from blemish.errors import InputError
+
+if TYPE_CHECKING:
+    from blemish.model.header import Header
+    from blemish.model.scorer import Scorer
+
+GoodImages = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="GOOD", help="Good images that the model has not learnt: folders, files, manifests."),
+]
+Out = Annotated[Path, typer.Option(metavar="MODEL2", help="The model file, or the folder of the bundle, to write.")]
+Add = Annotated[bool, typer.Option("--add", help="Keep the held-out scores that the model has beside the new ones.")]
+Without = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Leave out a held-out image that is no good part after all.")
+]
+Labelled = Annotated[
+    Path | None, typer.Option(metavar="DATA", help="Show what each threshold would do to labelled images.")
+]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the old and the new scores.")]
+
+
+def calibrate(
+    model: ModelOrBundle,
+    good: GoodImages = None,
+    *,
+    out: Out,
+    add: Add = False,
+    without: Without = None,
+    false_alarms: FalseAlarms = "",
+    threshold: Threshold = "",
+    labelled: Labelled = None,
+    plot: Plot = None,
+    unlabelled: Unlabelled = "",
+    defects: Defects = "",
+    weights: Weights = None,
+    device: Device = "auto",
+    _follow_links: FollowLinks = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Choose other thresholds for a model file or a bundle; its modules and its scale stay.
+
+    Without GOOD the held-out scores that the model keeps are used, and no image is needed.
+    """
+    from blemish.calibrating.escapes import judged
+    from blemish.calibrating.recalibrate import recalibrated
+    from blemish.calibrating.shift import draw
+    from blemish.data.sources import held_out_first
+    from blemish.printing.bars import counting, error_console, say
+    from blemish.printing.calibrations import print_calibrated, shift_lines
+    from blemish.printing.promises import stranger_lines
+
+    wanted, labels = read_wanted(false_alarms, threshold), read_labels(unlabelled, defects)
+    if plot is not None and not good:
+        raise InputError("plot: needs GOOD, the new images; it shows their scores beside those of before")
+    _check_outputs(model, out, plot, [*(good or []), labelled], weights=weights, overwrite=overwrite)
+    scorer = load_scorer(model, weights=weights, device=device)
+    images = held_out_first(good or [], labels=labels)
+    with counting(error_console(), "good images") as report:
+        header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted, report=report)
+    before = [image.score for image in scorer.header_.calibration.held_out]
+    new = [image.score for image in header.calibration.held_out] if images else []
+    header, found = judged(scorer, header, labelled, labels=labels) if labelled is not None else (header, [])
+    _write(model, out, scorer, header, overwrite=overwrite)
+    if plot is not None:
+        draw(plot, before, new, thresholds=header.calibration.thresholds, overwrite=overwrite)
+    print_calibrated(out, header, before=scorer.header_, outcomes=found)
+    say([*shift_lines(before, new), *stranger_lines(header, model=str(out))])
+
+
+def _write(model: Path, out: Path, scorer: "Scorer", header: "Header", *, overwrite: bool) -> None:
+    from blemish.calibrating.rewrite import rewrite
+    from blemish.runtime.bundle import is_bundle
+
+    if is_bundle(model):
+        rewrite(model, out, header, overwrite=overwrite)
+        return
+    from dataclasses import replace
+
+    from blemish.detector import Detector
+    from blemish.model.assembly import save
+
+    assert isinstance(scorer, Detector)
+    save(replace(scorer.model_, header=header), out, embed_teacher=header.teacher.embedded, overwrite=overwrite)
+
+
+def _check_outputs(
+    model: Path, out: Path, plot: Path | None, inputs: Sequence[Path | None], *, weights: Path | None, overwrite: bool
+) -> None:
+    from blemish.data.inputs import check_apart
+    from blemish.runtime.bundle import OWN, is_bundle
+    from blemish.storage.files import check_folder
+    from blemish.storage.places import check_writable
+
+    if is_bundle(model):
+        check_folder(out, overwrite=overwrite, own=OWN)
+    else:
+        check_writable(out, overwrite=overwrite)
+    if plot is not None:
+        check_writable(plot, overwrite=overwrite)
+    check_apart([out, plot], inputs, files=[weights])
+    check_apart([plot], [], files=[model])  # by `out` it may be replaced
