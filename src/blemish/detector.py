@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -15,7 +16,7 @@ from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
 from blemish.errors import InputError, printable
-from blemish.images.roi import Interest
+from blemish.images.roi import Interest, Mask
 from blemish.model.arguments import Arguments
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from blemish.weighing.findings import Findings
 
 
-Mask = str | os.PathLike[str] | NDArray[np.bool_] | None  # of the region of interest
 Rates = str | float | Sequence[float] | None  # of false alarms: REVIEW, or REVIEW and NG
 
 
@@ -121,7 +121,7 @@ class Detector:
         arguments = Arguments(**self.get_params())
         fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
                      labels=labels, wanted=_budget(false_alarms),
-                     interest=_interest(roi, ignore, ignore_border))  # fmt: skip
+                     interest=Interest(roi, ignore, ignore_border))  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self
 
@@ -191,22 +191,31 @@ class Detector:
         without: Sequence[str] = (),
         false_alarms: Rates = None,
         threshold: Rates = None,
+        interest: Interest | None = None,
     ) -> Self:
         """Set other thresholds; modules and scale stay.
 
         good: good images that trained nothing; they take the place of the held-out ones, or with `add` join them.
         without: names of held-out images that are no good parts after all. false_alarms: as in `fit`; threshold: one
-        score or two, those of REVIEW and NG, in place of rates. Raises InputError for arguments or images that cannot
-        be used; the detector then stays as it is.
+        score or two, those of REVIEW and NG, in place of rates. interest: another region of interest, by which `good`
+        are scored. Raises InputError for arguments or images that cannot be used; the detector then stays as it is.
         """
-        from blemish.calibrating.recalibrate import recalibrated
+        from blemish.calibrating.recalibrate import looking_at, recalibrated
 
         if false_alarms is not None and threshold is not None:
             raise InputError("false_alarms and threshold: give one of them")
         wanted = read_thresholds(threshold) if threshold is not None else _budget(false_alarms)
-        header = recalibrated(self, sources(good), add=add, without=without, wanted=wanted)
+        given = sources(good)
+        scorer = self if interest is None else looking_at(self, interest, good=given, add=add)
+        header = recalibrated(scorer, given, add=add, without=without, wanted=wanted)
         self.model_ = replace(self._fitted(), header=header)
         return self
+
+    def with_header(self, header: Header) -> Self:
+        """Return the same detector with another header: other thresholds, another region of interest."""
+        other = copy(self)
+        other.model_ = replace(self._fitted(), header=header)
+        return other
 
     def set_thresholds(self, wanted: Wanted) -> Self:
         """Set other thresholds on the same scale: by a `Budget`, by `Thresholds`, or leave them as they are for None.
@@ -288,11 +297,3 @@ class Detector:
 
 def _budget(false_alarms: Rates) -> Budget | None:
     return None if false_alarms is None else read_budget(false_alarms)
-
-
-def _interest(roi: Mask, ignore: Mask, border: str | float) -> Interest:
-    masks = [
-        given_path(one, name) if isinstance(one, str | os.PathLike) else one
-        for one, name in ((roi, "roi"), (ignore, "ignore"))
-    ]
-    return Interest(roi=masks[0], ignore=masks[1], border=border)

@@ -188,12 +188,11 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
     several = len({sample.category for sample in samples}) > 1
     for done, (sample, (image, maps)) in enumerate(zip(samples, _maps(scorer, samples), strict=True), start=1):
         height, width = image.shape[:2] if resolution is None else (resolution, resolution)
-        roi = scorer.header_.roi
-        inside = None if roi is None else roi.at(height, width)
+        inside = scorer.header_.inside(height, width)
         mask, regions, lost, outside = np.zeros((height, width), np.bool_) if sample.has_truth else None, 0, 0, 0
         if (truth := read_truth(sample)) is not None:
-            if roi is not None:
-                truth, regions, outside = _clipped(truth, roi.at(*truth.shape))
+            if (counted := scorer.header_.inside(*truth.shape)) is not None:
+                truth, regions, outside = _clipped(truth, counted)
             mask, lost = resize_mask(truth, height, width), _regions_lost(truth, height, width, inside)
         # A type has the same name in many categories; a model that serves several is judged on each.
         label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label

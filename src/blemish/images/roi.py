@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from blemish.checks import share, shown
+from blemish.checks import given_path, share, shown
 from blemish.errors import InputError, printable
 from blemish.images.masks import read_mask
 from blemish.images.resize import resize_mask
 from blemish.storage.fields import Part
 
 Flags = NDArray[np.bool_]
+Mask = str | os.PathLike[str] | Flags | None
 LEAST = 0.001  # of the image; of less nothing could be said
 ASPECT = 0.01  # so far the aspect of an image may lie from that of the mask
 BORDER = "expected 0 % or more and below 50 % of each side, such as 3% or 0.03"
@@ -29,14 +31,14 @@ class Interest:
     Masks are files as `read_mask` reads them, or arrays, bool (H, W); border is 0.03, or the text 3%.
     """
 
-    roi: Path | Flags | None = None
-    ignore: Path | Flags | None = None
+    roi: Mask = None
+    ignore: Mask = None
     border: str | float = 0.0
 
     @property
     def files(self) -> list[Path]:
         """The masks that are files."""
-        return [one for one in (self.roi, self.ignore) if isinstance(one, Path)]
+        return [Path(os.fsdecode(one)) for one in (self.roi, self.ignore) if isinstance(one, str | os.PathLike)]
 
 
 WHOLE = Interest()
@@ -156,8 +158,9 @@ def _mask(given: Any, name: str) -> tuple[str, Flags | None]:
     """Return what a mask is called and the mask, bool (H, W)."""
     if given is None:
         return name, None
-    if isinstance(given, Path):
-        return printable(given.name), read_mask(given)
+    if isinstance(given, str | os.PathLike):
+        path = given_path(given, name)
+        return printable(path.name), read_mask(path)
     if not isinstance(given, np.ndarray) or given.dtype != np.bool_ or given.ndim != 2 or not given.size:
         kind = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
         raise InputError(f"{name}: {kind} is not allowed, expected a path or an array, bool (H, W)")

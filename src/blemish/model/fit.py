@@ -13,7 +13,7 @@ from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.holdout import split_good
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import DataPart
-from blemish.data.sources import Images, check_no_masks, good_sources, names_of, sources
+from blemish.data.sources import Images, Source, check_no_masks, good_sources, names_of, sources
 from blemish.images.roi import WHOLE, Interest, RoiPart, read_roi
 from blemish.method.features import check_cache, half_sizes
 from blemish.method.fitting import fit_modules
@@ -37,9 +37,10 @@ from blemish.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A model, and the folder in the workspace that keeps the modules of its fit; None without a workspace."""
+    """A model, the held-out images in its order, and the folder in the workspace that keeps its modules, if any."""
 
     model: Model
+    held_out: list[Source]
     run_folder: Path | None
 
 
@@ -73,18 +74,19 @@ def fit(
     )  # fmt: skip
     set_weights(modules, score=given.score)
     header = _header(given, teacher, modules, read, half=half, wanted=wanted, roi=roi)
-    return Fitted(Model(teacher, modules, header), folder)
+    return Fitted(Model(teacher, modules, header), read.sources, folder)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
     """The images of a fit: what tells them again, those that train in their order (sha256), and both as pyramids.
 
-    scored: what the held-out images are called, in their order.
+    scored, sources: what the held-out images are called, and where they are, in their order.
     """
 
     data: DataPart
     scored: list[ScoredPart]
+    sources: list[Source]
     order: list[str]
     train: Pyramid
     held_out: Pyramid
@@ -107,11 +109,13 @@ def _read(
     known, pyramid = read_known([*given, *apart], sizes, bits=arguments.bits, roi=roi)
     train, held = split_good([image.sha256 for image in known], apart=len(apart))
     parts = [[known[index] for index in part] for part in (train, held)]
-    names = names_of([*given, *apart], known)
+    every = [*given, *apart]
+    names = names_of(every, known)
     good = {size: batch[held] for size, batch in pyramid.items()}
     return _Read(
         data=DataPart(train=parts[0], held_out=parts[1], told_by="pixels"),
         scored=[ScoredPart(name=names[index], sha256=known[index].sha256, score=0.0) for index in held],
+        sources=[every[index] for index in held],
         order=[image.sha256 for image in parts[0]],
         train={size: pyramid.pop(size)[train] for size in sizes},  # never two copies of all sizes
         held_out=good,

@@ -174,6 +174,17 @@ class Header(Part):
         """The scale that brings a combined map to where scores lie."""
         return Scale(score=self.score, good=self.calibration.good, limit=self.calibration.limit)
 
+    @property
+    def any_aspect(self) -> "Header":
+        """The same with a region of interest that images of any aspect have: what golden images are scored by."""
+        if self.roi is None:
+            return self
+        return self.model_copy(update={"roi": self.roi.model_copy(update={"width": None, "height": None})})
+
+    def inside(self, height: int, width: int) -> NDArray[np.bool_] | None:
+        """Return which pixels of an image count, bool (height, width); None for all."""
+        return None if self.roi is None else self.roi.at(height, width)
+
     def scored(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return combined maps, (..., R, R), on the scale, and 0 outside of the region of interest."""
         scaled = self.scale.of(values)

@@ -1,7 +1,7 @@
 """What scores images, seen from outside: a fitted `Detector` or a `Runtime`; both do all of this alike."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ class Scorer(Protocol):
 
     @property
     def thresholds_(self) -> Thresholds: ...  # noqa: D102
+
+    def with_header(self, header: Header) -> Self:
+        """Return the same scorer with another header: other thresholds, another region of interest."""
 
     @property
     def streams(self) -> int: ...  # noqa: D102

@@ -17,7 +17,6 @@ from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
 from blemish.model.fit import Fitted, fit
-from blemish.model.header import Header
 from blemish.storage.files import clean_stale, locked, make_folder
 from blemish.storage.places import check_writable
 from blemish.verdict.threshold import Budget
@@ -39,8 +38,8 @@ def fit_to_file(
     labels: Labels = AS_THEY_ARE,
     wanted: Budget | None = None,
     interest: Interest = WHOLE,
-) -> tuple[Header, float]:
-    """Fit on the good images of `data`, write the model file, and return its header and the seconds that took.
+) -> tuple[Fitted, float]:
+    """Fit on the good images of `data`, write the model file, and return what was fitted and the seconds that took.
 
     Trained modules are kept in a folder beside the file, named after it with .partial, which is removed in the end:
     a fit that was interrupted or killed continues from it. Raises, before any work, InputError for an output that
@@ -68,7 +67,7 @@ def fit_to_file(
             _save(fitted, out, say=say, embed_teacher=embed_teacher, overwrite=overwrite)
     except KeyboardInterrupt:
         raise StoppedError(f"interrupted; the same command continues {_place(follower.last, workspace)}") from None
-    return fitted.model.header, time.monotonic() - started
+    return fitted, time.monotonic() - started
 
 
 def _save(fitted: Fitted, out: Path, *, say: Say, embed_teacher: bool, overwrite: bool) -> None:

@@ -1,5 +1,8 @@
 """What is printed of thresholds: what they promise, what else the held-out images could promise, who stands out."""
 
+import shlex
+from pathlib import Path
+
 from blemish.errors import printable
 from blemish.model.calibration import NO_SCORES, promises
 from blemish.model.header import Header
@@ -24,6 +27,17 @@ def threshold_facts(header: Header) -> list[tuple[str, str]]:
     return facts
 
 
+def roi_facts(header: Header) -> list[tuple[str, str]]:
+    """Return a line on the region of interest of a model; none where all pixels count."""
+    if (roi := header.roi) is None:
+        return []
+    parts = [f"of {roi.width}x{roi.height}"] if roi.width is not None else []
+    parts = [f"{verb} {printable(mask)}" for verb, mask in (("from", roi.roi), ("without", roi.ignore)) if mask] + parts
+    border = [f"without a border of {percent(roi.border)}"] if roi.border else []
+    said = ", ".join([*([" ".join(parts)] if parts else []), *border])
+    return [("counts", f"{roi.share:.0%} of the image: {said}")]
+
+
 def evidence(header: Header) -> str:
     """Say what the thresholds come from: so many held-out good images, or groups of them."""
     images = header.calibration.held_out
@@ -33,19 +47,23 @@ def evidence(header: Header) -> str:
     return many(len(images), "good image")
 
 
-def stranger_lines(header: Header, *, model: str) -> list[str]:
-    """Return a line for each held-out image that stands far out of the rest; model: what the command is to name."""
+def stranger_lines(header: Header, *, model: Path, pictures: Path | None) -> list[str]:
+    """Return a line for each held-out image that stands far out of the rest.
+
+    model: what the command that leaves it out is to name; pictures: the folder with their overlays, if there is one.
+    """
     calibration = header.calibration
     scores = [image.score for image in calibration.held_out]
+    found = [calibration.held_out[index] for index in strangers(scores, scale=header.scale)]
     lines = []
-    for index in strangers(scores, scale=header.scale):
-        image = calibration.held_out[index]
+    for image in found:
         alone = " and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""
-        name = printable(image.name)
-        lines.append(
-            f"{name} scores {image.score:.4f}, far above the other held-out images{alone}: look at it; "
-            f"if it is no good part: blemish calibrate {model} --without {name}"
-        )
+        lines.append(f"{printable(image.name)} scores {image.score:.4f}, far above the other held-out images{alone}")
+    if found:
+        place = f" (overlays in {printable(pictures)})" if pictures else ""
+        names = " ".join(f"--without {shlex.quote(printable(image.name))}" for image in found)
+        lines.append(f"look at {'it' if len(found) == 1 else 'them'}{place}; if one is no good part:")
+        lines.append(f"  blemish calibrate {shlex.quote(printable(model))} {names} --out MODEL2")
     return lines
 
 

@@ -24,17 +24,25 @@ HEAT = np.array([[255, 235, 120], [254, 190, 50], [244, 115, 25], [214, 38, 20],
 # Blue and vermilion are told apart by anyone, and the word is written on them as well.
 VERDICTS = {"OK": (0, 114, 178), "REVIEW": (240, 180, 0), "NG": (213, 60, 0)}
 WORDS = {"OK": (255, 255, 255), "REVIEW": (0, 0, 0), "NG": (255, 255, 255)}  # black on amber, white on the others
+DASH = 6  # px of a picture of 400 px
 PAPER, INK, GAP, STRIP = 255, 40, 4, 18
 
 
 def overlay(
-    image: Pixels, score_map: Scores, *, threshold: float, colours: tuple[float, float], verdict: str | None = None
+    image: Pixels,
+    score_map: Scores,
+    *,
+    threshold: float,
+    colours: tuple[float, float],
+    verdict: str | None = None,
+    inside: Flags | None = None,
 ) -> Pixels:
     """Return the image in grey under heat, its regions above the threshold outlined, and the verdict in a corner.
 
     Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled. colours: the scores at which they begin,
     with nothing, and end, with dark red (`Scale.colours`): one score has one colour in every image, wherever the
-    threshold lies. Verdict: OK, REVIEW, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other
+    threshold lies. Verdict: OK, REVIEW, NG, or None for no label. inside: bool (H, W), the pixels that count,
+    default all; the others are dimmed behind a dashed line. Returns uint8 (H, W, 3). Raises InputError for other
     shapes, types or verdicts, a score that is not finite, a threshold not above 0, or colours that do not run up.
     """
     _check_colours(colours)
@@ -44,10 +52,14 @@ def overlay(
         raise InputError(f"score map: shape {score_map.shape}, allowed is that of its image, {image.shape[:2]}")
     if verdict is not None and verdict not in VERDICTS:
         raise InputError(f"verdict: {printable(verdict)!r} is unknown, allowed are {', '.join(VERDICTS)}")
-    found, inside = regions_and_pixels(score_map, threshold)
+    if inside is not None and inside.shape != score_map.shape:
+        raise InputError(f"inside: shape {inside.shape}, allowed is that of the score map, {score_map.shape}")
+    found, marked = regions_and_pixels(score_map, threshold)
     picture = _heated(np.asarray(Image.fromarray(image).convert("L")), score_map, colours)
+    if inside is not None:
+        _dim(picture, inside)
     if found:
-        _outline(picture, found, inside)
+        _outline(picture, found, marked)
     if verdict is not None:
         _stamp(picture, verdict)
     return picture
@@ -180,6 +192,15 @@ def _outline(picture: Pixels, found: Sequence[Region], inside: Flags) -> None:
     white &= ~inside[part]
     picture[part][black] = 0
     picture[part][white] = 255
+
+
+def _dim(picture: Pixels, inside: Flags) -> None:
+    """Darken what does not count, and draw a dashed line, black and white by turns, along its edge."""
+    step = max(1, round(min(inside.shape) / 400))
+    picture[~inside] //= 2
+    edge = _grown(~inside, step) & inside
+    y, x = np.nonzero(edge)
+    picture[y, x] = np.where((x + y) // (DASH * step) % 2, 255, 0)[:, None]
 
 
 def _grown(flags: Flags, step: int) -> Flags:

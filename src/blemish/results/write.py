@@ -111,8 +111,14 @@ def _store(job: _Job, *, out: Path, scorer: Scorer, save_maps: bool) -> Record:
 
 def draw(image: NDArray[np.uint8], prediction: Prediction, scorer: Scorer) -> NDArray[np.uint8]:
     """Return the overlay of an image (H, W, 3) with its verdict."""
-    threshold, colours = scorer.thresholds_.review, scorer.header_.scale.colours
-    return overlay(image, prediction.score_map, threshold=threshold, colours=colours, verdict=prediction.verdict)
+    return overlay(
+        image,
+        prediction.score_map,
+        threshold=scorer.thresholds_.review,
+        colours=scorer.header_.scale.colours,
+        verdict=prediction.verdict,
+        inside=scorer.header_.inside(*image.shape[:2]),
+    )
 
 
 def _place(out: Path, name: str) -> Path:

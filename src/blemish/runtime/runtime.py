@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -80,6 +81,12 @@ class Runtime:
         """The image scores above which the verdict is REVIEW, and NG."""
         return self.header_.calibration.thresholds
 
+    def with_header(self, header: Header) -> Self:
+        """Return the same runtime with another header, as `Detector.with_header` does."""
+        other = copy(self)
+        other.header_ = header
+        return other
+
     def set_thresholds(self, wanted: Wanted) -> Self:
         """Set other thresholds on the same scale, as `Detector.set_thresholds` does."""
         self.header_ = with_thresholds(self.header_, wanted)
@@ -114,10 +121,14 @@ class Runtime:
         """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale."""
         return raw_map(self._engine, image, self._sizes, each=self._map)
 
+    def golden_map(self, source: Source) -> NDArray[np.float32]:
+        """Return the score map of a golden image at the reference size, whatever its aspect."""
+        return self.header_.scored(self.raw_map(load(source, bits=self.header_.bits)))
+
     def self_test(self, folder: Path) -> None:
         """Score the golden images in the bundle's folder; raises ModelFileError for the first that scores otherwise."""
         for golden in self.bundle.golden:
-            _, _, found = self._score(folder / golden.file)
+            found = self.golden_map(folder / golden.file)
             score, mean = image_score(found), float(found.mean())
             if not max(abs(score - golden.score), abs(mean - golden.mean)) <= self.bundle.tolerance:  # NaN as well
                 raise refused(

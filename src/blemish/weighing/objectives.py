@@ -73,7 +73,9 @@ def gather(
         thin[rest_step // 2 :: rest_step, rest_step // 2 :: rest_step] = True
         clear = ~mask if inside is None else inside & ~mask
         some = thin & clear
-        rest.append(maps[:, some if inside is None or some.any() else clear].T)  # a grid may miss all of a narrow region of interest
+        rest.append(
+            maps[:, some if inside is None or some.any() else clear].T
+        )  # a grid may miss all of a narrow region of interest
         free, defective = free + int(clear.sum()), defective + int(mask.sum())
         labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
         for number in range(1, count + 1):

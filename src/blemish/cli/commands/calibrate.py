@@ -11,18 +11,23 @@ from blemish.cli.options import (
     Device,
     FalseAlarms,
     FollowLinks,
+    Ignore,
+    IgnoreBorder,
     ModelOrBundle,
     Overwrite,
+    Roi,
     Threshold,
     Unlabelled,
     Weights,
     load_scorer,
+    read_interest,
     read_labels,
     read_wanted,
 )
 from blemish.errors import InputError
 
 if TYPE_CHECKING:
+    from blemish.data.sources import Source
     from blemish.model.header import Header
     from blemish.model.scorer import Scorer
 
@@ -50,6 +55,9 @@ def calibrate(
     without: Without = None,
     false_alarms: FalseAlarms = "",
     threshold: Threshold = "",
+    roi: Roi = None,
+    ignore: Ignore = None,
+    ignore_border: IgnoreBorder = "",
     labelled: Labelled = None,
     plot: Plot = None,
     unlabelled: Unlabelled = "",
@@ -64,7 +72,7 @@ def calibrate(
     Without GOOD the held-out scores that the model keeps are used, and no image is needed.
     """
     from blemish.calibrating.escapes import judged
-    from blemish.calibrating.recalibrate import recalibrated
+    from blemish.calibrating.recalibrate import looking_at, recalibrated
     from blemish.calibrating.shift import draw
     from blemish.data.sources import held_out_first
     from blemish.printing.bars import counting, error_console, say
@@ -74,27 +82,50 @@ def calibrate(
     wanted, labels = read_wanted(false_alarms, threshold), read_labels(unlabelled, defects)
     if plot is not None and not good:
         raise InputError("plot: needs GOOD, the new images; it shows their scores beside those of before")
-    _check_outputs(model, out, plot, [*(good or []), labelled], weights=weights, overwrite=overwrite)
+    files = [weights, roi, ignore]
+    _check_outputs(model, out, plot, [*(good or []), labelled], files=files, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device)
-    images = held_out_first(good or [], labels=labels)
+    old, images = scorer.header_, held_out_first(good or [], labels=labels)
+    if roi or ignore or ignore_border:
+        scorer = looking_at(scorer, read_interest(roi, ignore, ignore_border), good=images, add=add)
     with counting(error_console(), "good images") as report:
         header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted, report=report)
-    before = [image.score for image in scorer.header_.calibration.held_out]
+    before = [image.score for image in old.calibration.held_out]
     new = [image.score for image in header.calibration.held_out] if images else []
     header, found = judged(scorer, header, labelled, labels=labels) if labelled is not None else (header, [])
     _write(model, out, scorer, header, overwrite=overwrite)
     if plot is not None:
         draw(plot, before, new, thresholds=header.calibration.thresholds, overwrite=overwrite)
-    print_calibrated(out, header, before=scorer.header_, outcomes=found)
-    say([*shift_lines(before, new), *stranger_lines(header, model=str(out))])
+    pictures = _draw_strangers(out, scorer, header, images)
+    print_calibrated(out, header, before=old, outcomes=found)
+    shifted = shift_lines(before, new) if header.roi == old.roi else []  # else the scores are not of the same pixels
+    say([*shifted, *stranger_lines(header, model=out, pictures=pictures)])
+
+
+def _draw_strangers(out: Path, scorer: "Scorer", header: "Header", images: "Sequence[Source]") -> Path | None:
+    """Draw the strangers if all held-out images are new ones; of those from before nobody knows where they are."""
+    from blemish.data.sources import identify
+    from blemish.results.strangers import draw_strangers
+    from blemish.verdict.strangers import strangers
+
+    held_out = header.calibration.held_out
+    if not images or not strangers([image.score for image in held_out], scale=header.scale):
+        return None
+    parts = identify(images, told_by=header.data.told_by, bits=header.bits)
+    known = {part.sha256: source for part, source in zip(parts, images, strict=True)}
+    if not all(image.sha256 in known for image in held_out):
+        return None
+    return draw_strangers(out, scorer, header, [known[image.sha256] for image in held_out])
 
 
 def _write(model: Path, out: Path, scorer: "Scorer", header: "Header", *, overwrite: bool) -> None:
     from blemish.calibrating.rewrite import rewrite
+    from blemish.runtime import Runtime
     from blemish.runtime.bundle import is_bundle
 
     if is_bundle(model):
-        rewrite(model, out, header, overwrite=overwrite)
+        assert isinstance(scorer, Runtime)
+        rewrite(model, out, header, runtime=scorer, overwrite=overwrite)
         return
     from dataclasses import replace
 
@@ -106,7 +137,13 @@ def _write(model: Path, out: Path, scorer: "Scorer", header: "Header", *, overwr
 
 
 def _check_outputs(
-    model: Path, out: Path, plot: Path | None, inputs: Sequence[Path | None], *, weights: Path | None, overwrite: bool
+    model: Path,
+    out: Path,
+    plot: Path | None,
+    inputs: Sequence[Path | None],
+    *,
+    files: Sequence[Path | None],
+    overwrite: bool,
 ) -> None:
     from blemish.data.inputs import check_apart
     from blemish.runtime.bundle import OWN, is_bundle
@@ -119,5 +156,5 @@ def _check_outputs(
         check_writable(out, overwrite=overwrite)
     if plot is not None:
         check_writable(plot, overwrite=overwrite)
-    check_apart([out, plot], inputs, files=[weights])
+    check_apart([out, plot], inputs, files=files)
     check_apart([plot], [], files=[model])  # by `out` it may be replaced

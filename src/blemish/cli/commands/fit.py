@@ -64,16 +64,19 @@ def fit(
     from blemish.printing.bars import error_console, say, training
     from blemish.printing.models import print_fit
     from blemish.printing.promises import stranger_lines
+    from blemish.results.strangers import draw_strangers
 
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
         teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device, bits=bits,
     )  # fmt: skip
     console = error_console()
-    header, seconds = fit_to_file(
+    fitted, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
         overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
         wanted=read_rates(false_alarms), interest=read_interest(roi, ignore, ignore_border),
     )  # fmt: skip
+    header = fitted.model.header
     print_fit(out, header, seconds=seconds)
-    say(stranger_lines(header, model=str(out)))
+    folder = draw_strangers(out, fitted.model, header, fitted.held_out)
+    say(stranger_lines(header, model=out, pictures=folder))
