@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from blemish.checks import given_path, whole, word
 from blemish.data.copies import WORDS, describe, used_images
@@ -21,6 +20,7 @@ from blemish.data.samples import Sample, doubtful_masks, read_truth
 from blemish.data.sources import distinct
 from blemish.errors import InputError, printable
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
+from blemish.evaluation.truth import clipped, regions_lost
 from blemish.images.resize import resize_map, resize_mask
 from blemish.model.calibration import promises
 from blemish.model.header import Header
@@ -192,8 +192,8 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
         mask, regions, lost, outside = np.zeros((height, width), np.bool_) if sample.has_truth else None, 0, 0, 0
         if (truth := read_truth(sample)) is not None:
             if (counted := scorer.header_.inside(*truth.shape)) is not None:
-                truth, regions, outside = _clipped(truth, counted)
-            mask, lost = resize_mask(truth, height, width), _regions_lost(truth, height, width, inside)
+                truth, regions, outside = clipped(truth, counted)
+            mask, lost = resize_mask(truth, height, width), regions_lost(truth, height, width, inside)
         # A type has the same name in many categories; a model that serves several is judged on each.
         label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label
         scores, resized = [image_score(one) for one in maps], [resize_map(one, height, width) for one in maps]
@@ -257,28 +257,6 @@ def _side(resolution: int | None) -> int | None:
 
 def _name(sample: Sample, data: Path) -> str:
     return path_text(sample.path.relative_to(sample_root(data)))
-
-
-def _clipped(truth: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int, int]:
-    """Return what of a mask lies where pixels count, how many 8-connected regions it has, and how many lie outside."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(truth, structure=np.ones((3, 3)))
-    clipped = truth & inside
-    return clipped, int(count), int(count) - np.unique(labels[clipped]).size
-
-
-def _regions_lost(mask: NDArray[np.bool_], height: int, width: int, inside: NDArray[np.bool_] | None) -> int:
-    """Return how many 8-connected regions of a mask have no pixel in the mask that resize_mask returns, or not inside.
-
-    inside: which pixels of the latter count, default all.
-    """
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    small = Image.fromarray(labels.astype(np.int32)).resize((width, height), Image.Resampling.NEAREST)
-    kept = np.array(small) if inside is None else np.array(small)[inside]
-    return int(count) - np.setdiff1d(kept, [0]).size
 
 
 def _identity(header: Header) -> dict[str, Any]:

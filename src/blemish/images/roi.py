@@ -67,7 +67,7 @@ class RoiPart(Part):
         except (binascii.Error, ValueError) as error:
             raise ValueError("must be base64 of the bits of a square mask") from error
         if inside.mean() < LEAST:
-            raise ValueError(f"{inside.mean():.2%} of the image counts, at least {LEAST:.1%} must")
+            raise ValueError(f"{100 * inside.mean():.2g} % of the image counts, at least {100 * LEAST:g} % must")
         return bits
 
     @model_validator(mode="after")
@@ -140,10 +140,9 @@ def read_roi(interest: Interest, *, side: int) -> RoiPart | None:
             sizes = f"{mask.shape[1]}x{mask.shape[0]} vs {width}x{height}"
             raise InputError(f"{name}: mask {sizes} of {given[0][0]}: both need the aspect of the images")
     if inside.mean() < LEAST:
-        names = ", ".join([*(name for name, _ in given), *([f"border {border:.3g}"] if border else [])])
-        raise InputError(
-            f"region of interest: {inside.mean():.2%} of the image is left ({names}), at least {LEAST:.1%} must be"
-        )
+        names = ", ".join([*(name for name, _ in given), *([f"border {100 * border:g} %"] if border else [])])
+        left = f"{100 * inside.mean():.2g} % of the image is left ({names})"
+        raise InputError(f"region of interest: {left}, at least {100 * LEAST:g} % must be")
     return RoiPart(
         bits=base64.b64encode(np.packbits(inside).tobytes()).decode(),
         width=width,

@@ -35,7 +35,7 @@ def roi_facts(header: Header) -> list[tuple[str, str]]:
     parts = [f"{verb} {printable(mask)}" for verb, mask in (("from", roi.roi), ("without", roi.ignore)) if mask] + parts
     border = [f"without a border of {percent(roi.border)}"] if roi.border else []
     said = ", ".join([*([" ".join(parts)] if parts else []), *border])
-    return [("counts", f"{roi.share:.0%} of the image: {said}")]
+    return [("counts", f"{100 * roi.share:.3g} % of the image: {said}")]
 
 
 def evidence(header: Header) -> str:
