@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from blemish.weighing.findings import Findings
 
 
+StrPath = str | os.PathLike[str]
 Rates = str | float | Sequence[float] | None  # of false alarms: REVIEW, or REVIEW and NG
 
 
@@ -58,7 +59,7 @@ class Detector:
         sizes: Sequence[int] = (128, 256, 384),
         levels: Sequence[int] = (2, 3, 4),
         teacher: str = "tf_efficientnet_lite0",
-        weights: str | os.PathLike[str] | None = None,
+        weights: StrPath | None = None,
         recipe: str = "fast",
         score: Literal["whitened", "paper"] = "whitened",
         seed: int = 0,
@@ -92,7 +93,7 @@ class Detector:
         images: Images,
         *,
         held_out: Images | None = None,
-        workspace: str | os.PathLike[str] | None = None,
+        workspace: StrPath | None = None,
         report: "Report | None" = None,
         cache_gb: float = 8.0,
         labels: Labels = AS_THEY_ARE,
@@ -118,8 +119,7 @@ class Detector:
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
-        arguments = Arguments(**self.get_params())
-        fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
+        fitted = fit(Arguments(**self.get_params()), images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
                      labels=labels, wanted=_budget(false_alarms),
                      interest=Interest(roi, ignore, ignore_border))  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
@@ -153,7 +153,7 @@ class Detector:
 
     def weigh(
         self,
-        labelled: str | os.PathLike[str],
+        labelled: StrPath,
         *,
         good: Images,
         keep: int | None = None,
@@ -172,8 +172,8 @@ class Detector:
         "paper" makes the score the paper's, the others make it "whitened". share: weigh with this share of the images
         of each type of defect, chosen by content, and leave the rest for a test; default: with all. report: called
         with the number of images scored and of all. labels: as in `fit`, for `labelled`. false_alarms: as in `fit`;
-        default: what was asked for before. `weighed_` says what was
-        found. Raises InputError for arguments, images or labels that cannot be used; the detector then stays as it is.
+        default: what was asked for before. `weighed_` says what was found. Raises InputError for arguments, images or
+        labels that cannot be used; the detector then stays as it is.
         """
         from blemish.weighing.weigh import weigh
 
@@ -191,14 +191,17 @@ class Detector:
         without: Sequence[str] = (),
         false_alarms: Rates = None,
         threshold: Rates = None,
-        interest: Interest | None = None,
+        roi: Mask = None,
+        ignore: Mask = None,
+        ignore_border: str | float | None = None,
     ) -> Self:
         """Set other thresholds; modules and scale stay.
 
         good: good images that trained nothing; they take the place of the held-out ones, or with `add` join them.
         without: names of held-out images that are no good parts after all. false_alarms: as in `fit`; threshold: one
-        score or two, those of REVIEW and NG, in place of rates. interest: another region of interest, by which `good`
-        are scored. Raises InputError for arguments or images that cannot be used; the detector then stays as it is.
+        score or two, those of REVIEW and NG, in place of rates. roi, ignore, ignore_border: as in `fit`, another region
+        of interest than the model's, by which `good` are scored; a border of 0 alone: all pixels count. Raises
+        InputError for arguments or images that cannot be used; the detector then stays as it is.
         """
         from blemish.calibrating.recalibrate import looking_at, recalibrated
 
@@ -206,7 +209,7 @@ class Detector:
             raise InputError("false_alarms and threshold: give one of them")
         wanted = read_thresholds(threshold) if threshold is not None else _budget(false_alarms)
         given = sources(good)
-        scorer = self if interest is None else looking_at(self, interest, good=given, add=add)
+        scorer = looking_at(self, Interest(roi, ignore, ignore_border), good=given, add=add)
         header = recalibrated(scorer, given, add=add, without=without, wanted=wanted)
         self.model_ = replace(self._fitted(), header=header)
         return self
@@ -225,7 +228,7 @@ class Detector:
         self.model_ = replace(self._fitted(), header=with_thresholds(self.header_, wanted))
         return self
 
-    def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False, overwrite: bool = True) -> None:
+    def save(self, path: StrPath, *, embed_teacher: bool = False, overwrite: bool = True) -> None:
         """Write the model file, atomically; embed_teacher: with the teacher's weights, as deep as they are needed.
 
         Raises StorageError if the file cannot be written, InputError if there is one and overwrite is false.
@@ -236,12 +239,12 @@ class Detector:
 
     def export(
         self,
-        out: str | os.PathLike[str],
+        out: StrPath,
         *,
         to: str,
         precision: str = "float32",
         good: Images = (),
-        labelled: str | os.PathLike[str] | None = None,
+        labelled: StrPath | None = None,
         overwrite: bool = False,
         labels: Labels = AS_THEY_ARE,
         false_alarms: Rates = None,
@@ -256,9 +259,7 @@ class Detector:
         )  # fmt: skip
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None, device: str = "auto"
-    ) -> Self:
+    def load(cls, path: StrPath, *, weights: StrPath | None = None, device: str = "auto") -> Self:
         """Read a model file; weights: a file with the teacher's weights, if they are neither embedded nor installed.
 
         Raises ModelFileError for a file that is damaged, foreign or newer, or whose teacher has other weights or

@@ -23,9 +23,11 @@ LEAST = 2  # held-out images: of one nobody can say what the second highest is
 def looking_at(scorer: AnyScorer, interest: Interest, *, good: Sequence[Source], add: bool) -> AnyScorer:
     """Return a scorer with another region of interest, for `recalibrated` with the same good images.
 
-    Raises InputError for a region of interest that cannot be used, and without good images that are to be scored by it
-    alone.
+    The same scorer if none is given; one that looks at all pixels for a border of 0 alone. Raises InputError for a
+    region of interest that cannot be used, and without good images that are to be scored by it alone.
     """
+    if not interest.given:
+        return scorer
     if not good:
         raise InputError("region of interest: another one needs good images, which are scored by it: give GOOD")
     if add:

@@ -80,7 +80,7 @@ def read_interest(roi: Path | None, ignore: Path | None, border: str) -> "Intere
     """Return the region of interest that is typed; its masks have still to be read."""
     from blemish.images.roi import Interest
 
-    return Interest(roi=roi, ignore=ignore, border=border or 0.0)
+    return Interest(roi=roi, ignore=ignore, border=border or None)
 
 
 def read_rates(false_alarms: str) -> "Budget | None":

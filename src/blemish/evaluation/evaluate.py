@@ -30,6 +30,7 @@ from blemish.verdict.scale import image_score
 from blemish.verdict.threshold import Thresholds
 
 RESOLUTIONS = range(32, 4097)
+HIDDEN = "every defect lies outside of the region of interest"
 RULES = ("refuse", "skip", "include")
 Report = Callable[[int, int], None]
 
@@ -155,7 +156,7 @@ def measure(
     limits = scorer.thresholds_
     overall = _figures(scored, limits)
     if len(scored) < len(every) and all(one.good for one in scored):
-        overall["undefined"] = dict.fromkeys(overall["undefined"], "every defect lies outside the region of interest")
+        overall["undefined"] = dict.fromkeys(overall["undefined"], HIDDEN)
     good = [one for one in scored if one.good]
     labels = sorted({one.label for one in scored} - {"good"})
     bare = [

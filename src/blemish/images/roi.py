@@ -28,12 +28,17 @@ BORDER = "expected 0 % or more and below 50 % of each side, such as 3% or 0.03"
 class Interest:
     """What a user gives: a mask of what counts, a mask of what does not, and the share of each side that is border.
 
-    Masks are files as `read_mask` reads them, or arrays, bool (H, W); border is 0.03, or the text 3%.
+    Masks are files as `read_mask` reads them, or arrays, bool (H, W); border is 0.03, or the text 3%, or None.
     """
 
     roi: Mask = None
     ignore: Mask = None
-    border: str | float = 0.0
+    border: str | float | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is given, be it a border of 0."""
+        return not (self.roi is None and self.ignore is None and self.border is None)
 
     @property
     def files(self) -> list[Path]:
@@ -119,7 +124,7 @@ def read_roi(interest: Interest, *, side: int) -> RoiPart | None:
     Raises InputError for a mask that cannot be read, masks of different aspects, a border that is not allowed, and
     where hardly anything is left.
     """
-    border = share("ignore-border", interest.border, rule=BORDER)
+    border = 0.0 if interest.border is None else share("ignore-border", interest.border, rule=BORDER)
     if border >= 0.5:
         raise InputError(f"ignore-border: {shown(interest.border)} is not allowed, {BORDER}")
     roi, ignore = (_mask(one, name) for one, name in ((interest.roi, "roi"), (interest.ignore, "ignore")))

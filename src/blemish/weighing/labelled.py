@@ -112,7 +112,7 @@ def label(model: Model, samples: Sequence[Sample], *, score: str, report: Report
         if report:
             report(done, len(samples))
     if inside is not None and not np.any(masks):
-        raise InputError("every defect lies outside the region of interest, so there is nothing to weigh by")
+        raise InputError("every defect lies outside of the region of interest, so there is nothing to weigh by")
     names = tuple(module.name for module in model.modules)
     labels = tuple(sample.label for sample in samples)
     return LabelledMaps(names, [np.concatenate(part) for part in parts], np.stack(masks), labels, inside)

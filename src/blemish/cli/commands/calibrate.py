@@ -86,8 +86,7 @@ def calibrate(
     _check_outputs(model, out, plot, [*(good or []), labelled], files=files, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device)
     old, images = scorer.header_, held_out_first(good or [], labels=labels)
-    if roi or ignore or ignore_border:
-        scorer = looking_at(scorer, read_interest(roi, ignore, ignore_border), good=images, add=add)
+    scorer = looking_at(scorer, read_interest(roi, ignore, ignore_border), good=images, add=add)
     with counting(error_console(), "good images") as report:
         header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted, report=report)
     before = [image.score for image in old.calibration.held_out]
