@@ -119,8 +119,8 @@ class Detector:
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
-        fitted = fit(Arguments(**self.get_params()), images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
-                     labels=labels, wanted=_budget(false_alarms),
+        fitted = fit(Arguments(**self.get_params()), images, held_out=held_out, workspace=place, report=report,
+                     cache_gb=cache_gb, labels=labels, wanted=_budget(false_alarms),
                      interest=Interest(roi, ignore, ignore_border))  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self
