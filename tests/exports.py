@@ -12,7 +12,7 @@ from blemish.method.pyramid import read_known
 from blemish.method.scoring import score_pyramid
 from blemish.method.teacher import state_fingerprint
 from blemish.model.calibration import calibrate
-from blemish.model.header import Header
+from blemish.model.header import Header, ScoredPart
 from tiny import tell, tiny_detector
 from trees import pixel_hashes
 
@@ -72,7 +72,8 @@ def tiny_of(good, *, names=("64/2", "64/3", "128/3"), weights=(0.5, 0.3, 0.2), s
     held_out = {size: images[9:] for size, images in pyramid.items()}
     maps = score_pyramid(detector.model_.teacher, detector.modules_, held_out, size=64, score=score)
     data = DataPart(train=known[:9], held_out=known[9:])
-    update = {"calibration": calibrate(maps, score=score), "data": data}
+    scored = [ScoredPart(name=f"{index}.png", sha256=one.sha256, score=0.0) for index, one in enumerate(known[9:])]
+    update = {"calibration": calibrate(maps, scored, score=score), "data": data}
     tell(detector, Header.model_validate(detector.header_.model_copy(update=update).model_dump()))
     return detector
 
@@ -90,10 +91,10 @@ def blotted(picture):
 
 
 def held_out_files(detector, brick):
-    """The paths of the images that set the threshold, in the order of their sha256."""
+    """The paths of the images that set the threshold, in the order of the model's own list."""
     files = sorted((brick / "train" / "good").iterdir())
     known = dict(zip(pixel_hashes(files), files, strict=True))
-    return [known[key] for key in sorted(image.sha256 for image in detector.header_.data.held_out)]
+    return [known[key] for key in (image.sha256 for image in detector.header_.data.held_out)]
 
 
 def compare(detector, runtime, images, *, atol):

@@ -11,7 +11,7 @@ from blemish.errors import ModelFileError
 from blemish.model.file import load
 
 FIELDS = {
-    "schema_version": 1,
+    "schema_version": 3,
     "blemish": "0.1.0",
     "created": "2026-01-02T03:04:05Z",
     "teacher": {"name": "t", "sha256": "a" * 64, "embedded": False},
@@ -22,7 +22,18 @@ FIELDS = {
     "recipe": {"name": "fast", "lr": 1.0, "steps": 3, "crop": True, "stop": None, "levels": [2, 3.5, "x", False]},
     "seed": 0,
     "score": "whitened",
-    "calibration": {"held_out": 3, "threshold": 0.5, "false_alarm_rate": 0.25, "good": -0.5, "limit": 2.5},
+    "calibration": {
+        "good": -0.5,
+        "limit": 2.5,
+        "held_out": [
+            {"name": "a.png", "sha256": "1" * 64, "score": 0.25, "group": "left"},
+            {"name": "b.png", "sha256": "2" * 64, "score": 0.75},
+            {"name": "c.png", "sha256": "3" * 64, "score": 0.5, "group": "left"},
+        ],
+        "review": 0.5,
+        "ng": 0.75,
+        "asked": [0.7, 0.4],
+    },
     "weighing": {"objective": "paper", "labelled": 5, "defective": 2, "modules": 9, "seconds": 0.5},
     "data": {
         "train": [{"sha256": "b" * 64, "thumbnail": "00ff" * 128}],
@@ -35,6 +46,26 @@ FIELDS = {
 
 
 CALIBRATION = FIELDS["calibration"]
+
+
+# What files of versions 1 and 2 say of their only threshold.
+OLD_CALIBRATION = {"held_out": 3, "threshold": 0.5, "false_alarm_rate": 0.25, "good": -0.5, "limit": 2.5}
+
+
+EARLIER = {**FIELDS, "schema_version": 2, "calibration": OLD_CALIBRATION}
+
+
+# With what those that are not given stand for.
+WHOLE = {
+    **FIELDS,
+    "preprocessing": {**FIELDS["preprocessing"], "bits": 16},
+    "calibration": {
+        **CALIBRATION,
+        "held_out": [{"group": "", **image} for image in CALIBRATION["held_out"]],
+        "earlier": None,
+    },
+    "data": {**FIELDS["data"], "told_by": "bytes"},
+}
 
 
 TENSORS = {
@@ -94,8 +125,8 @@ def path(tmp_path):
     return tmp_path / "model"
 
 
-def changed(place: str, value: object) -> dict:
-    fields = json.loads(json.dumps(FIELDS))
+def changed(place: str, value: object, *, of: dict = FIELDS) -> dict:
+    fields = json.loads(json.dumps(of))
     *outer, last = place.split(".")
     part = fields
     for name in outer:

@@ -9,6 +9,8 @@ from PIL import Image
 from blemish.data.inputs import name_images
 from blemish.verdict.judge import Prediction
 from blemish.verdict.regions import Region
+from blemish.verdict.scale import Scale
+from blemish.verdict.threshold import Thresholds
 
 SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)
 
@@ -22,9 +24,9 @@ def paint(path, value=90):
 class Stub:
     """A detector that finds one spot in bright images."""
 
-    threshold_ = 0.5
+    thresholds_ = Thresholds(0.5)
     streams = 1
-    header_ = SimpleNamespace(bits=16)
+    header_ = SimpleNamespace(bits=16, scale=Scale("whitened", good=-14.0, limit=-8.0))
 
     def __init__(self):
         self.calls = 0

@@ -51,12 +51,13 @@ def test_the_map_of_an_image_alone_is_that_of_the_image_in_a_folder(detector, im
         assert np.array_equal(other, alone)
 
 
-def test_the_threshold_is_the_score_that_a_held_out_image_has_alone(short, brick, threads):
+def test_the_threshold_is_a_score_that_a_held_out_image_has_alone(short, brick, threads):
     again = Detector(sizes=(64, 128), levels=(2, 3)).fit(brick / "train" / "good", held_out=brick / "test" / "good")
     held = held_out_sources(again.header_.data, sources(brick / "test" / "good"))
     scores = [image_score(found) for one in held for found in reference(again, [one])]
     assert len(scores) == 6
-    assert max(scores) == again.threshold_ == 0.5  # so few cannot support 1 %: the highest of them is the threshold
+    assert sorted(scores)[-2] == again.thresholds_.review  # no single image decides
+    assert sorted(scores) == sorted(again.header_.calibration.scores)
 
 
 def test_the_maps_that_weigh_are_those_of_each_image_alone(detector, brick, threads):

@@ -51,8 +51,8 @@ def test_predictions_hang_together(detector, brick):
         assert prediction.score_map.shape == read_image(path).shape[:2]
         assert prediction.score_map.dtype == np.float32
         assert 0 <= prediction.score_map.min() <= prediction.score_map.max() <= 1
-        assert prediction.verdict == ("NG" if prediction.score > detector.threshold_ else "OK")
-        assert prediction.regions == regions(prediction.score_map, detector.threshold_)
+        assert prediction.verdict == detector.thresholds_.verdict(prediction.score)
+        assert prediction.regions == regions(prediction.score_map, detector.thresholds_.review)
 
 
 def test_maps_are_stretched_to_the_shape_of_the_image(detector, good_arrays):
@@ -144,7 +144,7 @@ def test_scikit_learn_can_clone_a_detector_and_set_its_arguments(detector):
     copied = clone(detector)
     assert (copied.sizes, copied.levels, copied.seed) == ((64, 128), (2, 3), 1)
     with pytest.raises(InputError, match="not fitted yet"):
-        copied.threshold_  # noqa: B018
+        copied.thresholds_  # noqa: B018
     assert copied.set_params(seed=4, levels=(3,)) is copied
     assert (copied.seed, copied.levels, copied.sizes) == (4, (3,), (64, 128))
     with pytest.raises(InputError, match=r"^parameter sead is not known; known: sizes, levels, teacher, weights, "):

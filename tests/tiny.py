@@ -60,7 +60,7 @@ def tiny_detector(names, *, sizes, reference_size=64, score="whitened", weights=
         recipe={"name": "fast"},
         seed=3,
         score=score,
-        calibration=CalibrationPart(held_out=9, threshold=0.5, false_alarm_rate=0.1, good=-14.0, limit=-8.0),
+        calibration=CalibrationPart(review=0.5, good=-14.0, limit=-8.0),
         data=DataPart(train=[], held_out=[]),
         libraries={},
     )

@@ -10,7 +10,7 @@ them), sets the thresholds by them, and counts what becomes of the other good im
     of best   the same against the threshold that lets the promised share of all the pooled good images through
 
 Rules: the model's own; "highest", what anomalib's adaptive threshold becomes on good images alone; "mean + 3 sigma", of
-the scores before they are squashed. With a stranger, one of the dealt images scores above everything.
+the scores before they are squashed. With a stranger, one of the dealt images scores as the worst defect does.
 
     python benchmarks/verdicts/run.py MODEL DATA --rates 5%,10%
 """
@@ -69,7 +69,7 @@ def measure(held, good, bad, scale, *, rule: str, rate: float, stranger: bool) -
     random, rows = np.random.default_rng(0), []
     for _ in range(DEALS):
         dealt, rest = deal(pool, count, random)
-        dealt = [1.0, *dealt[1:]] if stranger else dealt
+        dealt = [max(bad), *dealt[1:]] if stranger else dealt
         choose = {
             "blemish": lambda dealt=dealt: by_model(dealt, rate),
             "highest": lambda dealt=dealt: max(dealt),

@@ -60,7 +60,7 @@ def test_inspect_shows_the_header(capsys, model):
     assert lines[-1].split()[:4] == ["64/3", "64", "3", f"{header.modules[1].weight:.4f}"]
     code, printed, _ = run(capsys, "inspect", model, "--json")
     facts = json.loads(printed, parse_constant=pytest.fail)
-    assert facts["calibration"]["threshold"] == header.calibration.threshold
+    assert facts["calibration"] == header.calibration.model_dump()
     assert facts["file"] == {"path": str(model), "bytes": model.stat().st_size}
     from blemish.method.teacher import student_stage
 

@@ -67,8 +67,9 @@ def test_export_says_what_it_has_made(capsys, model, bundle, brick, tmp_path, mo
         "bundle",
         "exported",
         "model",
-        "threshold",
-        "promise",
+        "NG",
+        "could",
+        "held",
         "images",
         "self-test",
         "difference",
@@ -77,8 +78,10 @@ def test_export_says_what_it_has_made(capsys, model, bundle, brick, tmp_path, mo
     assert lines["bundle"] == f"{out} ({size_of(out)}), for onnx, float32"
     assert lines["exported"] == f"{found.exported} by blemish {found.blemish}"
     assert lines["model"] == f"{found.model.created}, 4 modules: 64/2, 64/3, 128/2, 128/3"
-    assert lines["threshold"] == "0.5000"
-    assert lines["promise"].startswith("6 held-out good images: at most 1 in 7 good parts (14 %) is expected")
+    scores = sorted(found.model.calibration.scores, reverse=True)
+    assert lines["NG"] == f"above   {scores[1]:.4f}; of good parts like those held out at most 29 %"
+    assert lines["could"].startswith(f"be   15 %: {scores[0]:.4f}, 29 %: {scores[1]:.4f}, 43 %: {scores[2]:.4f}, ")
+    assert lines["held"] == "out   6 good images; one decides the first of these"
     assert lines["self-test"] == "5 golden images, on each start, within 0.001"
     assert lines["labelled"].endswith("; 0 verdicts of 18 changed")
     aupro = lines["labelled"].split()[1].rstrip(",")
@@ -113,7 +116,10 @@ def test_export_hands_its_options_on(capsys, model, bundle, brick, tmp_path, mon
         "overwrite": True,
         "out": tmp_path / "b",
         "labels": Labels(),
+        "false_alarms": None,
     }
+    run(capsys, "export", model, *options, "--false-alarms", "10%,2%")
+    assert given["false_alarms"] == "10%,2%"
 
 
 def test_export_refuses_what_scores_otherwise(capsys, model, bundle, tmp_path, monkeypatch):
@@ -225,7 +231,7 @@ def test_predict_gives_the_same_with_a_bundle(capsys, model, bundle, brick, tmp_
     for one, other in zip(expected, found, strict=True):
         assert list(one) == list(other)
         assert other["score"] == pytest.approx(one["score"], abs=1e-4)
-        for key in ("path", "threshold", "verdict", "overlay"):
+        for key in ("path", "thresholds", "verdict", "overlay"):
             assert one[key] == other[key]
         assert len(one["regions"]) == len(other["regions"])
     assert {one["verdict"] for one in found} == {"OK", "NG"}
@@ -254,7 +260,7 @@ def test_inspect_shows_a_bundle(capsys, bundle):
     code, printed, err = run(capsys, "inspect", bundle)
     assert (code, err) == (0, "")
     lines, found = facts(printed), read_bundle(bundle)
-    assert list(lines) == ["bundle", "exported", "model", "threshold", "promise", "images", "self-test"]
+    assert list(lines) == ["bundle", "exported", "model", "NG", "could", "held", "images", "self-test"]
     assert lines["bundle"] == f"{bundle} ({size_of(bundle)}), for onnx, float32"
     assert lines["self-test"] == "5 golden images, on each start, within 0.001"
     code, printed, _ = run(capsys, "inspect", bundle, "--json")

@@ -35,10 +35,13 @@ def test_fit_says_what_it_does_and_what_came_of_it(capsys, parts, tmp_path, mode
     assert lines[1].endswith(" 0 s left")
     header, _ = modelfile.load(out)
     lines = dict(line.split(None, 1) for line in printed.splitlines())
-    assert list(lines) == ["model", "threshold", "promise", "time"]
+    assert list(lines) == ["model", "NG", "could", "held", "time"]
     assert lines["model"] == f"{out} ({out.stat().st_size / 1e6:.1f} MB)"
-    assert lines["threshold"] == f"{header.calibration.threshold:.4f}"
-    assert lines["promise"] == ("2 held-out good images: at most 1 in 3 good parts (33 %) is expected to be called NG")
+    low, high = sorted(header.calibration.scores)
+    assert lines["NG"] == f"above  {low:.4f}; of good parts like those held out at most 67 %"
+    menu = f"34 %: {high:.4f}, 67 %: {low:.4f}"
+    assert lines["could"] == f"be  {menu} (blemish calibrate --false-alarms)"
+    assert lines["held"] == "out  2 good images; one decides the first of these"
     assert os.listdir(tmp_path) == ["m.safetensors"]
     assert digest(out) == digest(model)
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from blemish import Detector
 from blemish.cli.options import load_scorer
 from blemish.errors import InputError
 from blemish.runtime import Runtime, engines, runtime
+from blemish.verdict.threshold import Thresholds
 
 
 def refused(*arguments, **options):
@@ -25,7 +27,7 @@ def test_a_file_is_a_detector_and_a_folder_a_runtime(model, bundle, detector):
     found = load_scorer(bundle)
     assert type(found) is Runtime
     assert found.header_ == detector.header_
-    assert found.threshold_ == detector.threshold_ == 0.5
+    assert found.thresholds_ == detector.thresholds_
 
 
 @pytest.mark.parametrize(
@@ -39,11 +41,12 @@ def test_as_many_images_at_the_same_time_as_there_are_threads_for(bundle, monkey
 
 
 def test_arguments_are_handed_on(model, bundle, monkeypatch):
-    asked = []
-    monkeypatch.setattr(Detector, "load", lambda path, **options: asked.append((path, options)))
-    monkeypatch.setattr(Runtime, "load", lambda path, **options: asked.append((path, options)))
+    asked, wanted = [], []
+    stub = SimpleNamespace(set_thresholds=wanted.append)
+    monkeypatch.setattr(Detector, "load", lambda path, **options: asked.append((path, options)) or stub)
+    monkeypatch.setattr(Runtime, "load", lambda path, **options: asked.append((path, options)) or stub)
     load_scorer(model, weights=Path("w"), device="cuda", images=7, self_test=False)
-    load_scorer(bundle, device="cpu", images=1, self_test=False)
+    load_scorer(bundle, device="cpu", images=1, self_test=False, wanted=Thresholds(0.3, 0.4))
     monkeypatch.setattr(engines, "available_threads", lambda: 5)
     load_scorer(bundle)
     assert asked == [
@@ -51,6 +54,7 @@ def test_arguments_are_handed_on(model, bundle, monkeypatch):
         (bundle, {"streams": 1, "self_test": False}),
         (bundle, {"streams": 5, "self_test": True}),
     ]
+    assert wanted == [None, Thresholds(0.3, 0.4), None]
 
 
 def test_what_a_bundle_cannot_use_is_refused_before_it_is_read(bundle, tmp_path, monkeypatch):

@@ -26,10 +26,10 @@ def test_predict_writes_results_for_all_images(capsys, parts, model, tmp_path):
     files = find_images(parts / "test")
     assert [record["path"] for record in records] == [file.as_posix() for file in files]
     for record, prediction in zip(records, detector.predict(files), strict=True):
-        assert list(record) == ["path", "score", "threshold", "verdict", "regions", "overlay"]
+        assert list(record) == ["path", "score", "thresholds", "verdict", "regions", "overlay"]
         assert record["score"] == prediction.score
-        assert record["threshold"] == detector.threshold_
-        assert record["verdict"] == ("NG" if prediction.score > detector.threshold_ else "OK") == prediction.verdict
+        assert record["thresholds"] == {"review": detector.thresholds_.review, "ng": None}
+        assert record["verdict"] == detector.thresholds_.verdict(prediction.score) == prediction.verdict
         assert [region["area"] for region in record["regions"]] == [region.area for region in prediction.regions]
         with Image.open(out / record["overlay"]) as picture:
             assert picture.size == (192, 192)
@@ -38,7 +38,7 @@ def test_predict_writes_results_for_all_images(capsys, parts, model, tmp_path):
     ng = sum(record["verdict"] == "NG" for record in records)
     lines = printed.splitlines()
     assert lines[0] == f"12 images: {12 - ng} OK, {ng} NG"
-    assert lines[-1] == f"results    {out}/results.jsonl"
+    assert lines[-1] == f"results   {out}/results.jsonl"
     assert f"{max(record['score'] for record in records):.4f}" in printed
 
 
@@ -87,7 +87,12 @@ def test_two_predicts_at_a_time_do_not_mix(capsys, parts, model, tmp_path, monke
     text = f"error: {out}: another command is at work in it; wait, or choose another folder\n"
     assert tried == [(2, "", text)]
     assert len((out / "results.jsonl").read_text().splitlines()) == 4
-    assert sorted(path.name for path in out.iterdir()) == ["made-by-blemish-predict", "overlays", "results.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "made-by-blemish-predict",
+        "model.json",
+        "overlays",
+        "results.jsonl",
+    ]
     monkeypatch.setattr("blemish.detector.Detector.load", lambda *_, **__: pytest.fail("not at once"))
     with FileLock(out / LOCK):
         assert run(capsys, *command) == (2, "", text)

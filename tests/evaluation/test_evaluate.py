@@ -13,12 +13,21 @@ from blemish.data.sources import identify, load
 from blemish.errors import InputError, StorageError
 from blemish.evaluation.evaluate import choose, evaluate, measure, save
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
-from blemish.model.header import CalibrationPart, Header, ModulePart, PreprocessingPart, TeacherPart, WeighingPart
+from blemish.model.header import (
+    CalibrationPart,
+    Header,
+    ModulePart,
+    PreprocessingPart,
+    ScoredPart,
+    TeacherPart,
+    WeighingPart,
+)
+from blemish.verdict.threshold import Thresholds
 
 SIDE = 32
 
 
-def header(*, threshold=0.9, train=(), held_out=(), weighed=(), tested=(), weighing=None):
+def header(*, review=0.9, ng=None, scores=(), train=(), held_out=(), weighed=(), tested=(), weighing=None):
     return Header(
         blemish="0.1.0",
         created="2026-01-02T03:04:05+00:00",
@@ -30,7 +39,11 @@ def header(*, threshold=0.9, train=(), held_out=(), weighed=(), tested=(), weigh
         seed=3,
         score="paper",
         preprocessing=PreprocessingPart(mean=[0.5] * 3, std=[0.5] * 3),
-        calibration=CalibrationPart(held_out=9, threshold=threshold, false_alarm_rate=0.1),
+        calibration=CalibrationPart(
+            review=review,
+            ng=ng,
+            held_out=[ScoredPart(name=f"{index}.png", sha256="b" * 64, score=one) for index, one in enumerate(scores)],
+        ),
         weighing=weighing,
         data=DataPart(
             train=list(train), held_out=list(held_out), weighed=list(weighed), tested=list(tested), told_by="pixels"
@@ -44,7 +57,7 @@ class Stub:
 
     def __init__(self, **settings):
         self.header_ = header(**settings)
-        self.threshold_ = self.header_.calibration.threshold
+        self.thresholds_ = self.header_.calibration.thresholds
 
     def reference_maps(self, paths):
         for path in paths:
@@ -108,9 +121,28 @@ def test_figures_are_those_of_the_maps(part):
     keys = {
         "pixel_auroc", "aupro", "image_auroc", "pixel_ap", "pixel_f1_max", "pixel_f1_threshold", "image_ap",
         "image_f1_max", "regions", "regions_lost", "pixels", "defect_pixels", "images", "good", "without_masks",
-        "found", "recall", "false_alarms", "undefined",
+        "found", "found_ng", "recall", "false_alarms", "false_ng", "undefined",
     }  # fmt: skip
     assert set(result["overall"]) == set(result["types"]["dot"]) == keys
+
+
+def test_both_thresholds_are_counted(part):
+    maps, _ = maps_and_masks(part, "good", "scratch", "dot")
+    scores = [float(scores.max()) for scores in maps]
+    review, ng = sorted(scores)[1], sorted(scores)[3]
+    good = (0.1, 0.2, review, ng + 0.01)
+    result = evaluate(Stub(review=review, ng=ng, scores=good), part, resolution=SIDE)
+    for figures, defects in ((result["overall"], scores[3:]), (result["types"]["scratch"], scores[3:5])):
+        assert figures["found"] == sum(score > review for score in defects)
+        assert figures["found_ng"] == sum(score > ng for score in defects)
+        assert figures["recall"] == figures["found"] / len(defects)
+        assert figures["false_alarms"] == sum(score > review for score in scores[:3])
+        assert figures["false_ng"] == sum(score > ng for score in scores[:3])
+    assert result["overall"]["found_ng"] + result["overall"]["false_ng"] == 2
+    assert result["overall"]["found"] + result["overall"]["false_alarms"] == 4
+    assert result["model"]["thresholds"] == {"review": review, "ng": ng}
+    # One of the four lies above either threshold, so that each promises 2 of 5.
+    assert result["model"]["promises"] == [{"verdict": "REVIEW", "rate": 2 / 5}, {"verdict": "NG", "rate": 2 / 5}]
 
 
 @pytest.mark.parametrize("at", range(6))
@@ -118,8 +150,10 @@ def test_verdicts_are_counted_at_the_models_threshold(part, at):
     maps, masks = maps_and_masks(part, "good", "scratch", "dot")
     scores = [float(scores.max()) for scores in maps]
     threshold = scores[at]  # that image is at, not above, the threshold
-    result = evaluate(Stub(threshold=threshold), part, resolution=SIDE)
+    result = evaluate(Stub(review=threshold), part, resolution=SIDE)
     above = [score > threshold for score in scores]
+    assert result["overall"]["false_ng"] == result["overall"]["false_alarms"]
+    assert result["overall"]["found_ng"] == result["overall"]["found"]
     assert result["overall"]["false_alarms"] == sum(above[:3])
     assert result["overall"]["found"] == sum(above[3:])
     assert result["types"]["scratch"]["found"] == sum(above[3:5])
@@ -284,7 +318,7 @@ def test_a_weighed_model_shows_what_its_modules_do_without_labels(part):
     assert figures["aupro"] == expected["aupro"]
     scores = [(1 - one).max() for one in maps]
     assert figures["image_auroc"] == image_metrics(scores, [mask.any() for mask in masks])["image_auroc"]
-    assert set(result["overall"]) - set(figures) == {"found", "recall", "false_alarms"}
+    assert set(result["overall"]) - set(figures) == {"found", "found_ng", "recall", "false_alarms", "false_ng"}
     assert result["model"]["weighing"] == weighing.model_dump()
 
 
@@ -324,8 +358,9 @@ def test_the_model_is_identified_and_progress_told(part):
         "recipe": "fast",
         "seed": 3,
         "score": "paper",
-        "threshold": 0.9,
-        "held_out": 9,
+        "thresholds": {"review": 0.9, "ng": None},
+        "promises": [{"verdict": "NG", "rate": None}],
+        "held_out": 0,
         "weighing": None,
     }
 
@@ -345,7 +380,7 @@ def test_a_resolution_out_of_range_is_refused(part, resolution):
 
 
 def test_a_score_that_is_not_finite_names_the_image(part):
-    broken = SimpleNamespace(header_=header(), threshold_=0.5)
+    broken = SimpleNamespace(header_=header(), thresholds_=Thresholds(0.5))
     broken.reference_maps = lambda paths: (
         (path, load(path), np.full((SIDE, SIDE), np.nan if path.stem == "2" else 0.5, np.float32)) for path in paths
     )
@@ -357,12 +392,12 @@ def test_a_score_that_is_not_finite_names_the_image(part):
 
 
 def test_defects_without_masks_are_judged_as_images_only(part):
-    whole = evaluate(Stub(threshold=0.7), part, resolution=SIDE)["overall"]
+    whole = evaluate(Stub(review=0.7), part, resolution=SIDE)["overall"]
     for file in (part / "ground_truth").rglob("*.png"):
         file.unlink()
     for folder in (part / "ground_truth/scratch", part / "ground_truth/dot", part / "ground_truth"):
         folder.rmdir()
-    result = evaluate(Stub(threshold=0.7), part, resolution=SIDE)
+    result = evaluate(Stub(review=0.7), part, resolution=SIDE)
     overall = result["overall"]
     assert (result["images"], result["good"], result["without_masks"], result["regions"]) == (6, 3, 3, 0)
     for same in ("image_auroc", "image_ap", "found", "false_alarms", "recall"):
@@ -391,12 +426,12 @@ def test_pixels_are_judged_on_images_with_masks_alone(part, tmp_path):
 
 
 def test_a_picture_that_is_there_twice_counts_once(part):
-    before = evaluate(Stub(threshold=0.7), part, resolution=SIDE)
+    before = evaluate(Stub(review=0.7), part, resolution=SIDE)
     first = part / "test/scratch/0.png"
     for name in ("7.png", "8.png"):
         (part / "test/scratch" / name).write_bytes(first.read_bytes())
         paint(part / "ground_truth/scratch" / name, np.full((SIDE, SIDE), 255, np.uint8))
-    after = evaluate(Stub(threshold=0.7), part, resolution=SIDE)
+    after = evaluate(Stub(review=0.7), part, resolution=SIDE)
     assert after["repeated"] == [
         {"image": f"test/scratch/{name}", "same_as": "test/scratch/0.png"} for name in ("7.png", "8.png")
     ]

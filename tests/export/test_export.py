@@ -20,6 +20,8 @@ from blemish.images.read import read_image
 from blemish.model.header import WeighingPart
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import read_bundle
+from blemish.verdict.scale import scale_of
+from blemish.verdict.threshold import Thresholds
 from exports import blotted, compare, graphs, held_out_files, paper, tiny, tiny_of, written_once  # noqa: F401
 from faults import ordinary  # noqa: F401
 from processor import has_exact_int8, needs_bfloat16
@@ -34,7 +36,7 @@ def test_a_bundle_scores_as_the_detector_does(detector, bundle, brick):
     pairs = zip(detector.reference_maps(brick / "test"), runtime.reference_maps(brick / "test"), strict=True)
     for (_, _, expected), (_, _, found) in pairs:
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert runtime.threshold_ == detector.threshold_
+    assert runtime.thresholds_ == detector.thresholds_
 
 
 def test_a_bundle_says_what_it_is(detector, bundle, brick):
@@ -79,26 +81,30 @@ def test_openvino_scores_within_the_tolerance(tiny, good_arrays, tmp_path, preci
     runtime = Runtime.load(tmp_path / "b")
     images = [*good_arrays[:3], *map(blotted, good_arrays[:3])]
     compare(tiny, runtime, images, atol=1e-5 if precision == "float32" else gates.SCORE["bfloat16"])
-    held_out = [float(runtime.raw_map(np.stack([one] * 3, axis=-1)).max()) for one in good_arrays[9:]]
+    maps = np.stack([runtime.raw_map(np.stack([one] * 3, axis=-1)) for one in good_arrays[9:]])
     before, after = tiny.header_.calibration, found.bundle.model.calibration
-    assert after.limit == pytest.approx(max(held_out), abs=1e-5)
-    if precision == "float32":  # which needs no threshold of its own
+    expected = scale_of(maps, score="whitened")
+    assert (after.good, after.limit) == pytest.approx((expected.good, expected.limit), abs=1e-5)
+    scores = [float(one.max()) for one in expected.of(maps)]
+    assert [image.score for image in after.held_out] == pytest.approx(scores, abs=1e-5)
+    assert (after.review, after.ng) == (pytest.approx(sorted(scores)[-2], abs=1e-5), None)
+    if precision == "float32":  # which needs no scale of its own
         assert found.bundle.model == tiny.header_
     else:
         assert found.bundle.model == tiny.header_.model_copy(update={"calibration": after})
-        assert (after.held_out, after.threshold) == (before.held_out, 0.5)
+        assert [image.sha256 for image in after.held_out] == [image.sha256 for image in before.held_out]
         assert after.limit != before.limit
         assert found.mean_difference > 1e-5
 
 
 @needs_bfloat16
-def test_without_good_images_the_threshold_is_the_models(tiny, tmp_path):
+def test_without_good_images_scale_and_thresholds_are_the_models(tiny, tmp_path):
     found = tiny.export(tmp_path / "b", to="openvino", precision="bfloat16")
     assert found.bundle.model == tiny.header_
     assert [one.file for one in found.bundle.golden] == ["golden/0.png", "golden/1.jpg"]
 
 
-def test_int8_is_int8_and_has_a_threshold_of_its_own(detector, bundle, brick, tmp_path, monkeypatch):
+def test_int8_is_int8_and_has_a_scale_of_its_own(detector, bundle, brick, tmp_path, monkeypatch):
     monkeypatch.setattr(gates, "SCORE", {"int8": 0.25, "float32": 1e-3})  # short training, little to lean on
     monkeypatch.setattr(export, "RANGES", 12)
     if not has_exact_int8():  # sums saturate, and the gate sees it
@@ -118,10 +124,13 @@ def test_int8_is_int8_and_has_a_threshold_of_its_own(detector, bundle, brick, tm
     before, after = detector.header_.calibration, found.bundle.model.calibration
     runtime, plain = Runtime.load(tmp_path / "b"), Runtime.load(bundle)
     held_out = [runtime.raw_map(read_image(path)) for path in held_out_files(detector, brick)]
-    assert after.limit == pytest.approx(max(float(one.max()) for one in held_out), abs=1e-4)
-    assert after.good == pytest.approx(float(np.median(held_out)), abs=1e-4)
-    assert abs(after.limit - before.limit) > 1e-3
-    assert (after.held_out, after.false_alarm_rate, after.threshold) == (6, 1 / 7, 0.5)
+    expected = scale_of(np.stack(held_out), score="whitened")
+    assert (after.good, after.limit) == pytest.approx((expected.good, expected.limit), abs=1e-4)
+    assert abs(after.good - before.good) > 1e-3
+    scores = [float(one.max()) for one in expected.of(np.stack(held_out))]
+    assert [image.score for image in after.held_out] == pytest.approx(scores, abs=1e-4)
+    assert [image.name for image in after.held_out] == [image.name for image in before.held_out]
+    assert (after.review, after.ng) == (sorted(after.scores)[-2], None)
     assert found.bundle.model == detector.header_.model_copy(update={"calibration": after})
     image = read_image(brick / "test" / "good" / "000.png")
     assert np.abs(runtime.raw_map(image) - plain.raw_map(image)).mean() > 0.01
@@ -261,13 +270,12 @@ def test_only_what_is_needed_is_exported(good_arrays, tmp_path):
     compare(own, Runtime.load(tmp_path / "b"), [good_arrays[0], blotted(good_arrays[1])], atol=1e-5)
 
 
-def test_the_papers_score_keeps_its_threshold(paper, good_arrays, tmp_path):
+def test_the_papers_score_keeps_its_scale_and_threshold(paper, good_arrays, tmp_path):
     found = paper.export(tmp_path / "b", to="onnx", good=good_arrays)
-    limit = paper.header_.calibration.limit
-    assert 0 < limit < 0.4
+    limit, threshold = paper.header_.calibration.limit, paper.thresholds_.review
+    assert 0 < threshold < limit < 0.45
     assert found.bundle.model == paper.header_
-    assert found.bundle.model.calibration.threshold == limit
-    assert found.bundle.tolerance == pytest.approx(1e-3 * limit / 0.5)  # 1e-3 is for a threshold of 0.5
+    assert found.bundle.tolerance == pytest.approx(1e-3 * limit / 0.5)  # 1e-3 is for a limit of 0.5
     runtime = Runtime.load(tmp_path / "b")
-    assert runtime.threshold_ == limit
+    assert runtime.thresholds_ == Thresholds(threshold)
     compare(paper, runtime, [*good_arrays[:2], *map(blotted, good_arrays[:2])], atol=1e-6)

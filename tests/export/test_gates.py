@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blemish import Detector
 from blemish.data.sources import held_out_sources
 from blemish.errors import ExportError, InputError
 from blemish.evaluation.evaluate import evaluate
@@ -22,6 +23,7 @@ from blemish.images.read import read_image
 from blemish.images.resize import resize_mask
 from blemish.runtime import Runtime
 from blemish.runtime import runtime as running
+from blemish.verdict.threshold import Thresholds
 from exports import graph_of, graphs, paper, scaled_graphs, tiny, tiny_of, widely, written_once  # noqa: F401
 from processor import needs_bfloat16
 
@@ -67,22 +69,25 @@ def test_a_verdict_that_changes_is_not_exported(tiny, good_arrays, tmp_path, mon
     (_, data), *_ = golden_files(tiny.header_, [])
     (before,) = tiny.predict([np.asarray(Image.open(BytesIO(data)))])
     assert (before.verdict, f"{before.score:.4f}") == ("OK", match[1])
-    assert float(match[2]) > 0.5
+    assert float(match[2]) > tiny.thresholds_.review
     assert os.listdir(tmp_path) == []
 
 
 def test_a_score_at_the_threshold_has_no_verdict_to_keep(tiny, good_arrays, tmp_path, monkeypatch, graphs):
-    """The held-out image that sets the threshold is at it: a graph that gives a bit more or less is not refused."""
+    """A held-out image that sets the threshold is at it: a graph that gives a bit more or less is not refused."""
     kept, held_out = [], held_out_sources(tiny.header_.data, good_arrays)
+    own, threshold = Detector(), tiny.header_.calibration.held_out[0].score
+    own.model_ = tiny.model_
+    own.set_thresholds(Thresholds(threshold))
     monkeypatch.setattr(export, "golden_files", lambda header, good: golden_files(header, held_out))
     for index, factor in enumerate((1 - 1e-5, 1 + 1e-5)):
         with monkeypatch.context() as patch:
             patch.setattr(writing, "write_onnx", scaled_graphs(graphs, factor))
-            found = tiny.export(tmp_path / f"{index}", to="onnx", good=good_arrays)
-            assert min(abs(one.score - 0.5) for one in found.bundle.golden) < 1e-4
-            patch.setattr(gates, "ROUNDING", -1.0)
+            found = own.export(tmp_path / f"{index}", to="onnx", good=good_arrays)
+            assert min(abs(one.score - threshold) for one in found.bundle.golden) < 1e-4
+            patch.setattr(gates, "NEAR", {"float32": 0.0})
             with suppress(ExportError):
-                tiny.export(tmp_path / f"exact{index}", to="onnx", good=good_arrays)
+                own.export(tmp_path / f"exact{index}", to="onnx", good=good_arrays)
                 kept.append(factor)
     assert len(kept) == 1  # the other is on the other side
 
@@ -121,7 +126,7 @@ def masks_of(brick, side):
 def test_too_many_changed_verdicts_are_not_exported(detector, brick, tmp_path, monkeypatch, graphs):
     """AUPRO is what it was, as all maps are larger by one factor; what is called NG is not."""
     widely(monkeypatch)
-    monkeypatch.setattr(gates, "ROUNDING", 9.0)  # golden images may change as they like
+    monkeypatch.setattr(gates, "NEAR", {"float32": 9.0})  # golden images may change as they like
     monkeypatch.setattr(writing, "write_onnx", scaled_graphs(graphs, 4.0))
     with pytest.raises(ExportError) as caught:
         detector.export(tmp_path / "b", to="onnx", labelled=brick)
@@ -136,7 +141,8 @@ def test_too_many_changed_verdicts_are_not_exported(detector, brick, tmp_path, m
 def test_what_is_lost_on_labelled_images_is_told(detector, bundle, brick, tmp_path, monkeypatch, graphs):
     """By a graph whose maps are larger, just so that one more good image is above the threshold."""
     files, masks = masks_of(brick, 128)
-    limit = detector.header_.calibration.limit
+    scale, threshold = detector.header_.scale, detector.thresholds_.review
+    limit = float(scale.symmetric(np.array([threshold])).item())  # of maps that are not on the scale
     plain = {path: Runtime.load(bundle).raw_map(read_image(path)) for path in files}
     below = max(float(one.max()) for one in plain.values() if one.max() <= limit)
     factor = 1.0005 * limit / below
@@ -180,13 +186,14 @@ def test_labelled_images_must_hold_defects(detector, brick, tmp_path):
 
 
 @needs_bfloat16
-def test_a_threshold_taken_anew_is_what_verdicts_are_compared_by(paper, good_arrays, tmp_path, monkeypatch, graphs):
+def test_thresholds_taken_anew_are_what_verdicts_are_compared_by(paper, good_arrays, tmp_path, monkeypatch, graphs):
     """All of a graph's maps are half as large again, and so is its threshold: no verdict changes."""
     widely(monkeypatch, allowed=0.7)
     monkeypatch.setattr(writing, "write_onnx", scaled_graphs(graphs, 1.5))
     found = paper.export(tmp_path / "b", to="openvino", precision="bfloat16", good=good_arrays)
-    limit = paper.header_.calibration.limit
-    assert found.bundle.model.calibration.threshold == pytest.approx(1.5 * limit, rel=0.02)
+    limit = paper.thresholds_.review
+    assert found.bundle.model.calibration.review == pytest.approx(1.5 * limit, rel=0.02)
     assert any(limit < one.score <= 1.5 * limit * 1.02 for one in found.bundle.golden[2:])
+    monkeypatch.setattr(gates, "NEAR", {"bfloat16": 1e-3})
     with pytest.raises(ExportError, match="has another verdict"):  # without, the old threshold stays
         paper.export(tmp_path / "c", to="openvino", precision="bfloat16")

@@ -18,8 +18,6 @@ from blemish.method.scoring import (
 )
 from blemish.method.statistics import fit_statistics, whitener
 from blemish.method.teacher import student_stage
-from blemish.model.calibration import calibrate
-from blemish.verdict.threshold import FALSE_ALARM_RATE, threshold
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -239,31 +237,3 @@ def test_module_map_ignores_the_statistics():
     module = made_module(64, 3, weight=1.0, channels=40)
     teacher, student = torch.rand(1, 40, 8, 8), torch.rand(1, 40, 8, 8)
     assert torch.equal(module_score(module, teacher, student, score="paper"), module_map(teacher, student))
-
-
-def test_the_threshold_of_a_model_lies_above_its_good_pixels_even_if_nothing_varies():
-    maps = np.random.default_rng(0).normal(size=(9, 8, 8)).astype(np.float32)
-    found = calibrate(maps, score="whitened")
-    assert (found.held_out, found.threshold, found.false_alarm_rate) == (9, 0.5, pytest.approx(0.1))
-    assert (found.limit, found.good) == (maps.max(), np.median(maps))
-    assert calibrate(np.abs(maps), score="paper").threshold == np.abs(maps).max()
-    flat = calibrate(np.full((9, 8, 8), 2.5, np.float32), score="whitened")
-    assert (flat.limit, flat.good) == (2.5, 2.5 - 1e-3)
-
-
-@pytest.mark.parametrize(
-    ("count", "rank", "rate"), [(9, 9, 1 / 10), (45, 45, 1 / 46), (99, 99, 1 / 100), (199, 198, 2 / 200)]
-)
-def test_threshold_is_the_score_of_that_rank_and_promises_what_the_count_supports(count, rank, rate):
-    scores = np.random.default_rng(0).permutation(count) / count
-    limit, promised = threshold(scores.tolist())
-    assert limit == (rank - 1) / count
-    assert promised == pytest.approx(rate)
-    assert promised <= max(FALSE_ALARM_RATE, 1 / (count + 1)) + 1e-12
-
-
-def test_promise_is_kept_on_average():
-    """Of many draws of 19 good scores and a new one, the new one is above the threshold in 1 of 20."""
-    random = np.random.default_rng(1)
-    above = [random.random() > threshold(random.random(19).tolist())[0] for _ in range(20_000)]
-    assert np.mean(above) == pytest.approx(1 / 20, abs=0.005)

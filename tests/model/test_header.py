@@ -4,11 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from blemish.model.header import Header
-from blemish.verdict.threshold import threshold
 from blemish.version import __version__
 from modelfiles import (
     CALIBRATION,
+    EARLIER,
     FIELDS,
+    OLD_CALIBRATION,
     SMALL,
     changed,
     message,
@@ -19,11 +20,11 @@ from modelfiles import (
 
 def test_newer_file_is_named_even_if_nothing_else_in_it_is_known(path):
     text = f"made by newer version 9.1, this is {__version__}"
-    assert message(path, packed({"schema_version": 3, "blemish": "9.1", "new": {"fields": 1}})) == text
+    assert message(path, packed({"schema_version": 4, "blemish": "9.1", "new": {"fields": 1}})) == text
     assert message(path, packed({**FIELDS, "schema_version": 9, "blemish": "9.1"})) == text
-    signed_otherwise = packed({"schema_version": 3, "blemish": "9.1"}).replace(b'"sha256":"', b'"sha999":"')
+    signed_otherwise = packed({"schema_version": 4, "blemish": "9.1"}).replace(b'"sha256":"', b'"sha999":"')
     assert message(path, signed_otherwise) == text
-    hostile = packed({"schema_version": 3, "blemish": "\ud800\n" * 1000})
+    hostile = packed({"schema_version": 4, "blemish": "\ud800\n" * 1000})
     assert message(path, hostile).startswith("made by newer version \\ud800\\n")
 
 
@@ -33,22 +34,26 @@ def test_newer_file_is_named_even_if_nothing_else_in_it_is_known(path):
         ("schema_version", 0, "Input should be greater than or equal to 1, got 0"),
         ("schema_version", True, "Input should be a valid integer, got True"),
         ("schema_version", 2.0, "Input should be a valid integer, got 2.0"),
-        ("calibration.threshold", ..., "Field required"),
-        ("calibration.threshold", -0.5, "Input should be greater than 0, got -0.5"),
-        ("calibration.threshold", float("nan"), "Input should be a finite number, got nan"),
-        ("calibration.threshold", float("inf"), "Input should be a finite number, got inf"),
-        ("calibration.threshold", None, "Input should be a valid number"),
-        ("calibration.threshold", "0.5", "Input should be a valid number, got '0.5'"),
-        ("calibration.threshold", True, "Input should be a valid number, got True"),
-        ("calibration.held_out", -1, "Input should be greater than or equal to 1, got -1"),
-        ("calibration.held_out", 0, "Input should be greater than or equal to 1, got 0"),
-        ("calibration.held_out", 1.0, "Input should be a valid integer, got 1.0"),
-        ("calibration.false_alarm_rate", 0.0, "Input should be greater than 0, got 0.0"),
-        ("calibration.false_alarm_rate", 1.5, "Input should be less than or equal to 1, got 1.5"),
-        ("calibration.false_alarm_rate", 1.0, "3 held-out images can promise multiples of 1/4 below 1 only, got 1.0"),
-        ("calibration.false_alarm_rate", 0.3, "3 held-out images can promise multiples of 1/4 below 1 only, got 0.3"),
-        ("calibration.false_alarm_rate", 0.01, "3 held-out images can promise multiples of 1/4 below 1 only, got 0.01"),
-        ("calibration", CALIBRATION | {"threshold": 0.125}, "threshold of whitened scores must be 0.5, got 0.125"),
+        ("calibration.review", ..., "Field required"),
+        ("calibration.review", -0.5, "Input should be greater than 0, got -0.5"),
+        ("calibration.review", 0.0, "Input should be greater than 0, got 0.0"),
+        ("calibration.review", float("nan"), "Input should be a finite number, got nan"),
+        ("calibration.review", float("inf"), "Input should be a finite number, got inf"),
+        ("calibration.review", None, "Input should be a valid number"),
+        ("calibration.review", "0.5", "Input should be a valid number, got '0.5'"),
+        ("calibration.review", True, "Input should be a valid number, got True"),
+        ("calibration.ng", 0.25, "must not be below review, 0.5, got 0.25"),
+        ("calibration.ng", float("nan"), "Input should be a finite number, got nan"),
+        ("calibration.ng", "0.75", "Input should be a valid number, got '0.75'"),
+        ("calibration.asked", [0.5, 0.2, 0.1], "List should have at most 2 items after validation, not 3"),
+        ("calibration.asked", [None], None),
+        ("calibration.held_out", 3, "Input should be a valid array, got 3"),
+        ("calibration.held_out.0.score", -0.125, "Input should be greater than or equal to 0, got -0.125"),
+        ("calibration.held_out.1.score", float("nan"), "Input should be a finite number, got nan"),
+        ("calibration.held_out.2.sha256", "x", "String should match pattern"),
+        ("calibration.held_out.0.name", ..., "Field required"),
+        ("calibration.held_out.0.group", None, "Input should be a valid string"),
+        ("calibration.threshold", 0.5, "Extra inputs are not permitted, got 0.5"),
         ("calibration", CALIBRATION | {"limit": -0.5}, "limit must be above good, got -0.5 and -0.5"),
         ("calibration", CALIBRATION | {"good": 3.0}, "limit must be above good, got 2.5 and 3"),
         ("seed", -1, "Input should be greater than or equal to 0, got -1"),
@@ -82,7 +87,6 @@ def test_newer_file_is_named_even_if_nothing_else_in_it_is_known(path):
         ("modules", [{"size": 128, "level": 9, "weight": 1.0}], None),
         ("sizes", [1 << 20], None),
         ("sizes", [100], None),
-        ("calibration.threshold", 0.0, "Input should be greater than 0, got 0.0"),
         ("modules", [{"size": 128, "level": 2, "weight": -1.0}, {"size": 256, "level": 2, "weight": 2.0}], None),
     ],
 )
@@ -106,16 +110,62 @@ def test_weights_may_miss_one_by_a_millionth():
                 Header.model_validate(fields)
 
 
-def test_a_paper_score_has_its_own_threshold_and_is_not_squashed():
-    fields = changed("score", "paper") | {"calibration": CALIBRATION | {"threshold": 0.125, "limit": -1.0}}
-    assert Header.model_validate(fields).calibration.threshold == 0.125
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        ("review", -0.5, "Input should be greater than 0, got -0.5"),
+        ("earlier.held_out", 0, "Input should be greater than or equal to 1, got 0"),
+        ("earlier.held_out", 1.0, "Input should be a valid integer, got 1.0"),
+        ("earlier.held_out", ..., "Field required"),
+        ("earlier.false_alarm_rate", 0.0, "Input should be greater than 0, got 0.0"),
+        ("earlier.false_alarm_rate", 1.5, "Input should be less than or equal to 1, got 1.5"),
+        *(
+            (
+                "earlier.false_alarm_rate",
+                rate,
+                f"3 held-out images can promise multiples of 1/4 below 1 only, got {rate}",
+            )
+            for rate in (1.0, 0.3, 0.01)
+        ),
+        ("thresold", 0.5, "Extra inputs are not permitted, got 0.5"),
+    ],
+)
+def test_what_earlier_versions_said_of_their_threshold_is_checked(path, version, place, value, reason):
+    old = {"review": "threshold", "earlier.held_out": "held_out", "earlier.false_alarm_rate": "false_alarm_rate"}
+    fields = changed(f"calibration.{old.get(place, place)}", value, of=EARLIER | {"schema_version": version})
+    assert message(path, packed(fields)).startswith(f"header field calibration.{place}: {reason}")
 
 
-def test_every_rate_that_a_calibration_gives_is_allowed():
+def test_an_earlier_header_without_a_threshold_is_refused(path):
+    fields = changed("calibration.threshold", ..., of=EARLIER)
+    assert message(path, packed(fields)).startswith("header field calibration")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("score", "threshold"), [("whitened", 0.5), ("paper", 0.125)])
+def test_an_earlier_header_keeps_its_scale_and_its_only_threshold(version, score, threshold):
+    calibration = OLD_CALIBRATION | {"threshold": threshold}
+    header = Header.model_validate(EARLIER | {"schema_version": version, "score": score, "calibration": calibration})
+    found = header.calibration
+    assert (header.schema_version, found.review, found.ng, found.held_out, found.asked) == (3, threshold, None, [], [])
+    assert (header.scale.good, header.scale.limit) == (-0.5, 2.5)
+    assert (found.earlier.held_out, found.earlier.false_alarm_rate) == (3, 0.25)
+    assert [found.thresholds.verdict(one) for one in (threshold, threshold + 1e-9)] == ["OK", "NG"]
+    assert Header.model_validate(header.model_dump()) == header
+
+
+def test_every_rate_that_an_earlier_version_gave_is_allowed():
     for count in (*range(1, 400), 10_000, 123_457):
-        _, rate = threshold(range(count))
-        fields = changed("calibration", CALIBRATION | {"held_out": count, "false_alarm_rate": rate})
-        assert Header.model_validate(fields).calibration.false_alarm_rate == rate
+        rank = min(-(-(count + 1) * 99 // 100), count)  # the threshold was the highest score that promised 1 %
+        rate = (count + 1 - rank) / (count + 1)
+        fields = changed("calibration", OLD_CALIBRATION | {"held_out": count, "false_alarm_rate": rate}, of=EARLIER)
+        assert Header.model_validate(fields).calibration.earlier.false_alarm_rate == rate
+
+
+def test_a_paper_score_is_not_squashed_and_has_no_limit_above_good():
+    fields = changed("score", "paper") | {"calibration": CALIBRATION | {"review": 0.125, "limit": -1.0}}
+    assert Header.model_validate(fields).calibration.review == 0.125
 
 
 def test_an_older_header_met_no_labels():

@@ -18,6 +18,7 @@ from modelfiles import (
     FIELDS,
     SMALL,
     TENSORS,
+    WHOLE,
     entry,
     message,
     packed,
@@ -28,7 +29,7 @@ from modelfiles import (
 def test_saved_and_loaded_are_equal_bit_by_bit(path):
     save(path, Header.model_validate(FIELDS), TENSORS)
     header, tensors = load(path)
-    assert header.model_dump() == FIELDS
+    assert header.model_dump() == WHOLE
     assert [type(value) for value in header.recipe.values()] == [str, float, int, bool, type(None), list]
     assert [type(value) for value in header.recipe["levels"]] == [int, float, str, bool]
     assert set(tensors) == set(TENSORS)
@@ -57,7 +58,7 @@ def test_the_safetensors_library_reads_it_and_a_person_too(path):
         np.testing.assert_array_equal(file.get_tensor("256/3.weight"), TENSORS["256/3.weight"])
         metadata = file.metadata()
     assert set(metadata) == {"blemish", "sha256"}
-    assert json.loads(metadata["blemish"]) == FIELDS
+    assert json.loads(metadata["blemish"]) == WHOLE
     data = path.read_bytes()
     digest = metadata["sha256"].encode()
     assert data.count(digest) == 1
@@ -131,12 +132,12 @@ def test_save_checks_what_escaped_the_checks_on_creation(path):
     header = Header.model_validate(FIELDS)
     with pytest.raises(ValidationError, match="frozen"):
         header.seed = 3
-    calibration = header.calibration.model_copy(update={"threshold": float("nan")})
+    calibration = header.calibration.model_copy(update={"review": float("nan")})
     for wrong in (
         header.model_copy(update={"calibration": calibration}),
         header.model_copy(update={"modules": header.modules[:1]}),
     ):
-        with pytest.raises(ModelFileError, match=r"model: header field (calibration\.threshold|modules): "):
+        with pytest.raises(ModelFileError, match=r"model: header field (calibration\.review|modules): "):
             save(path, wrong, TENSORS)
         assert not path.exists()
 

@@ -6,6 +6,9 @@ from PIL import Image
 
 from blemish.errors import InputError, StorageError
 from blemish.results.overlays import HEAT, VERDICTS, colour_bar, contact_sheet, overlay, save_png, side_by_side
+from blemish.verdict.threshold import Thresholds
+
+COLOURS = 0.05, 0.2  # the scores at which they begin and end
 
 
 def grey(value: int, shape: tuple[int, int] = (40, 60)) -> np.ndarray:
@@ -19,60 +22,62 @@ def scores(*spots: tuple[slice, slice, float], shape: tuple[int, int] = (40, 60)
     return score_map
 
 
-def test_nothing_is_drawn_up_to_half_the_threshold() -> None:
-    drawn = overlay(grey(100), scores(base=0.05), threshold=0.1)
+def test_nothing_is_drawn_up_to_where_colours_begin() -> None:
+    drawn = overlay(grey(100), scores(base=0.05), threshold=0.1, colours=COLOURS)
     assert (drawn.dtype, drawn.shape) == (np.uint8, (40, 60, 3))
     assert (drawn == 88).all()  # only dimmed
 
 
 def test_the_ends_of_the_scale_have_the_colours_of_the_table() -> None:
-    for top, score in ((None, 0.2), (None, 0.9), (0.5, 0.5), (0.5, 3.0)):
+    for top, score in ((0.2, 0.2), (0.2, 0.9), (0.5, 0.5), (0.5, 3.0)):
         spot = scores((slice(10, 30), slice(10, 30), score))
         expected = np.rint(88 + 0.72 * (HEAT[-1] - 88))
-        assert (overlay(grey(100), spot, threshold=0.1, top=top)[20, 20] == expected).all()
+        assert (overlay(grey(100), spot, threshold=0.1, colours=(0.05, top))[20, 20] == expected).all()
     quarter = scores((slice(0, 1), slice(0, 1), 0.05 + 0.25 * 0.15))
     expected = np.rint(88 + 0.72 * (HEAT[1] - 88))
-    assert (overlay(grey(100), quarter, threshold=0.1)[0, 0] == expected).all()
+    assert (overlay(grey(100), quarter, threshold=0.1, colours=COLOURS)[0, 0] == expected).all()
 
 
 def test_the_same_score_has_the_same_colour_whatever_else_is_in_the_image() -> None:
     quiet = scores((slice(5, 15), slice(5, 15), 0.13))
     loud = scores((slice(5, 15), slice(5, 15), 0.13), (slice(20, 38), slice(30, 58), 40.0), base=0.08)
-    one, other = (overlay(grey(100), score_map, threshold=0.1) for score_map in (quiet, loud))
+    one, other = (overlay(grey(100), score_map, threshold=0.1, colours=COLOURS) for score_map in (quiet, loud))
     assert (one[7:13, 7:13] == one[10, 10]).all()
     assert (other[7:13, 7:13] == one[10, 10]).all()
-    part = overlay(grey(100, (15, 15)), loud[:15, :15], threshold=0.1)
+    part = overlay(grey(100, (15, 15)), loud[:15, :15], threshold=0.1, colours=COLOURS)
     assert (part[:12, :12] == other[:12, :12]).all()
 
 
-@pytest.mark.parametrize("top", [None, 0.9, 3.0])
-def test_colours_against_the_formula(top: float | None) -> None:
+@pytest.mark.parametrize(("low", "high"), [(0.225, 0.9), (0.225, 3.0), (0.0, 0.3)])
+def test_colours_against_the_formula(low: float, high: float) -> None:
     """Any grey under any score, with more pixels than are coloured at a time: at most rounded the other way."""
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (300, 700, 1), dtype=np.uint8).repeat(3, axis=2)
     score_map = random.random((300, 700)).astype(np.float32) * 0.45
     score_map[::2, ::2] *= 8  # single pixels above the threshold, which are not outlined
-    high = 0.9 if top is None else top
-    position = np.clip((score_map.astype(float) - 0.225) / (high - 0.225), 0, 1)
+    position = np.clip((score_map.astype(float) - low) / (high - low), 0, 1)
     heat = np.stack([np.interp(position, [0, 0.25, 0.5, 0.75, 1], HEAT[:, channel]) for channel in range(3)], axis=-1)
     opacity, ground = 0.72 * np.minimum(4 * position, 1)[..., None], 0.88 * image
     expected = ground + opacity * (heat - ground)
-    drawn = overlay(image, score_map, threshold=0.45, top=top)
+    drawn = overlay(image, score_map, threshold=0.45, colours=(low, high))
     assert np.abs(drawn - expected).max() < 1.01
 
 
-def test_only_the_ratio_to_the_threshold_matters() -> None:
+def test_colours_are_those_of_the_scale_wherever_the_threshold_lies() -> None:
     score_map = np.random.default_rng(0).random((40, 60)).astype(np.float32)
-    one = overlay(grey(100), score_map, threshold=0.5)
-    assert (overlay(grey(100), score_map * 4, threshold=2.0) == one).all()
-    assert (overlay(grey(100), score_map, threshold=0.5, top=1.0) == one).all()
-    assert (overlay(grey(100), score_map, threshold=0.5, top=1.5) != one).any()
+    one = overlay(grey(100), score_map, threshold=1.0, colours=(0.25, 1.0))  # no score is above it: no outline
+    assert (overlay(grey(100), score_map, threshold=2.0, colours=(0.25, 1.0)) == one).all()
+    assert (overlay(grey(100), score_map * 4, threshold=4.0, colours=(1.0, 4.0)) == one).all()
+    assert (overlay(grey(100), score_map, threshold=1.0, colours=(0.25, 1.5)) != one).any()
+    spot = scores((slice(10, 20), slice(10, 20), 0.15))
+    low, high = (overlay(grey(100), spot, threshold=threshold, colours=COLOURS) for threshold in (0.1, 0.3))
+    assert (low != high).any(axis=2).sum() == 14 * 14 - 10 * 10  # only the outline is another
 
 
 @pytest.mark.parametrize("background", [60, 128, 200])
 def test_higher_scores_look_darker_and_less_like_the_image(background: int) -> None:
     score_map = np.linspace(0, 0.2, 60, dtype=np.float32)[None].repeat(40, axis=0)
-    drawn = overlay(grey(background), score_map, threshold=0.1)[20].astype(float)
+    drawn = overlay(grey(background), score_map, threshold=0.1, colours=COLOURS)[20].astype(float)
     drawn = np.delete(drawn, [28, 29], axis=0)  # the outline
     colourful = drawn.max(axis=1) - drawn.min(axis=1)
     assert (colourful[:15] == 0).all()
@@ -83,7 +88,7 @@ def test_higher_scores_look_darker_and_less_like_the_image(background: int) -> N
 
 def test_a_coloured_image_turns_grey() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    drawn = overlay(image, scores(), threshold=0.1)
+    drawn = overlay(image, scores(), threshold=0.1, colours=COLOURS)
     assert (drawn == drawn[..., :1]).all()
     luminance = image @ np.array([0.299, 0.587, 0.114])
     assert np.abs(drawn[..., 0] - 0.88 * luminance).max() < 1.5
@@ -91,7 +96,7 @@ def test_a_coloured_image_turns_grey() -> None:
 
 def test_regions_are_outlined_and_smaller_spots_are_not() -> None:
     score_map = scores((slice(10, 20), slice(10, 20), 0.15), (slice(30, 31), slice(40, 43), 0.15))
-    drawn = overlay(grey(100), score_map, threshold=0.1)
+    drawn = overlay(grey(100), score_map, threshold=0.1, colours=COLOURS)
     white, black = (drawn == 255).all(axis=2), (drawn == 0).all(axis=2)
     near, far = np.zeros((40, 60), dtype=bool), np.zeros((40, 60), dtype=bool)
     far[8:22, 8:22] = True
@@ -105,7 +110,7 @@ def test_regions_are_outlined_and_smaller_spots_are_not() -> None:
 def test_the_outline_grows_with_the_image() -> None:
     shape = (1200, 1000)
     score_map = scores((slice(400, 600), slice(400, 600), 0.15), shape=shape)
-    drawn = overlay(grey(100, shape), score_map, threshold=0.1)
+    drawn = overlay(grey(100, shape), score_map, threshold=0.1, colours=COLOURS)
     assert (drawn == 255).all(axis=2)[500].sum() == 4
     assert (drawn == 0).all(axis=2)[500].sum() == 4
 
@@ -115,7 +120,9 @@ def test_outlines_against_distances(shape: tuple[int, int], step: int) -> None:
     """White up to `step` px from a region, black up to twice that, also diagonally, and cut off at the borders."""
     height, width = shape
     spots = [(slice(0, 4), slice(width - 3, width)), (slice(20, 26), slice(19, 20)), (slice(27, 33), slice(24, 27))]
-    drawn = overlay(grey(100, shape), scores(*((*spot, 0.15) for spot in spots), shape=shape), threshold=0.1)
+    drawn = overlay(
+        grey(100, shape), scores(*((*spot, 0.15) for spot in spots), shape=shape), threshold=0.1, colours=COLOURS
+    )
     y, x = np.ogrid[:height, :width]
     away = np.full(shape, height + width)
     for rows, columns in spots:
@@ -130,16 +137,17 @@ def test_outlines_against_distances(shape: tuple[int, int], step: int) -> None:
 
 @pytest.mark.parametrize("verdict", list(VERDICTS))
 def test_the_verdict_is_written_in_a_corner_and_nowhere_else(verdict: str) -> None:
-    plain = overlay(grey(100, (200, 200)), scores(shape=(200, 200)), threshold=0.1)
-    drawn = overlay(grey(100, (200, 200)), scores(shape=(200, 200)), threshold=0.1, verdict=verdict)
+    plain = overlay(grey(100, (200, 200)), scores(shape=(200, 200)), threshold=0.1, colours=COLOURS)
+    drawn = overlay(grey(100, (200, 200)), scores(shape=(200, 200)), threshold=0.1, colours=COLOURS, verdict=verdict)
     rows, columns = np.nonzero((drawn != plain).any(axis=2))
     assert rows.max() < 40
     assert columns.max() < 80
     frame = drawn[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     assert all((edge == 255).all() for edge in (frame[0], frame[-1], frame[:, 0], frame[:, -1]))
     assert (drawn == VERDICTS[verdict]).all(axis=2).sum() > 100
-    label = drawn[6:40, 6:80].astype(int)
-    assert (label.min(axis=2) > 200).sum() > 15  # the letters
+    label = frame[1:-1, 1:-1].astype(int)
+    letters = label.max(axis=2) < 60 if verdict == "REVIEW" else label.min(axis=2) > 200  # black on amber
+    assert letters.sum() > 15
 
 
 @pytest.mark.parametrize(
@@ -150,46 +158,54 @@ def test_the_verdict_is_written_in_a_corner_and_nowhere_else(verdict: str) -> No
         ({"score_map": scores(shape=(60, 40))}, r"score map: shape \(60, 40\), allowed is that of its image"),
         ({"score_map": scores((slice(0, 1), slice(0, 2), np.nan))}, "score map: 2 scores are not finite"),
         ({"score_map": scores((slice(0, 1), slice(0, 1), np.inf))}, "score map: 1 scores are not finite"),
-        ({"threshold": 0.0}, "threshold: 0 with a scale up to 0, needed is 0 < threshold < top"),
+        ({"threshold": 0.0}, "threshold: 0 is not allowed, give a finite number above 0"),
         ({"threshold": -1.0}, "threshold: -1"),
         ({"threshold": float("nan")}, "threshold: nan"),
         ({"threshold": float("inf")}, "threshold: inf"),
-        ({"top": 0.1}, "threshold: 0.1 with a scale up to 0.1, needed"),
-        ({"verdict": "ok\n"}, r"verdict: .* is unknown, allowed are OK, NG"),
-        ({"verdict": "REVIEW"}, "verdict: 'REVIEW' is unknown"),
+        (
+            {"colours": (0.1, 0.1)},
+            r"colours: from 0\.1 to 0\.1 is not allowed, expected two scores, the lower one first",
+        ),
+        ({"colours": (0.2, 0.1)}, r"colours: from 0\.2 to 0\.1"),
+        ({"colours": (-0.1, 1.0)}, r"colours: from -0\.1 to 1"),
+        ({"colours": (float("nan"), 1.0)}, "colours: from nan to 1"),
+        ({"colours": (0.1, float("inf"))}, r"colours: from 0\.1 to inf"),
+        ({"verdict": "ok\n"}, r"verdict: .* is unknown, allowed are OK, REVIEW, NG"),
+        ({"verdict": "Review"}, "verdict: 'Review' is unknown"),
     ],
 )
 def test_overlay_refuses(changes: dict[str, object], message: str) -> None:
-    arguments = {"image": grey(100), "score_map": scores(), "threshold": 0.1} | changes
+    arguments = {"image": grey(100), "score_map": scores(), "threshold": 0.1, "colours": COLOURS} | changes
     with pytest.raises(InputError, match=message) as caught:
         overlay(arguments.pop("image"), arguments.pop("score_map"), **arguments)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("top", "share"), [(0.2, 0.5), (0.4, 0.25)])
-def test_the_colour_bar_shows_the_colours_of_the_overlay(top: float, share: float) -> None:
-    bar = colour_bar(threshold=0.1, top=top, width=384)
+@pytest.mark.parametrize(("top", "shares"), [(0.2, (0.5,)), (0.4, (0.25,)), (0.4, (0.25, 0.75)), (0.2, (0.5, 1.0))])
+def test_the_colour_bar_shows_the_colours_of_the_overlay(top: float, shares: tuple[float, ...]) -> None:
+    bar = colour_bar(thresholds=Thresholds(*(share * top for share in shares)), colours=(0.05, top), width=384)
     assert (bar.dtype, bar.shape) == (np.uint8, (58, 384, 3))
     length = 384 - 24
-    ramp = np.linspace(0, 0.1 / share, length, dtype=np.float32)[None].repeat(20, axis=0)
-    drawn = overlay(grey(128, ramp.shape), ramp, threshold=0.1, top=top)[10]
-    mark = round(share * (length - 1))
-    away = np.abs(np.arange(length) - mark) > 4  # neither the mark nor the overlay's outline
+    ramp = np.linspace(0, top, length, dtype=np.float32)[None].repeat(20, axis=0)
+    drawn = overlay(grey(128, ramp.shape), ramp, threshold=2.0, colours=(0.05, top))[10]
+    marks = [round(share * (length - 1)) for share in shares]
+    away = np.abs(np.arange(length)[:, None] - marks).min(axis=1) > 4
     assert (bar[30, 12:-12][away] == drawn[away]).all()
     black = np.nonzero((bar[19] == 0).all(axis=1))[0]
-    assert len(black) == 2
-    assert abs(black.mean() - (12 + share * (length - 1))) <= 1
-    assert (bar[2:14] < 128).any()  # its number above
+    assert len(black) == 2 * len(marks)
+    assert black.reshape(-1, 2).mean(axis=1) == pytest.approx([12 + mark for mark in marks], abs=1)
+    assert (bar[2:14] < 128).any()  # the numbers above
     assert (bar[42:] < 128).any()  # the ends below
 
 
-def test_the_colour_bar_has_room_for_a_threshold_near_its_end() -> None:
-    bar = colour_bar(threshold=0.99, top=1.0, width=192)
-    assert (bar[:16, -1] == 255).all()
+def test_the_colour_bar_has_room_for_thresholds_near_its_end_and_beyond() -> None:
+    for thresholds in (Thresholds(0.99), Thresholds(3.0), Thresholds(0.98, 3.0)):
+        bar = colour_bar(thresholds=thresholds, colours=(0.25, 1.0), width=192)
+        assert (bar[:16, -1] == 255).all()
     with pytest.raises(InputError, match="width: 100"):
-        colour_bar(threshold=0.1, top=0.2, width=100)
-    with pytest.raises(InputError, match=r"threshold: 0\.1 with a scale up to 0\.1"):
-        colour_bar(threshold=0.1, top=0.1, width=192)
+        colour_bar(thresholds=Thresholds(0.1), colours=COLOURS, width=100)
+    with pytest.raises(InputError, match=r"colours: from 0\.1 to 0\.1"):
+        colour_bar(thresholds=Thresholds(0.1), colours=(0.1, 0.1), width=192)
 
 
 def test_side_by_side() -> None:

@@ -19,12 +19,15 @@ from blemish.results.lines import Summary, summarise
 from blemish.results.overlays import overlay, save_png
 from blemish.results.write import write
 from blemish.verdict.judge import Prediction
+from blemish.verdict.threshold import Thresholds
 from meeting import Meeting
 from stubs import (
     Stub,
     paint,
     parts,  # noqa: F401
 )
+
+SAID = {"header_": Stub.header_, "thresholds_": Stub.thresholds_}
 
 
 def test_records_overlays_and_maps(parts, tmp_path):
@@ -35,7 +38,7 @@ def test_records_overlays_and_maps(parts, tmp_path):
     assert dull == {
         "path": f"{parts}/dull.png",
         "score": 0.25,
-        "threshold": 0.5,
+        "thresholds": {"review": 0.5, "ng": None},
         "verdict": "OK",
         "regions": [],
         "overlay": "overlays/dull.png",
@@ -48,7 +51,7 @@ def test_records_overlays_and_maps(parts, tmp_path):
     saved = np.load(out / "maps" / "sub" / "bright.npy")
     assert saved.dtype == np.float32
     np.testing.assert_array_equal(saved, prediction.score_map)
-    drawn = overlay(image, prediction.score_map, threshold=0.5, verdict="NG")
+    drawn = overlay(image, prediction.score_map, threshold=0.5, colours=(0.25, 1.0), verdict="NG")
     np.testing.assert_array_equal(np.array(Image.open(out / "overlays" / "sub" / "bright.png")), drawn)
     found = sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file())
     maps, overlays = ["maps/dull.npy", "maps/sub/bright.npy"], ["overlays/dull.png", "overlays/sub/bright.png"]
@@ -130,7 +133,7 @@ def test_images_are_read_and_results_written_while_one_is_scored(row, monkeypatc
 
     monkeypatch.setattr(results, "load", meeting(load, 2, 11))
     monkeypatch.setattr(results, "draw", meeting(results.draw, 0, 9))
-    detector = SimpleNamespace(header_=Stub.header_, threshold_=0.5, streams=1, predict=meeting(Stub().predict, 1, 10))
+    detector = SimpleNamespace(**SAID, streams=1, predict=meeting(Stub().predict, 1, 10))
     assert len(list(write(detector, images, out))) == 12
 
 
@@ -143,7 +146,7 @@ def test_as_many_images_are_scored_at_the_same_time_as_there_are_streams(row, st
         crowd.come()
         return Stub().predict(given)
 
-    scorer = SimpleNamespace(header_=Stub.header_, threshold_=0.5, streams=streams, predict=predict)
+    scorer = SimpleNamespace(**SAID, streams=streams, predict=predict)
     list(write(scorer, images[:6], out))
     assert crowd.most == streams
 
@@ -179,7 +182,7 @@ def test_an_interrupt_keeps_what_was_done(row):
         return stub.predict(given)
 
     records = []
-    scorer = SimpleNamespace(header_=Stub.header_, threshold_=0.5, streams=1, predict=predict)
+    scorer = SimpleNamespace(**SAID, streams=1, predict=predict)
     with pytest.raises(KeyboardInterrupt):
         records.extend(write(scorer, images, out))
     assert len(records) == 4
@@ -221,29 +224,39 @@ def test_a_place_for_pictures_that_is_taken_is_one_line(parts, tmp_path):
         list(write(Stub(), name_images([parts]), out))
 
 
-def test_the_colour_scale_ends_at_the_highest_score_that_there_is():
-    assert [results.scale_top(threshold) for threshold in (0.25, 0.5, 0.75, 1.0)] == [0.5, 1.0, 1.0, 2.0]
-    image, score_map = np.full((32, 40, 3), 90, np.uint8), np.full((32, 40), 1.0, np.float32)
-    drawn = results.draw(image, Prediction(None, 1.0, "NG", [], score_map), threshold=0.75)
-    np.testing.assert_array_equal(drawn, overlay(image, score_map, threshold=0.75, top=1.0, verdict="NG"))
+def test_outlines_are_those_of_the_first_threshold_and_colours_those_of_the_scale():
+    image, score_map = np.full((32, 40, 3), 90, np.uint8), np.full((32, 40), 0.3, np.float32)
+    score_map[4:12, 4:12], score_map[4:12, 20:28] = 0.7, 0.9
+    for word, thresholds in (("REVIEW", Thresholds(0.6, 0.95)), ("NG", Thresholds(0.8))):
+        scorer = SimpleNamespace(header_=Stub.header_, thresholds_=thresholds)
+        drawn = results.draw(image, Prediction(None, 0.9, word, [], score_map), scorer)
+        expected = overlay(image, score_map, threshold=thresholds.review, colours=(0.25, 1.0), verdict=word)
+        np.testing.assert_array_equal(drawn, expected)
 
 
 def test_a_summary_counts_and_keeps_the_highest_scores():
     scores = [0.1, 0.9, 0.3, 0.9, 0.2, 0.8, 0.4]
     records = [
-        {"path": str(index), "score": score, "verdict": "NG" if score > 0.25 else "OK", "regions": []}
+        {"path": str(index), "score": score, "verdict": Thresholds(0.25, 0.8).verdict(score), "regions": []}
         for index, score in enumerate(scores)
     ]
     summary = summarise([{"path": "x", "error": "bad"}, *records])
-    assert (summary.ok, summary.ng, summary.failed) == (2, 5, 1)
+    assert (summary.verdicts, summary.failed) == ({"OK": 2, "REVIEW": 3, "NG": 2}, 1)
     assert [record["path"] for record in summary.worst] == ["1", "3", "5", "6", "2"]
     assert summarise([]) == Summary()
 
 
+@pytest.mark.parametrize(
+    ("words", "worst"), [([], "OK"), (["OK"], "OK"), (["REVIEW", "OK"], "REVIEW"), (["REVIEW", "NG", "OK"], "NG")]
+)
+def test_the_worst_verdict(words, worst):
+    records = [{"path": "a", "score": 0.5, "verdict": word, "regions": []} for word in words]
+    assert summarise([{"path": "x", "error": "bad"}, *records]).worst_verdict == worst
+
+
 def test_a_score_that_is_not_finite_never_gets_into_a_record(parts, tmp_path):
     broken = SimpleNamespace(
-        header_=Stub.header_,
-        threshold_=0.5,
+        **SAID,
         streams=1,
         predict=lambda images: [Prediction(None, float("nan"), "OK", [], np.zeros(images[0].shape[:2], np.float32))],
     )
@@ -260,7 +273,7 @@ def test_an_image_whose_map_is_not_finite_is_named_and_does_not_stop_the_others(
 
     prepare_folder(tmp_path / "out", overwrite=False)
     for streams in (1, 2):
-        found = SimpleNamespace(header_=Stub.header_, threshold_=0.5, streams=streams, predict=predict)
+        found = SimpleNamespace(**SAID, streams=streams, predict=predict)
         dull, bright = write(found, name_images([parts]), tmp_path / "out")
         assert dull["verdict"] == "OK"
         path = f"{parts}/sub/bright.png"

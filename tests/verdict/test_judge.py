@@ -9,13 +9,14 @@ import pytest
 from blemish import Prediction
 from blemish.images.resize import resize_map
 from blemish.verdict.judge import judge
+from blemish.verdict.threshold import Thresholds
 
-THRESHOLD = 0.5
+THRESHOLDS = Thresholds(0.5, 0.75)
 
 
 def judged(reference, *, source=None, height=64, width=64):
     image = np.zeros((height, width, 3), np.uint8)
-    return judge(image if source is None else source, image, np.float32(reference), threshold=THRESHOLD)
+    return judge(image if source is None else source, image, np.float32(reference), thresholds=THRESHOLDS)
 
 
 def spotted(*spots, side=64):
@@ -28,7 +29,7 @@ def spotted(*spots, side=64):
 
 def test_a_spot_is_found_where_it_is():
     found = judged(spotted((8, 20, 6, 0.75), (40, 4, 3, 0.625)))
-    assert (found.score, found.verdict) == (0.75, "NG")
+    assert (found.score, found.verdict) == (0.75, "REVIEW")
     assert [(one.box, one.area, one.peak) for one in found.regions] == [
         ((8, 20, 6, 6), 36, 0.75),
         ((40, 4, 3, 3), 9, 0.625),
@@ -38,12 +39,19 @@ def test_a_spot_is_found_where_it_is():
 
 @pytest.mark.parametrize(
     ("peak", "verdict"),
-    [(0.25, "OK"), (0.5, "OK"), (float(np.nextafter(np.float32(0.5), np.float32(1))), "NG"), (1.0, "NG")],
+    [
+        (0.25, "OK"),
+        (0.5, "OK"),
+        (float(np.nextafter(np.float32(0.5), np.float32(1))), "REVIEW"),
+        (0.75, "REVIEW"),
+        (float(np.nextafter(np.float32(0.75), np.float32(1))), "NG"),
+        (1.0, "NG"),
+    ],
 )
-def test_only_above_the_threshold_is_defective(peak, verdict):
+def test_only_above_a_threshold_is_a_part_no_longer_good(peak, verdict):
     found = judged(spotted((8, 8, 4, peak)))
     assert (found.score, found.verdict) == (peak, verdict)
-    assert len(found.regions) == (verdict == "NG")
+    assert len(found.regions) == (verdict != "OK")  # they are those above the threshold of REVIEW
 
 
 def test_score_and_verdict_are_those_of_the_reference_map_and_not_of_the_resized_one():
@@ -51,7 +59,7 @@ def test_score_and_verdict_are_those_of_the_reference_map_and_not_of_the_resized
     reference = spotted((30, 30, 1, 0.9))
     found = judged(reference, height=32, width=32)
     assert (found.score, found.verdict) == (pytest.approx(0.9), "NG")
-    assert found.score_map.max() < THRESHOLD
+    assert found.score_map.max() < THRESHOLDS.review
     assert found.regions == []
 
 

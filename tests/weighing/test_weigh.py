@@ -26,7 +26,7 @@ def own(model):
     return Detector.load(model)
 
 
-def test_labels_weigh_all_modules_and_the_threshold_is_set_anew(own, brick):
+def test_labels_weigh_all_modules_and_scale_and_threshold_are_set_anew(own, brick):
     before, maps = own.header_, own.score_maps(brick / "test" / "stain")
     assert own.weigh(brick, good=brick) is own
     header, found = own.header_, own.weighed_
@@ -43,8 +43,12 @@ def test_labels_weigh_all_modules_and_the_threshold_is_set_anew(own, brick):
     good = list((brick / "train" / "good").iterdir())
     names = {image.sha256 for image in header.data.held_out}
     held = [path for path, digest in zip(good, pixel_hashes(good), strict=True) if digest in names]
-    highest = max(prediction.score for prediction in own.predict(held))
-    assert highest == pytest.approx(own.threshold_, abs=1e-6)
+    scores = sorted(prediction.score for prediction in own.predict(held))
+    assert sorted(header.calibration.scores) == pytest.approx(scores, abs=1e-6)
+    assert own.thresholds_.review == pytest.approx(scores[-2], abs=1e-6)
+    same = [[(one.name, one.sha256) for one in part.calibration.held_out] for part in (header, before)]
+    assert same[0] == same[1]
+    assert header.calibration.limit != before.calibration.limit
     assert not np.array_equal(own.score_maps(brick / "test" / "stain")[0], maps[0])
 
 
@@ -119,7 +123,8 @@ def test_the_papers_objective_makes_the_score_the_papers(own, brick):
     score_map = own.score_maps(brick / "test" / "hole")[0]
     assert score_map.min() >= 0
     assert score_map.max() <= 1
-    assert own.header_.calibration.threshold == own.header_.calibration.limit
+    assert own.header_.scale.of(np.float32([0.25, 0.75])) == pytest.approx([0.25, 0.75])  # it is not squashed
+    assert own.thresholds_.review == sorted(own.header_.calibration.scores)[-2]
 
 
 @pytest.mark.parametrize(

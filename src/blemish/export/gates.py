@@ -18,7 +18,7 @@ from blemish.verdict.scale import image_score
 SCORE = {"float32": 1e-3, "bfloat16": 0.06, "int8": 0.15}
 ON_AVERAGE = {"float32": 1e-4, "bfloat16": 0.04, "int8": 0.08}
 ELSEWHERE = {"float32": 1e-3, "bfloat16": 0.03, "int8": 0.05}
-ROUNDING = 1e-3  # a score this near to the threshold has no verdict that could be kept
+NEAR = ELSEWHERE  # a score this near to a threshold has no verdict that could be kept
 LOST = 0.003  # of AUPRO; with more an export is refused
 FLIPPED = 0.05  # of the verdicts, or FEW of them; with more an export is refused
 FEW = 2
@@ -39,7 +39,7 @@ def differences(model: Model, runtime: Runtime, images: Sequence[Path]) -> tuple
     """Return the largest difference of a score, and of a map on average; raises ExportError for one too large."""
     precision, scale = runtime.bundle.precision, model.header.scale.colours[1]
     verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
-    allowed = SCORE[precision] * scale, ON_AVERAGE[precision] * scale
+    allowed, near = (SCORE[precision] * scale, ON_AVERAGE[precision] * scale), NEAR[precision] * scale
     largest = [0.0, 0.0]
     whole = replace(model, header=model.header.any_aspect)
     for path, (_, _, expected) in zip(images, whole.reference_maps(images), strict=True):
@@ -51,8 +51,7 @@ def differences(model: Model, runtime: Runtime, images: Sequence[Path]) -> tuple
                 f"not exported: golden image {path.name} scores {after:.4f} instead of {before:.4f}, its map is off by "
                 f"{mean:.2g} on average; {precision} may be off by {allowed[0]:.2g} and {allowed[1]:.2g}"
             )
-        nearly = {verdict(before - ROUNDING * scale), verdict(before + ROUNDING * scale)}
-        if other(after) not in {verdict(before)} | nearly:
+        if other(after) not in {verdict(before - near), verdict(before), verdict(before + near)}:
             raise ExportError(
                 f"not exported: golden image {path.name} has another verdict: {before:.4f} is {after:.4f}"
             )

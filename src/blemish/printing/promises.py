@@ -19,9 +19,10 @@ def threshold_facts(header: Header) -> list[tuple[str, str]]:
     facts = [(f"{word} above", f"{level:.4f}{_promise(rate)}") for word, level, rate in promises(calibration)]
     if calibration.held_out:
         steps = menu(calibration.scores)
-        shown = ", ".join(f"{percent(one.promise)}: {one.threshold:.4f}" for one in steps[:STEPS])
-        facts.append(("could be", f"{shown}{', ...' if len(steps) > STEPS else ''} (blemish calibrate --false-alarms)"))
-        facts.append(("held out", f"{evidence(header)}; one decides the first of these"))
+        shown = [f"{percent(one.promise)}: {one.threshold:.4f}" for one in steps[:STEPS]]
+        shown[0] += " (one image decides)"
+        facts.append(("could be", ", ".join(shown) + (", ..." if len(steps) > STEPS else "")))
+        facts.append(("held out", evidence(header)))
     else:
         facts.append(("held out", NO_SCORES))
     return facts
