@@ -91,6 +91,15 @@ class RoiPart(Part):
         """The share of the image that counts."""
         return float(self.inside.mean())
 
+    @property
+    def words(self) -> str:
+        """How much of the image counts, and what says so: 62 % of the image: from mask.png of 1600x1200."""
+        masks = [f"{verb} {printable(mask)}" for verb, mask in (("from", self.roi), ("without", self.ignore)) if mask]
+        size = [f"of {self.width}x{self.height}"] if self.width is not None else []
+        border = [f"without a border of {100 * self.border:.3g} %"] if self.border else []
+        why = ", ".join([*([" ".join(masks + size)] if masks else []), *border])
+        return f"{100 * self.share:.3g} % of the image: {why}"
+
     def at(self, height: int, width: int) -> Flags:
         """Return which pixels of an image or a map of another size count: bool (height, width); nearest neighbour."""
         return resize_mask(self.inside, height, width)

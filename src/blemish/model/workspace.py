@@ -51,11 +51,13 @@ def fit_to_file(
     check_writable(out, overwrite=overwrite)
     weights = Path(arguments.weights) if arguments.weights is not None else None
     check_apart([out], [data], files=[weights, *interest.files])
-    read_roi(interest, side=arguments.reference_size)
+    roi = read_roi(interest, side=arguments.reference_size)
     workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
     try:
         images, apart = good_images(data, labels=labels), held_out_images(data, labels=labels)
         announce(arguments, [*images, *apart], data=data, say=say)
+        if roi is not None:
+            say(f"what counts is {roi.words}")
         with _alone(workspace, out):
             check_writable(out, overwrite=overwrite)  # again: another fit may have written it by now
             clean_stale(out)

@@ -30,13 +30,7 @@ def threshold_facts(header: Header) -> list[tuple[str, str]]:
 
 def roi_facts(header: Header) -> list[tuple[str, str]]:
     """Return a line on the region of interest of a model; none where all pixels count."""
-    if (roi := header.roi) is None:
-        return []
-    parts = [f"of {roi.width}x{roi.height}"] if roi.width is not None else []
-    parts = [f"{verb} {printable(mask)}" for verb, mask in (("from", roi.roi), ("without", roi.ignore)) if mask] + parts
-    border = [f"without a border of {percent(roi.border)}"] if roi.border else []
-    said = ", ".join([*([" ".join(parts)] if parts else []), *border])
-    return [("counts", f"{100 * roi.share:.3g} % of the image: {said}")]
+    return [] if header.roi is None else [("counts", header.roi.words)]
 
 
 def evidence(header: Header) -> str:
