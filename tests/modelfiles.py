@@ -65,6 +65,7 @@ WHOLE = {
         "earlier": None,
     },
     "data": {**FIELDS["data"], "told_by": "bytes"},
+    "roi": None,
 }
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from blemish.cli.app import main
 from blemish.errors import InputError, ModelFileError
+from blemish.runtime import Runtime
 from blemish.runtime import bundle as bundle_module
 from blemish.runtime.bundle import FILE, is_bundle, read_bundle
+from blemish.verdict.threshold import Thresholds
 from bundles import copied, edit, fields, refusal, seal
 
 
@@ -178,7 +181,7 @@ def test_a_missing_field_is_named(folder):
     for name in set(whole) - {"bundle_version"}:
         (folder / FILE).write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
         assert refused(folder) == f"{FILE}: field {name}: Field required"
-    for name in set(whole["model"]) - {"schema_version", "weighing"}:
+    for name in set(whole["model"]) - {"schema_version", "weighing", "roi"}:
         model = {key: value for key, value in whole["model"].items() if key != name}
         (folder / FILE).write_text(json.dumps(whole | {"model": model}))
         assert refused(folder) == f"{FILE}: field model.{name}: Field required"
@@ -347,3 +350,49 @@ def test_a_file_of_a_bundle_is_known_for_one(tmp_path):
         with pytest.raises(InputError) as caught:
             is_bundle(tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name}: a file of a bundle; give its folder: {tmp_path}"
+
+
+def earlier_bundle(folder, found):
+    """Make `bundle.json` what the version before thresholds could be chosen has written, by hand; return the text."""
+    model = found["model"]
+    calibration = model["calibration"]
+    kept = {"held_out": 6, "threshold": 0.5, "false_alarm_rate": 1 / 7}
+    model["calibration"] = kept | {name: calibration[name] for name in ("good", "limit")}
+    model["schema_version"] = 2
+    del model["preprocessing"]["bits"]  # at its default it was not written
+    del found["sha256"]
+    unsealed = json.dumps({**found, "sha256": "0" * 64}, separators=(",", ":"), ensure_ascii=False)
+    checksum = sha256(unsealed.encode()).hexdigest()
+    text = json.dumps({**found, "sha256": checksum}, indent=1, ensure_ascii=False) + "\n"
+    (folder / FILE).write_text(text, encoding="utf-8")
+    return text
+
+
+def test_a_bundle_of_the_version_before_is_read_and_its_checksum_still_counts(folder, bundle, brick):
+    found = fields(folder)
+    found["blemish"] = 'Prüfung "0.1" \\ { "sha256": "x" }'  # spaces and quotes inside of words are no spaces between
+    text = earlier_bundle(folder, found)
+    old, new = read_bundle(folder), read_bundle(bundle)
+    assert old.model.calibration.thresholds == Thresholds(0.5)
+    assert (old.model.calibration.held_out, old.model.calibration.earlier.held_out) == ([], 6)
+    assert (old.model.scale, old.model.data, old.graph) == (new.model.scale, new.model.data, new.graph)
+    image = brick / "test" / "hole" / "000.png"
+    runtimes = Runtime.load(folder), Runtime.load(bundle)
+    (before,), (after,) = (runtime.predict(image) for runtime in runtimes)
+    assert np.array_equal(before.score_map, after.score_map)
+    assert before.verdict == Thresholds(0.5).verdict(before.score)
+    for old_text, new_text in (
+        ('"threshold": 0.5', '"threshold": 0.6'),
+        ("Prüfung", "Prufung"),
+        ("\\\\ {", "\\\\  {"),
+        ('"seed": 1', '"seed": 2'),
+        ('"precision": "float32"', '"precision": "bfloat16"'),
+    ):
+        assert text.count(old_text) == 1
+        (folder / FILE).write_text(text.replace(old_text, new_text), encoding="utf-8")
+        assert refused(folder) == f"{FILE} is damaged: checksum mismatch"
+    digits = json.loads(text)["sha256"]
+    for position in range(0, 64, 9):
+        other = "0" if digits[position] != "0" else "1"
+        (folder / FILE).write_text(text.replace(digits, digits[:position] + other + digits[position + 1 :]))
+        assert refused(folder) == f"{FILE} is damaged: checksum mismatch"

@@ -225,6 +225,7 @@ def test_what_draws_and_writes_results_needs_numpy_and_pillow_only(tmp_path) -> 
         "from blemish.verdict.scale import Scale\n"
         "from blemish.verdict.threshold import Thresholds\n"
         "header = SimpleNamespace(bits=16, scale=Scale('whitened', good=-14.0, limit=-8.0))\n"
+        "header.roi, header.inside = None, lambda height, width: None\n"
         "stub = SimpleNamespace(header_=header, thresholds_=Thresholds(0.5), streams=1, predict=predict)\n"
         "(record,) = write(stub, [(out / 'in.png', 'in')], out, save_maps=True)\n"
         "assert record['regions'] == [{'area': 16, 'box': [5, 5, 4, 4], 'peak': 1.0}], record\n"

@@ -65,7 +65,9 @@ def choose(calibration: CalibrationPart, wanted: Wanted) -> CalibrationPart:
             raise InputError(f"false alarms: {NO_SCORES}")
         found = thresholds(calibration.scores, wanted)
         asked = [rate for rate in (wanted.review, wanted.ng) if rate is not None] if wanted else []
-    return calibration.model_copy(update={"review": found.review, "ng": found.ng, "asked": asked})
+    earlier = calibration.earlier if found == calibration.thresholds else None  # what it promised is of its threshold
+    update = {"review": found.review, "ng": found.ng, "asked": asked, "earlier": earlier}
+    return calibration.model_copy(update=update)
 
 
 def with_thresholds(header: Header, wanted: Wanted) -> Header:

@@ -5,9 +5,9 @@ probability of at most k / (n + 1) (split conformal prediction). That is the pro
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from blemish.checks import share, shown
 from blemish.errors import InputError
@@ -85,9 +85,11 @@ def read_budget(given: str | float | Sequence[float]) -> Budget:
 
     Raises InputError for rates that are not above 0 and below 100 %, and for an NG rate that is not below REVIEW's.
     """
-    parts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else list(given)
-    if len(parts) not in (1, 2):
-        raise InputError(f"false alarms: {shown(given)} is not allowed, expected REVIEW or REVIEW,NG such as 5%,1%")
+    parts = _parts(given)
+    if len(parts) not in (1, 2) or "" in parts:
+        raise InputError(
+            f"false alarms: {shown(given) or 'nothing'} is not allowed, expected REVIEW or REVIEW,NG such as 5%,1%"
+        )
     rates = [_rate(part) for part in parts]
     if len(rates) == 2 and rates[1] >= rates[0]:
         raise InputError(
@@ -102,15 +104,14 @@ def read_thresholds(given: str | float | Sequence[float]) -> Thresholds:
 
     Raises InputError for scores that are not above 0 and at most 1, and for an NG score below REVIEW's.
     """
-    parts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else list(given)
     try:
-        scores = [float(part) for part in parts]
+        scores = [float(part) for part in _parts(given)]
     except (TypeError, ValueError):
         scores = []
     if len(scores) not in (1, 2) or not all(0 < score <= 1 for score in scores) or sorted(scores) != scores:
         raise InputError(
-            f"threshold: {shown(given)} is not allowed, expected a score above 0 and at most 1, or two such as "
-            "0.4,0.5: that of REVIEW, then that of NG"
+            f"threshold: {shown(given) or 'nothing'} is not allowed, expected a score above 0 and at most 1, or two "
+            "such as 0.4,0.5: that of REVIEW, then that of NG"
         )
     return Thresholds(*scores)
 
@@ -131,6 +132,12 @@ def _too_few(steps: Sequence[Step], rate: float) -> str:
     needed = math.ceil(1 / rate - 1e-9) - 1
     support = f"{percent(steps[0].promise)} (one image decides) or {percent(steps[1].promise)}"
     return f"{percent(rate)} needs {needed} held-out good images; these {len(steps)} support {support}"
+
+
+def _parts(given: str | float | Sequence[float]) -> list[Any]:
+    """Return the one or two that are given, text without space around it."""
+    parts = given.split(",") if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
+    return [part.strip() if isinstance(part, str) else part for part in parts]
 
 
 def _rate(given: object) -> float:
