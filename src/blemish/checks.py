@@ -38,14 +38,13 @@ def number(name: str, value: Any, *, most: float = math.inf, rule: str) -> float
 
 def share(name: str, value: Any, *, rule: str) -> float:
     """Return a share in [0, 1), given as 5% or 0.05, as text or a number; InputError for anything else, such as 5."""
-    number_given = isinstance(value, int | float) and not isinstance(value, bool)
-    text = value.strip() if isinstance(value, str) else repr(float(value)) if number_given else ""
+    text = str(value).strip()
     if match := SHARE.fullmatch(text):
         found = float(match[1] + (match[2] or "")) / (100 if match[3] else 1)
         if 0 <= found < 1:
             return found
         if found < 100 and not match[3]:
-            raise InputError(f"{name}: {shown(value)} is not clear, write {found:g}% or {found / 100:g}")
+            raise InputError(f"{name}: {shown(value)} is not clear, write {text}% or {found / 100:g}")
     raise InputError(f"{name}: {shown(value)} is not allowed, {rule}")
 
 
