@@ -75,6 +75,9 @@ def test_a_defect_inside_is_seen_and_the_same_outside_is_not(looking, good):
     assert right.regions == []
     assert right.score == pytest.approx(before.score, abs=0.02)
     (_, _, reference), (_, _, spoilt) = detector.reference_maps([image, spotted(image, x=0.8)])
+    for one in (before, left, right):
+        assert not one.score_map[~resize_mask(inside(), *image.shape[:2])].any()
+        assert one.score_map[resize_mask(inside(), *image.shape[:2])].all()
     for found in (reference, spoilt):
         assert not found[~inside()].any()
         assert (found[inside()] > 0).all()

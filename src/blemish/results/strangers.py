@@ -35,8 +35,8 @@ def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence
     folder, thresholds = model.with_name(f"{model.name}.strangers"), header.calibration.thresholds
     for index in found:
         ((source, image, reference),) = scorer.reference_maps([held_out[index]])
-        said = judge(source, image, reference, thresholds=thresholds)
         inside = header.inside(*image.shape[:2])
+        said = judge(source, image, reference, thresholds=thresholds, inside=inside)
         picture = overlay(
             image, said.score_map, threshold=thresholds.review, colours=header.scale.colours, inside=inside
         )

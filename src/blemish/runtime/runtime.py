@@ -142,4 +142,6 @@ class Runtime:
         return source, image, self.header_.scored(self.raw_map(image))
 
     def _judge(self, source: Source) -> Prediction:
-        return judge(*self._score(source), thresholds=self.thresholds_)
+        _, image, reference = self._score(source)
+        inside = self.header_.inside(*image.shape[:2])
+        return judge(source, image, reference, thresholds=self.thresholds_, inside=inside)

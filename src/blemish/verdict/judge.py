@@ -29,11 +29,21 @@ class Prediction:
 
 
 def judge(
-    source: Source, image: NDArray[np.uint8], reference: NDArray[np.float32], *, thresholds: Thresholds
+    source: Source,
+    image: NDArray[np.uint8],
+    reference: NDArray[np.float32],
+    *,
+    thresholds: Thresholds,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Prediction:
-    """Return the prediction for an image (H, W, 3) from its score map at the reference size."""
+    """Return the prediction for an image (H, W, 3) from its score map at the reference size.
+
+    inside: bool (H, W), which pixels of the image count, default all; the map is 0 at the others.
+    """
     score = image_score(reference)
     score_map = resize_map(reference, *image.shape[:2])
+    if inside is not None:
+        score_map[~inside] = 0
     return Prediction(
         path=source if isinstance(source, Path) else None,
         score=score,
