@@ -12,7 +12,7 @@ from blemish.verdict.regions import Region
 from blemish.verdict.scale import Scale
 from blemish.verdict.threshold import Thresholds
 
-SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)
+SPOT = Region(area=12, share=12 / 1280, box=(3, 5, 4, 3), peak=0.75, mean=0.75)
 
 
 def paint(path, value=90):
@@ -27,7 +27,7 @@ class Stub:
     thresholds_ = Thresholds(0.5)
     streams = 1
     header_ = SimpleNamespace(
-        bits=16, scale=Scale("whitened", good=-14.0, limit=-8.0), roi=None, inside=lambda height, width: None
+        bits=16, scale=Scale("whitened", good=-14.0, limit=-8.0), roi=None, counted=lambda height, width: None
     )
 
     def __init__(self):
@@ -40,7 +40,8 @@ class Stub:
         score_map = np.full(image.shape[:2], 0.25, np.float32)
         if bright:
             score_map[5:8, 3:7] = 0.75
-        return [Prediction(None, 0.75 if bright else 0.25, "NG" if bright else "OK", [SPOT] * bright, score_map)]
+        score, verdict = (0.75, "NG") if bright else (0.25, "OK")
+        return [Prediction(None, score, verdict, [SPOT] * bright, score_map, score_map > 0.5)]
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from blemish.images.roi import Interest, Mask
 from blemish.model.arguments import Arguments
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
-from blemish.verdict.judge import Prediction, judge
+from blemish.model.scorer import said
+from blemish.verdict.judge import Prediction
 from blemish.verdict.threshold import Budget, Thresholds, read_budget, read_thresholds
 
 if TYPE_CHECKING:
@@ -134,10 +135,7 @@ class Detector:
 
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image; raises InputError as `score_maps` does."""
-        return [
-            judge(source, image, reference, thresholds=self.thresholds_, inside=self.header_.inside(*image.shape[:2]))
-            for source, image, reference in self.reference_maps(images)
-        ]
+        return [said(self.header_, *scored) for scored in self.reference_maps(images)]
 
     def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (path or array, image, score map at the reference size R) for each image, in bounded memory.

@@ -39,9 +39,9 @@ def test_fit_says_what_it_does_and_what_came_of_it(capsys, parts, tmp_path, mode
     assert lines["model"] == f"{out} ({out.stat().st_size / 1e6:.1f} MB)"
     low, high = sorted(header.calibration.scores)
     assert lines["NG"] == f"above  {low:.4f}; of good parts like those held out at most 67 %"
-    menu = f"34 %: {high:.4f}, 67 %: {low:.4f}"
-    assert lines["could"] == f"be  {menu} (blemish calibrate --false-alarms)"
-    assert lines["held"] == "out  2 good images; one decides the first of these"
+    menu = f"34 %: {high:.4f} (one image decides), 67 %: {low:.4f}"
+    assert lines["could"] == f"be  {menu}"
+    assert lines["held"] == "out  2 good images"
     assert os.listdir(tmp_path) == ["m.safetensors"]
     assert digest(out) == digest(model)
 

@@ -186,4 +186,4 @@ def test_a_region_of_interest_has_the_reference_size(path):
     good = base64.b64encode(b"\x0f" * (256 * 256 // 8)).decode()
     header = Header.model_validate({**FIELDS, "roi": {"bits": good}})
     assert header.roi.share == 0.5
-    assert header.inside(256, 256)[7, :16].tolist() == [False, False, False, False, True, True, True, True] * 2
+    assert header.counted(256, 256)[7, :16].tolist() == [False, False, False, False, True, True, True, True] * 2

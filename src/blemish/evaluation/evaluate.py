@@ -20,6 +20,7 @@ from blemish.data.samples import Sample, doubtful_masks, read_truth
 from blemish.data.sources import distinct
 from blemish.errors import InputError, printable
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
+from blemish.evaluation.recall import Outcome, recall
 from blemish.evaluation.truth import clipped, regions_lost
 from blemish.images.resize import resize_map, resize_mask
 from blemish.model.calibration import promises
@@ -51,8 +52,8 @@ class Scored:
     """A test image with its scores and its truth, maps (H, W) at the resolution of the evaluation.
 
     bare_score and bare_map are by the weights that need no labels; None if there are no others. mask is None where it
-    is not known which pixels are defective. inside: which pixels count; None: all. outside: so many of the regions of
-    the truth lie wholly where none does, of all `regions`.
+    is not known which pixels are defective; area: of the defects, in px of the image, None likewise. inside: which
+    pixels count; None: all. outside: so many of the regions of the truth lie wholly where none does, of all `regions`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Scored:
     bare_map: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
     inside: NDArray[np.bool_] | None
+    area: int | None
     regions: int
     regions_lost: int
     outside: int
@@ -100,10 +102,11 @@ def evaluate(
     None without defects), false_alarms (good ones whose verdict is not OK), and found_ng and false_ng, of both those
     that are NG. For a weighed model `without_labels` has an `overall` of the same modules by the weights that need no
     labels, without found and all that follow, as the thresholds are not theirs; else it is None. Beside them data,
-    resolution, images, good, without_masks, regions, regions_lost, used and repeated (of `choose`), doubtful_masks (of
-    `samples.doubtful_masks`), outside and model. All of it is JSON. Where the model has a region of interest, pixels
-    outside count nowhere, and outside lists [{"image", "regions", "of"}]: how many of the regions of an image's truth
-    lie wholly outside; an image whose regions all do is left out.
+    resolution, images, good, without_masks, regions, regions_lost, recall_by_area, escapes and alarms (of
+    `recall.recall`), used and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`), outside and model.
+    All of it is JSON. Where the model has a region of interest, pixels outside count nowhere, and outside lists
+    [{"image", "regions", "of"}]: how many of the regions of an image's truth lie wholly outside; an image whose regions
+    all do is left out.
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
     side = _side(resolution)  # before the images are read
@@ -171,6 +174,7 @@ def measure(
         "overall": overall,
         "without_labels": {"overall": _figures(bare, None)} if bare else None,
         "types": {label: _figures([*good, *(one for one in scored if one.label == label)], limits) for label in labels},
+        **recall([Outcome(one.name, one.label, one.score, limits.verdict(one.score), one.area) for one in scored]),
         "used": chosen.used,
         "repeated": chosen.repeated,
         "outside": [{"image": one.name, "regions": one.outside, "of": one.regions} for one in every if one.outside],
@@ -189,12 +193,14 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
     several = len({sample.category for sample in samples}) > 1
     for done, (sample, (image, maps)) in enumerate(zip(samples, _maps(scorer, samples), strict=True), start=1):
         height, width = image.shape[:2] if resolution is None else (resolution, resolution)
-        inside = scorer.header_.inside(height, width)
-        mask, regions, lost, outside = np.zeros((height, width), np.bool_) if sample.has_truth else None, 0, 0, 0
+        inside = scorer.header_.counted(height, width)
+        mask, area, lost = (np.zeros((height, width), np.bool_), 0, 0) if sample.has_truth else (None, None, 0)
+        regions = outside = 0
         if (truth := read_truth(sample)) is not None:
-            if (counted := scorer.header_.inside(*truth.shape)) is not None:
+            if (counted := scorer.header_.counted(*truth.shape)) is not None:
                 truth, regions, outside = clipped(truth, counted)
             mask, lost = resize_mask(truth, height, width), regions_lost(truth, height, width, inside)
+            area = int(truth.sum())
         # A type has the same name in many categories; a model that serves several is judged on each.
         label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label
         scores, resized = [image_score(one) for one in maps], [resize_map(one, height, width) for one in maps]
@@ -207,6 +213,7 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
             bare_map=resized[1] if len(maps) > 1 else None,
             mask=mask,
             inside=inside,
+            area=area,
             regions=regions,
             regions_lost=lost,
             outside=outside,

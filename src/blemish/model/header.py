@@ -181,7 +181,7 @@ class Header(Part):
             return self
         return self.model_copy(update={"roi": self.roi.model_copy(update={"width": None, "height": None})})
 
-    def inside(self, height: int, width: int) -> NDArray[np.bool_] | None:
+    def counted(self, height: int, width: int) -> NDArray[np.bool_] | None:
         """Return which pixels of an image count, bool (height, width); None for all."""
         return None if self.roi is None else self.roi.at(height, width)
 

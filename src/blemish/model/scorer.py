@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from blemish.data.sources import Images, Source
 from blemish.model.header import Header
-from blemish.verdict.judge import Prediction
+from blemish.verdict.judge import Prediction, judge
 from blemish.verdict.threshold import Thresholds
 
 
@@ -36,3 +36,11 @@ class Scorer(Protocol):
 
     def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (path or array, image, score map at the reference size) for each image, in bounded memory."""
+
+
+def said(header: Header, source: Source, image: NDArray[np.uint8], reference: NDArray[np.float32], /) -> Prediction:
+    """Return what a model with this header says of an image, by its thresholds, scale and region of interest."""
+    counted = header.counted(*image.shape[:2])
+    return judge(
+        source, image, reference, thresholds=header.calibration.thresholds, scale=header.scale, counted=counted
+    )

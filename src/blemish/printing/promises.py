@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from blemish.errors import printable
-from blemish.model.calibration import NO_SCORES, promises
+from blemish.model.calibration import NO_SCORES, promises, were_scores
 from blemish.model.header import Header
 from blemish.printing.numbers import many
 from blemish.verdict.strangers import strangers
@@ -31,6 +31,13 @@ def threshold_facts(header: Header) -> list[tuple[str, str]]:
 def roi_facts(header: Header) -> list[tuple[str, str]]:
     """Return a line on the region of interest of a model; none where all pixels count."""
     return [] if header.roi is None else [("counts", header.roi.words)]
+
+
+def moved_lines(before: Header, after: Header) -> list[str]:
+    """Say that thresholds given as scores were lost with their scale, where that is so."""
+    if before.scale == after.scale or not were_scores(before.calibration):
+        return []
+    return ["the thresholds were given as scores on the old scale; new ones are set by rates (blemish calibrate)"]
 
 
 def evidence(header: Header) -> str:

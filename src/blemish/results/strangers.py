@@ -33,13 +33,13 @@ def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence
     images = header.calibration.held_out
     found = strangers([image.score for image in images], scale=header.scale)
     folder, thresholds = model.with_name(f"{model.name}.strangers"), header.calibration.thresholds
+    for old in folder.glob("[0-9]*-*.png") if folder.is_dir() else ():  # of an earlier model of that name
+        old.unlink(missing_ok=True)
     for index in found:
         ((source, image, reference),) = scorer.reference_maps([held_out[index]])
-        inside = header.inside(*image.shape[:2])
-        said = judge(source, image, reference, thresholds=thresholds, inside=inside)
-        picture = overlay(
-            image, said.score_map, threshold=thresholds.review, colours=header.scale.colours, inside=inside
-        )
+        counted = header.counted(*image.shape[:2])
+        said = judge(source, image, reference, thresholds=thresholds, scale=header.scale, counted=counted)
+        picture = overlay(image, said.score_map, inside=said.inside, colours=header.scale.colours, counted=counted)
         make_folder(folder)
         save_png(folder / f"{index}-{PurePosixPath(images[index].name).name}.png", picture)
     return folder if found else None

@@ -18,9 +18,10 @@ from blemish.errors import refused
 from blemish.images.resize import resize
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
+from blemish.model.scorer import said
 from blemish.runtime.bundle import Bundle, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
-from blemish.verdict.judge import Prediction, judge
+from blemish.verdict.judge import Prediction
 from blemish.verdict.scale import image_score
 from blemish.verdict.threshold import Thresholds
 
@@ -142,6 +143,4 @@ class Runtime:
         return source, image, self.header_.scored(self.raw_map(image))
 
     def _judge(self, source: Source) -> Prediction:
-        _, image, reference = self._score(source)
-        inside = self.header_.inside(*image.shape[:2])
-        return judge(source, image, reference, thresholds=self.thresholds_, inside=inside)
+        return said(self.header_, *self._score(source))

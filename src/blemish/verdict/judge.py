@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from blemish.data.sources import Source
 from blemish.images.resize import resize_map
-from blemish.verdict.regions import Region, regions
-from blemish.verdict.scale import image_score
+from blemish.verdict.regions import Region, find_regions
+from blemish.verdict.scale import Scale, image_score
 from blemish.verdict.threshold import Thresholds, Verdict
 
 
@@ -18,7 +18,8 @@ class Prediction:
     """What a model says of one image.
 
     Score and verdict are of the whole image; score_map, (H, W) float32 in [0, 1], and the regions above the
-    threshold of REVIEW are at the image's own resolution. Path is None for an image given as an array.
+    threshold of REVIEW, which every image has that is not OK and no other, are at the image's own resolution; inside:
+    which pixels are of a region, bool (H, W). Path is None for an image given as an array.
     """
 
     path: Path | None
@@ -26,6 +27,7 @@ class Prediction:
     verdict: Verdict
     regions: list[Region]
     score_map: NDArray[np.float32]
+    inside: NDArray[np.bool_]
 
 
 def judge(
@@ -34,20 +36,25 @@ def judge(
     reference: NDArray[np.float32],
     *,
     thresholds: Thresholds,
-    inside: NDArray[np.bool_] | None = None,
+    scale: Scale,
+    counted: NDArray[np.bool_] | None = None,
 ) -> Prediction:
-    """Return the prediction for an image (H, W, 3) from its score map at the reference size.
+    """Return the prediction for an image (H, W, 3) from its score map at the reference size, on that scale.
 
-    inside: bool (H, W), which pixels of the image count, default all; the map is 0 at the others.
+    counted: bool (H, W), which pixels of the image count, default all; the map is 0 at the others, and no region is.
     """
     score = image_score(reference)
     score_map = resize_map(reference, *image.shape[:2])
-    if inside is not None:
-        score_map[~inside] = 0
+    if counted is not None:
+        score_map[~counted] = 0
+    regions, inside = find_regions(
+        reference, image, threshold=thresholds.review, scale=scale, score_map=score_map, counted=counted
+    )
     return Prediction(
         path=source if isinstance(source, Path) else None,
         score=score,
         verdict=thresholds.verdict(score),
-        regions=regions(score_map, thresholds.review),
+        regions=regions,
         score_map=score_map,
+        inside=inside,
     )

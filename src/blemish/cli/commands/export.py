@@ -48,8 +48,9 @@ def export(
     """
     from blemish.data.inputs import check_apart
     from blemish.detector import Detector
-    from blemish.printing.bars import error_console
+    from blemish.printing.bars import error_console, say
     from blemish.printing.bundles import print_exported
+    from blemish.printing.promises import moved_lines
     from blemish.runtime.bundle import OWN
     from blemish.storage.files import check_folder
 
@@ -63,4 +64,5 @@ def export(
     error_console().out("exporting: half a minute or so")
     found = detector.export(out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite,
                             labels=labels, false_alarms=false_alarms or None)  # fmt: skip
+    say(moved_lines(detector.header_, found.bundle.model))
     print_exported(out, found)

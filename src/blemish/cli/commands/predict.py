@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from blemish.checks import number
 from blemish.cli.options import (
     Device,
     FalseAlarms,
@@ -39,6 +40,9 @@ def predict(
     exit_verdict: Annotated[
         bool, typer.Option("--exit-verdict", help="End with 10 if the worst verdict is REVIEW, with 11 if it is NG.")
     ] = False,
+    mm_per_px: Annotated[
+        float | None, typer.Option(metavar="MM", help="What a pixel measures: regions get an area in mm2.")
+    ] = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -56,6 +60,8 @@ def predict(
     from blemish.results.write import write, write_model
     from blemish.runtime.bundle import identity
 
+    if mm_per_px is not None:
+        number("mm per px", mm_per_px, rule="a finite number above 0")
     images = name_images(paths)
     check_apart([out], paths, files=[model, weights])
     check_results(out, overwrite=overwrite)
@@ -64,7 +70,7 @@ def predict(
     say(remarks(paths, (path for path, _ in images), bits=scorer.header_.bits))
     with results_folder(out, overwrite=overwrite):
         write_model(out, scorer.header_, sha256=identity(model))
-        records = write(scorer, images, out, save_maps=save_maps)
+        records = write(scorer, images, out, save_maps=save_maps, mm_per_px=mm_per_px)
         summary = summarise(follow(records, total=len(images), console=error_console()))
     print_predictions(summary, scorer.header_, out=out)
     if summary.failed:

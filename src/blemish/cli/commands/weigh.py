@@ -62,19 +62,22 @@ def weigh(
     Evaluate the new model on other images than these: blemish evaluate --used skip leaves them out.
     """
     from blemish.detector import Detector
-    from blemish.printing.bars import counting, error_console
+    from blemish.printing.bars import counting, error_console, say
     from blemish.printing.findings import print_weighed
+    from blemish.printing.promises import moved_lines
     from blemish.weighing.front import plot_front
 
     if plot is not None and budget_ms is None:
         raise InputError("plot: needs --budget-ms; it shows what each time can buy")
     _check_outputs(out, plot, [labelled, good], model=model, weights=weights, overwrite=overwrite)
     detector = Detector.load(model, weights=weights, device=device)
+    before = detector.header_
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
                        share=share, report=report, labels=read_labels(unlabelled, defects),
                        false_alarms=false_alarms or None)  # fmt: skip
     found = detector.weighed_
+    say(moved_lines(before, detector.header_))
     detector.save(out, embed_teacher=detector.header_.teacher.embedded, overwrite=overwrite)
     if plot is not None:
         plot_front(plot, found.points, chosen=found.chosen, overwrite=overwrite)
