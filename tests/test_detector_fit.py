@@ -70,8 +70,8 @@ def test_an_empty_folder_is_named(detector, tmp_path):
 
 def test_copies_of_an_image_are_no_further_evidence(short, good_arrays):
     header = Detector(sizes=(64,), levels=(2,)).fit(good_arrays * 5).header_
-    assert len(header.calibration.held_out) == len(header.data.held_out) == 2
-    assert [rate for _, _, rate in promises(header.calibration)] == pytest.approx([2 / 3])
+    assert len(header.calibration.held_out) == len(header.data.held_out) == 4
+    assert [rate for _, _, rate in promises(header.calibration)] == pytest.approx([2 / 5])
 
 
 def test_a_refit_that_fails_leaves_the_old_detector(short, good_arrays):
@@ -105,8 +105,8 @@ def test_header_says_what_was_done(detector, brick):
     assert [module.weight for module in header.modules] == pytest.approx([share / sum(shares) for share in shares])
     assert header.reference_size == 128
     assert len(header.data.train) + len(header.data.held_out) == 40
-    assert len(header.data.held_out) == len(header.calibration.held_out) == 6
-    assert [rate for _, _, rate in promises(header.calibration)] == pytest.approx([2 / 7])
+    assert len(header.data.held_out) == len(header.calibration.held_out) == 13
+    assert [rate for _, _, rate in promises(header.calibration)] == pytest.approx([2 / 14])
     assert header.recipe["steps"] == 120
     assert set(header.libraries) == {"numpy", "pillow", "safetensors", "timm", "torch"}
 

@@ -1,6 +1,5 @@
 """The detector: learn from good images, score new ones, save and load; the one public object."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
@@ -15,8 +14,9 @@ from blemish.checks import given_path
 from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
+from blemish.data.together.groups import Groups
 from blemish.errors import InputError, printable
-from blemish.images.roi import Interest, Mask
+from blemish.images.roi import Interest, Mask, StrPath
 from blemish.model.arguments import Arguments
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from blemish.weighing.findings import Findings
 
 
-StrPath = str | os.PathLike[str]
 Rates = str | float | Sequence[float] | None  # of false alarms: REVIEW, or REVIEW and NG
 
 
@@ -99,6 +98,7 @@ class Detector:
         cache_gb: float = 8.0,
         labels: Labels = AS_THEY_ARE,
         false_alarms: Rates = None,
+        groups: Groups = None,
         roi: Mask = None,
         ignore: Mask = None,
         ignore_border: str | float = 0.0,
@@ -112,16 +112,17 @@ class Detector:
         float32 needs more they are kept in float16, which `Progress` and header then say. labels: how the labels of
         labelling tools are taken, in folders that have them. false_alarms: the shares of good images that may be called
         REVIEW or NG, and NG, such as "5%,1%" or (0.05, 0.01); default: these, as far as the held-out images carry them.
-        roi, ignore, ignore_border: the region of interest: a mask of the pixels that count, one of those that do not
-        (paths, or arrays, bool (H, W), of the aspect of the images), and the share of each side that does not, such as
-        "3%" or 0.03; pixels outside count nowhere (docs/roi.md). Raises InputError for an argument or an image that
-        cannot be used, StorageError if workspace or temporary files cannot be written.
+        groups: the group of each image, those of held_out after the others, "" for one that stands alone; or "folder";
+        or a regular expression that finds it in paths (`find_groups`): groups are held out whole, and the promise is
+        about a new one. roi, ignore: masks of the pixels that count, and that do not: paths, or bool (H, W);
+        ignore_border: the share of each side that does not, such as "3%". Raises InputError for an argument or an image
+        that cannot be used, StorageError if workspace or temporary files cannot be written.
         """
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
         fitted = fit(Arguments(**self.get_params()), images, held_out=held_out, workspace=place, report=report,
-                     cache_gb=cache_gb, labels=labels, wanted=_budget(false_alarms),
+                     cache_gb=cache_gb, labels=labels, wanted=_budget(false_alarms), groups=groups,
                      interest=Interest(roi, ignore, ignore_border))  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self

@@ -147,7 +147,7 @@ def test_wrong_arguments_are_named_and_nothing_changes(own, brick, options, mess
 
 
 def test_images_that_must_not_weigh_are_refused(own, brick, tmp_path):
-    with pytest.raises(InputError, match="of the 6 good images that set the threshold are not among those given"):
+    with pytest.raises(InputError, match="of the 13 good images that set the threshold are not among those given"):
         own.weigh(brick, good=brick / "test" / "good")
     weighed = own.weigh(brick, good=brick).header_.data.weighed
     assert own.weigh(brick, good=brick).header_.data.weighed == weighed  # again, by the same images

@@ -69,7 +69,9 @@ def recalibrated(
         raise InputError(f"good: need >= {LEAST} held-out images of different content, {len(scores)} would be left")
     calibration = header.calibration
     if good or without:
-        calibration = calibration.model_copy(update={"held_out": scores, "earlier": None})
+        calibration = calibration.model_copy(
+            update={"held_out": scores, "earlier": None, "crossed": calibration.crossed if add or not good else 0}
+        )
         wanted = wanted or asked_before(calibration)
     elif wanted is None:
         raise InputError("calibrate: nothing to do; give good images, --without, --false-alarms or --threshold")

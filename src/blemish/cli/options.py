@@ -37,6 +37,11 @@ Defects = Annotated[
     str, typer.Option(metavar="NAMES", help="Classes of a labelling tool that are defects, such as scratch,dent; "
                       "the others are ignored. Default: all, but for those whose name means good.")
 ]  # fmt: skip
+GroupBy = Annotated[
+    str | None,
+    typer.Option(metavar="folder|REGEX", help="Images that are held out together, such as those of one part: of one "
+                 "folder, or with the same text found in their path below DATA (of the first parentheses, if any)."),
+]  # fmt: skip
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
 
 

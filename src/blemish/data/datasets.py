@@ -136,6 +136,13 @@ def held_out_images(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Path]:
     return [sample.path for sample in _read(data, "validation", labels=labels)]
 
 
+def manifest_groups(data: Path) -> dict[Path, str]:
+    """Return what the column group of a manifest says of its good images, "" where it is empty; none elsewhere."""
+    if not is_manifest(data):
+        return {}
+    return {one.path: one.group for one in _read(data, "train", "validation", labels=AS_THEY_ARE)}
+
+
 def test_samples(data: Path, *, labels: Labels = AS_THEY_ARE) -> list[Sample]:  # noqa: PT028  # no test
     """Return the test samples of a category, of every category of a root, or of a manifest.
 

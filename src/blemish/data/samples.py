@@ -32,7 +32,7 @@ class Sample:
     label: "good", or the name of its type of defect. mask_paths: the files whose union is the truth; outlines: what a
     labelling tool has drawn, where there are no such files. A good image has neither, and a defect may have neither:
     then nobody knows which of its pixels are defective. split: "train" (learnt), "validation" (good, sets the
-    threshold) or "test".
+    threshold) or "test". group: what a manifest says is to be held out as a whole, such as the images of one item.
     """
 
     path: Path
@@ -41,6 +41,7 @@ class Sample:
     split: Split
     category: str
     outlines: Outlines | None = None
+    group: str = ""
 
     @property
     def has_truth(self) -> bool:

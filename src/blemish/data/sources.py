@@ -63,9 +63,18 @@ def good_sources(images: Images, *, labels: Labels = AS_THEY_ARE) -> tuple[list[
     given = list(_singles(images))
     good = partial(good_images, labels=labels)
     found = _expand(given, good, file=good)
-    paths = [given_path(item, "images") for item in given if isinstance(item, str | os.PathLike)]
-    data_sets = [path for path in paths if is_folder(path) or is_data_file(path)]
-    return found, [path for data in data_sets for path in held_out_images(data, labels=labels)]
+    return found, [path for data in data_sets(given) for path in held_out_images(data, labels=labels)]
+
+
+def singles(images: Images) -> list[Single]:
+    """Return what is given one by one; raises InputError for what is neither an image nor several."""
+    return list(_singles(images))
+
+
+def data_sets(images: Images) -> list[Path]:
+    """Return the folders, CSV manifests and label files among what is given; raises InputError as `sources` does."""
+    paths = [given_path(item, "images") for item in _singles(images) if isinstance(item, str | os.PathLike)]
+    return [path for path in paths if is_folder(path) or is_data_file(path)]
 
 
 def held_out_first(images: Images, *, labels: Labels = AS_THEY_ARE) -> list[Source]:

@@ -16,7 +16,7 @@ from blemish.errors import InputError
 from blemish.export.gates import Lost, differences, lost_on
 from blemish.export.golden import golden_files
 from blemish.export.writing import write_bundle, write_graph
-from blemish.model.calibration import Wanted, calibrate_again, with_thresholds
+from blemish.model.calibration import Wanted, calibrate_again, check_again, with_thresholds
 from blemish.model.header import Header
 from blemish.model.model import Model
 from blemish.runtime.bundle import GRAPHS, OWN, Bundle, Precision, Target, read_bundle
@@ -69,6 +69,8 @@ def export(
     train, held_out = fit_sources(model.header.data, good, bits=model.header.bits) if good else ([], [])
     if kind == "int8" and not train:
         raise InputError("good: none of the images that trained the model is among those given (--good FOLDER)")
+    if kind != "float32" and held_out:
+        check_again(model.header, None)
     with new_folder(out, overwrite=overwrite, own=OWN) as folder:
         write_graph(folder, model, target=target, precision=kind, good=train[:RANGES])
         threads = available_threads()

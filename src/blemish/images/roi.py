@@ -18,7 +18,8 @@ from blemish.images.resize import resize_mask
 from blemish.storage.fields import Part
 
 Flags = NDArray[np.bool_]
-Mask = str | os.PathLike[str] | Flags | None
+StrPath = str | os.PathLike[str]
+Mask = StrPath | Flags | None
 LEAST = 0.001  # of the image; of less nothing could be said
 ASPECT = 0.01  # so far the aspect of an image may lie from that of the mask
 BORDER = "expected 0 % or more and below 50 % of each side, such as 3% or 0.03"

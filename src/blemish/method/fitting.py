@@ -1,6 +1,7 @@
 """Trains the modules of a pyramid one after the other; what is trained survives an interruption."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,12 +13,22 @@ from blemish.method.features import cached_features
 from blemish.method.networks import move_to, new_module
 from blemish.method.progress import Clock, Report, Step
 from blemish.method.pyramid import Pyramid
-from blemish.method.scoring import Module
+from blemish.method.scoring import Module, score_pyramid, set_weights
 from blemish.method.statistics import fit_statistics
 from blemish.method.teacher import Teacher
-from blemish.method.training import Recipe, autocasts, batch_size, count_steps, train_module
+from blemish.method.training import RECIPES, Recipe, autocasts, batch_size, count_steps, train_module
 from blemish.storage.files import write_atomically
 from blemish.storage.tensors import check_tensors, packed, unpacked
+from blemish.verdict.scale import image_score
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """What another set of students scores, and learns beside what is held out: positions among those that train."""
+
+    scored: list[int]
+    learnt: list[int]
+
 
 Known = tuple[int, Tensor] | None  # a level and its feature of all images, where they are at hand
 
@@ -32,6 +43,7 @@ def fit_modules(
     half: Collection[int] = (),
     roi: RoiPart | None = None,
     workspace: Path | None = None,
+    prefix: str = "",
     report: Report | None = None,
 ) -> list[Module]:
     """Train one module for each size and level on the good images of a pyramid, smaller sizes first.
@@ -39,8 +51,8 @@ def fit_modules(
     It runs on the teacher's device. half: the sizes whose features are kept in float16 (`features.half_sizes`). roi:
     where the statistics are taken; students learn from whole images all the same.
     workspace: a folder that keeps each trained module; a module found there is not trained again, so it must belong to
-    this very run. Raises InputError naming the module whose loss is not finite or the kept file that is damaged,
-    StorageError if the workspace or a temporary file cannot be written.
+    this very run; prefix: what the names of its files begin with. Raises InputError naming the module whose loss is
+    not finite or the kept file that is damaged, StorageError if the workspace or a temporary file cannot be written.
     """
     names = [(size, level) for size in sorted(pyramid) for level in sorted(levels)]
     clock = Clock(names, [_cost(teacher, pyramid, name, recipe) for name in names], half, report)
@@ -49,7 +61,7 @@ def fit_modules(
         known: Known = None
         for level in sorted(levels):
             module = _new_module(teacher, size, level, seed=seed, weight=1 / len(names))
-            kept = workspace / f"{size}-{level}.safetensors" if workspace else None
+            kept = workspace / f"{prefix}{size}-{level}.safetensors" if workspace else None
             if kept and kept.exists():
                 _restore(module, kept)
                 clock.skip()
@@ -64,6 +76,59 @@ def fit_modules(
                 clock.finish()
             modules[size, level] = module
     return list(modules.values())
+
+
+def quick_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe of students that only score: at most as many steps as in `quick`."""
+    quick = RECIPES["quick"]
+    if recipe.steps is None or recipe.warm_steps is None or quick.steps is None or quick.warm_steps is None:
+        return quick
+    return replace(recipe, steps=min(recipe.steps, quick.steps), warm_steps=min(recipe.warm_steps, quick.warm_steps))
+
+
+def costs(recipe: Recipe, *, images: int, others: int) -> list[float]:
+    """Return what the students of a model cost, and each set of others, in steps."""
+    own, other = (float(count_steps(one, images, warm=False)) for one in (recipe, quick_recipe(recipe)))
+    return [own, *[other] * others]
+
+
+def prefixes(others: int) -> list[str]:
+    """Return what stands before the names of modules: of a model's own nothing."""
+    return ["", *(f"fold-{number}-" for number in range(2, others + 2))]
+
+
+def score_crosswise(
+    teacher: Teacher,
+    train: Pyramid,
+    held_out: Pyramid,
+    others: Sequence[Other],
+    *,
+    levels: Sequence[int],
+    recipe: Recipe,
+    seed: int,
+    score: str,
+    size: int,
+    half: Collection[int] = (),
+    roi: RoiPart | None = None,
+    workspace: Path | None = None,
+    reports: Sequence[Report | None],
+) -> list[list[float]]:
+    """Return the image scores of good images that train, by students that have not learnt them; these are dropped.
+
+    Arguments and errors are those of `fit_modules` and `score_pyramid`; there is a report for each set of others.
+    """
+    found = []
+    for one, prefix, report in zip(others, prefixes(len(others))[1:], reports, strict=True):
+        pyramid = {side: torch.cat([held_out[side], train[side][one.learnt]]) for side in train}
+        modules = fit_modules(
+            teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=roi,
+            workspace=workspace, prefix=prefix, report=report,
+        )  # fmt: skip
+        set_weights(modules, score=score)
+        unseen = {side: batch[one.scored] for side, batch in train.items()}
+        maps = score_pyramid(teacher, modules, unseen, size=size, score=score)
+        found.append([image_score(one if roi is None else one[roi.inside]) for one in maps])
+    return found
 
 
 def _new_module(teacher: Teacher, size: int, level: int, *, seed: int, weight: float) -> Module:

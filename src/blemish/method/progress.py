@@ -1,8 +1,8 @@
 """How far a fit has come: a plain value, told by a clock that knows what each module costs."""
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,33 @@ class Clock:
     def finish(self) -> None:
         """Go on to the next module: this one is trained."""
         self.index += 1
+
+
+def in_parts(report: Report | None, costs: Sequence[float], prefixes: Sequence[str]) -> list[Report | None]:
+    """Return what each part of a fit reports to, so that `report` hears of the whole: of as many modules in each part.
+
+    costs: of the parts, relative; prefixes: what stands before the names of their modules.
+    """
+    rate = 0.0  # seconds that a cost of 1 takes
+
+    def part(number: int) -> Report:
+        own, total = costs[number], sum(costs)
+        before, after = sum(costs[:number]), sum(costs[number + 1 :])
+
+        def tell(progress: Progress) -> None:
+            nonlocal rate
+            if progress.share_done < 1:
+                rate = progress.seconds_left / (own * (1 - progress.share_done))
+            assert report is not None
+            report(replace(
+                progress,
+                module=prefixes[number] + progress.module,
+                index=number * progress.modules + progress.index,
+                modules=len(costs) * progress.modules,
+                share_done=(before + own * progress.share_done) / total,
+                seconds_left=progress.seconds_left + after * rate,
+            ))  # fmt: skip
+
+        return tell
+
+    return [part(number) if report else None for number in range(len(costs))]

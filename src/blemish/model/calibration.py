@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.data.holdout import counted
 from blemish.errors import InputError
 from blemish.images.roi import RoiPart
 from blemish.model.header import CalibrationPart, Header, ScoredPart
-from blemish.verdict.scale import image_score, scale_of
+from blemish.verdict.crossing import crossed
+from blemish.verdict.scale import Scale, image_score, scale_of
 from blemish.verdict.threshold import Budget, Thresholds, promised, thresholds
 
 Wanted = Budget | Thresholds | None  # rates, or scores, or neither: what the model has been asked for before
@@ -23,21 +25,42 @@ def calibrate(
     *,
     score: str,
     wanted: Wanted = None,
+    others: Sequence[tuple[Sequence[ScoredPart], Sequence[float]]] = (),
     roi: RoiPart | None = None,
 ) -> CalibrationPart:
     """Return scale and thresholds from the maps (N, R, R) of held-out good images, before they are squashed.
 
-    images: what they are called, with any score; roi: where pixels count, default everywhere. Raises InputError for
-    rates that so few images cannot carry.
+    images: what they are called, with any score; others: where few are held out, images that train and the scores, not
+    yet squashed, that other students gave them. roi: where pixels count, default everywhere.
+    Raises InputError for rates that so few images cannot carry.
     """
     if roi is not None:
         maps = maps[:, roi.inside]
     scale = scale_of(maps, score=score)
-    scored = [
-        image.model_copy(update={"score": image_score(scale.of(one))}) for image, one in zip(images, maps, strict=True)
-    ]
+    own = np.array([image_score(one) for one in maps])
+    scored = _scored(images, own, scale)
+    if others:
+        there = [(_even(np.array(values), score), _units(called)) for called, values in others]
+        moved = crossed((_even(own, score), _units(images)), there)
+        for (called, _), values in zip(others, moved, strict=True):
+            scored += _scored(called, np.minimum(np.exp(values), 1) if score == "paper" else values, scale)
     first = CalibrationPart(good=scale.good, limit=scale.limit, held_out=scored, review=1.0)
+    first = first.model_copy(update={"crossed": len(others) + 1 if others else 0})
     return choose(first, wanted)
+
+
+def _scored(images: Sequence[ScoredPart], values: NDArray[np.float64], scale: Scale) -> list[ScoredPart]:
+    scores = scale.of(values.astype(np.float32)).tolist()
+    return [image.model_copy(update={"score": score}) for image, score in zip(images, scores, strict=True)]
+
+
+def _even(values: NDArray[np.float64], score: str) -> NDArray[np.float64]:
+    """Return image scores where they are roughly symmetric: whitened ones are, those of the paper as logarithms."""
+    return np.log(np.maximum(values, 1e-12)) if score == "paper" else values
+
+
+def _units(images: Sequence[ScoredPart]) -> list[str]:
+    return [f"group {image.group}" if image.group else f"image {index}" for index, image in enumerate(images)]
 
 
 def calibrate_again(
@@ -54,6 +77,22 @@ def calibrate_again(
         for part, name in zip(header.data.held_out, names, strict=True)
     ]
     return calibrate(maps, images, score=score, wanted=wanted or asked_before(header.calibration), roi=header.roi)
+
+
+def check_again(header: Header, wanted: Budget | None) -> None:
+    """Raise InputError, before any work, for rates that the held-out images cannot carry once they are scored anew.
+
+    The scores that other students gave to images that train are left behind then: these students are gone.
+    """
+    groups = {image.sha256: image.group for image in header.calibration.held_out}
+    count = counted([groups.get(part.sha256, "") for part in header.data.held_out])
+    try:
+        thresholds(range(count), wanted or asked_before(header.calibration))
+    except InputError as error:
+        if not header.calibration.crossed:
+            raise
+        way = "the model's other scores are by students that are gone; ask for another rate with --false-alarms"
+        raise InputError(f"{error} ({way})") from None
 
 
 def choose(calibration: CalibrationPart, wanted: Wanted) -> CalibrationPart:

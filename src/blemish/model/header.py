@@ -78,7 +78,9 @@ class CalibrationPart(Part):
 
     good, limit: of whitened scores the median of good pixels and what becomes 0.5, before they are squashed. review,
     ng: the thresholds, numbers on the scale; without ng all above review is NG. asked: the false-alarm rates that set
-    them, none for the default or where they were given as scores. earlier: in place of held_out, in models of earlier
+    them, none for the default or where they were given as scores. crossed: 0, or into how many sets of students the
+    good images were dealt, as few were held out: then `held_out` names images that trained, too, with the scores that
+    other students gave them. earlier: in place of held_out, in models of earlier
     versions.
     """
 
@@ -88,6 +90,7 @@ class CalibrationPart(Part):
     review: float = Field(gt=0)
     ng: float | None = None
     asked: list[float] = Field(default_factory=list, max_length=2)
+    crossed: int = Field(default=0, ge=0)
     earlier: EarlierPart | None = None
 
     @field_validator("ng")

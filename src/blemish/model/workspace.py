@@ -11,17 +11,17 @@ from blemish.data.inputs import check_apart
 from blemish.data.layouts.labels import Labels
 from blemish.data.listing import passed_over
 from blemish.data.samples import dim, unlike
+from blemish.data.together.groups import check_rule, find_groups
 from blemish.errors import InputError, StoppedError, printable
 from blemish.images.roi import WHOLE, Interest, read_roi
 from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
-from blemish.model.fit import Fitted, fit
+from blemish.model.fit import Fitted, Say, fit
 from blemish.storage.files import clean_stale, locked, make_folder
 from blemish.storage.places import check_writable
 from blemish.verdict.threshold import Budget
 
-Say = Callable[[str], None]  # a line for the user
 Showing = Callable[[], AbstractContextManager[Report]]  # what shows the progress of a fit while that is entered
 
 
@@ -37,17 +37,20 @@ def fit_to_file(
     cache_gb: float = 8.0,
     labels: Labels = AS_THEY_ARE,
     wanted: Budget | None = None,
+    group_by: str | None = None,
     interest: Interest = WHOLE,
 ) -> tuple[Fitted, float]:
     """Fit on the good images of `data`, write the model file, and return what was fitted and the seconds that took.
 
-    Trained modules are kept in a folder beside the file, named after it with .partial, which is removed in the end:
-    a fit that was interrupted or killed continues from it. Raises, before any work, InputError for an output that
-    exists or lies in `data`, StorageError for one that could not be written; StoppedError on Ctrl-C; and what `fit`
-    raises.
+    group_by: the rule of `find_groups`. Trained modules are kept in a folder beside the file, named after it with
+    .partial, which is removed in the end: a fit that was interrupted or killed continues from it. Raises, before any
+    work, InputError for an output that exists or lies in `data`, StorageError for one that could not be written;
+    StoppedError on Ctrl-C; and what `fit` raises.
     """
     started = time.monotonic()
     arguments.check()
+    if group_by is not None:
+        check_rule(group_by)
     check_writable(out, overwrite=overwrite)
     weights = Path(arguments.weights) if arguments.weights is not None else None
     check_apart([out], [data], files=[weights, *interest.files])
@@ -55,6 +58,7 @@ def fit_to_file(
     workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
     try:
         images, apart = good_images(data, labels=labels), held_out_images(data, labels=labels)
+        groups = find_groups([*images, *apart], given=[data], groups=group_by)
         announce(arguments, [*images, *apart], data=data, say=say)
         if roi is not None:
             say(f"what counts is {roi.words}")
@@ -63,7 +67,7 @@ def fit_to_file(
             clean_stale(out)
             with showing() as show:
                 fitted = fit(arguments, images, held_out=apart, workspace=workspace, report=follower.to(show),
-                             cache_gb=cache_gb, wanted=wanted, interest=interest)  # fmt: skip
+                             cache_gb=cache_gb, wanted=wanted, groups=groups, say=say, interest=interest)  # fmt: skip
             if follower.last is None:
                 say("continuing: all modules were trained before")
             _save(fitted, out, say=say, embed_teacher=embed_teacher, overwrite=overwrite)

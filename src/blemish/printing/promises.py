@@ -44,9 +44,13 @@ def evidence(header: Header) -> str:
     """Say what the thresholds come from: so many held-out good images, or groups of them."""
     images = header.calibration.held_out
     groups = len(header.calibration.scores)
+    text = many(len(images), "good image")
+    if header.calibration.crossed:
+        learnt = {part.sha256 for part in header.data.train}
+        text += f", of which {sum(one.sha256 in learnt for one in images)} train and were scored by other students"
     if groups < len(images):
-        return f"{many(len(images), 'good image')} in {many(groups, 'group')}; the promise is about a new group"
-    return many(len(images), "good image")
+        text += f"; in {many(groups, 'group')}, and the promise is about a new group"
+    return text
 
 
 def stranger_lines(header: Header, *, model: Path, pictures: Path | None) -> list[str]:

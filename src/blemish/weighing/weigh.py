@@ -19,10 +19,10 @@ from blemish.data.sources import Distinct, Source, distinct, held_out_sources, n
 from blemish.errors import InputError, printable
 from blemish.method.pyramid import read_pyramid
 from blemish.method.scoring import Module, label_free_weights, score_pyramid
-from blemish.model.calibration import calibrate_again
+from blemish.model.calibration import calibrate_again, check_again
 from blemish.model.header import Header, ModulePart, WeighingPart
 from blemish.model.model import Model
-from blemish.verdict.threshold import Budget, thresholds
+from blemish.verdict.threshold import Budget
 from blemish.weighing.costs import Costs, measure
 from blemish.weighing.findings import Choose, Findings, findings, search_some
 from blemish.weighing.front import front
@@ -54,7 +54,7 @@ def weigh(
     chosen, without_masks = _labelled_images(model.header, data, share=share, labels=labels)
     samples = chosen.samples
     held_out = held_out_sources(model.header.data, good, bits=model.header.bits)
-    thresholds(range(len(held_out)), wanted)  # a rate that so few images cannot carry is refused before the work
+    check_again(model.header, wanted)
     score = "paper" if objective == "paper" else "whitened"
     labelled = label(model, samples, score=score, report=report)
     bare = label_free_weights(model.modules, score=score)

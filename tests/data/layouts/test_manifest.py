@@ -1,13 +1,14 @@
 """Tables: a manifest and the split of VisA, each with all its samples, and with all that can be wrong."""
 
 import os
+from unicodedata import normalize
 
 import pytest
 
 from blemish.data.layouts.manifest import read_manifest, read_visa
 from trees import names, paint, plant, refused, rows
 
-ALLOWED = "(allowed: path, label, split, mask, category; commas between them, or semicolons, or tabs)"
+ALLOWED = "(allowed: path, label, split, mask, category, group; commas between them, or semicolons, or tabs)"
 
 
 def table(folder, *lines, name="parts.csv", encoding="utf-8", end="\n"):
@@ -52,6 +53,14 @@ def test_a_manifest(tmp_path):
     ]
     for split, part in (("train", samples[:2]), ("validation", samples[2:3]), ("test", samples[3:])):
         assert read_manifest(file, (split,)) == (part, [])
+
+
+def test_a_manifest_may_say_what_belongs_together(tmp_path):
+    plant(tmp_path, "0.png", "1.png", "2.png")
+    lines = "group,path,label,split", "part 7,0.png,good,train", ",1.png,good,validation", "Größe,2.png,bent,test"
+    samples, wrong = read_manifest(table(tmp_path, *(normalize("NFD", line) for line in lines)))
+    assert wrong == []
+    assert [sample.group for sample in samples] == ["part 7", "", "Größe"]
 
 
 @pytest.mark.parametrize(("encoding", "end"), [("utf-8", "\r\n"), ("utf-8-sig", "\n"), ("utf-8-sig", "\r\n")])

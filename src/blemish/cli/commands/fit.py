@@ -12,6 +12,7 @@ from blemish.cli.options import (
     FalseAlarms,
     FollowLinks,
     Good,
+    GroupBy,
     Ignore,
     IgnoreBorder,
     Overwrite,
@@ -43,6 +44,7 @@ def fit(
     score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
     false_alarms: FalseAlarms = "",
+    group_by: GroupBy = None,
     roi: Roi = None,
     ignore: Ignore = None,
     ignore_border: IgnoreBorder = "",
@@ -74,7 +76,7 @@ def fit(
     fitted, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
         overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
-        wanted=read_rates(false_alarms), interest=read_interest(roi, ignore, ignore_border),
+        wanted=read_rates(false_alarms), group_by=group_by, interest=read_interest(roi, ignore, ignore_border),
     )  # fmt: skip
     header = fitted.model.header
     print_fit(out, header, seconds=seconds)

@@ -19,7 +19,7 @@ from blemish.data.samples import SPLITS, Sample, Split, size_problems
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 
-COLUMNS, MORE = ("path", "label", "split"), ("mask", "category")
+COLUMNS, MORE = ("path", "label", "split"), ("mask", "category", "group")
 VISA_SPLIT = Path("split_csv", "1cls.csv")
 VISA_LABELS = {"normal": "good", "anomaly": "anomaly"}
 
@@ -31,13 +31,14 @@ def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
 
     Columns: path, relative to the manifest's folder and below it; label, a word for good or a type of defect; mask,
     likewise a path, for defects only, and empty where there is none; split: train, validation or test, of which the
-    first two hold good images only; category, if not all are of one. Samples come in the order of the splits, then of
-    the rows.
+    first two hold good images only; category, if not all are of one; group, for images that are held out together.
+    Samples come in the order of the splits, then of the rows.
     Raises InputError for a file that is no such table.
     """
     rows, problems = _table(file, required=COLUMNS, optional=MORE)
     for _, row in rows:
-        row["label"], row["category"] = (normalize("NFC", row[column]) for column in ("label", "category"))
+        for column in ("label", "category", "group"):
+            row[column] = normalize("NFC", row[column])
         row["label"] = "good" if meaning(row["label"]) == "good" else row["label"]
         row["split"] = row["split"].lower()
     samples, wrong = _samples(rows, file.parent, splits=splits)
@@ -112,7 +113,8 @@ def _samples(rows: Sequence[tuple[int, Row]], folder: Path, *, splits: Collectio
         problems += [f"row {number}: {fault}" for fault in faults]
         if split is not None and not faults:
             masks = (folder / row["mask"],) if row["mask"] else ()
-            samples.append(Sample(folder / row["path"], row["label"], masks, split, row["category"] or name))
+            category, group = row["category"] or name, row.get("group", "")
+            samples.append(Sample(folder / row["path"], row["label"], masks, split, category, group=group))
     samples.sort(key=lambda sample: SPLITS.index(sample.split))
     return samples, problems + size_problems(samples, root=folder)
 

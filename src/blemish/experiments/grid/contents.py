@@ -91,7 +91,7 @@ def _contents(data: str, category: str, samples: Sequence[Sample]) -> Contents:
     if bare := [one.path for one in tests if not one.has_truth]:
         raise InputError(f"{printable(category)}: {len(bare)} defects without a mask, such as {printable(bare[0])}")
     good_hashes, apart_hashes, hashes = (fingerprints(image_paths(part)) for part in (good, apart, tests))
-    train, _ = split_good([*good_hashes, *apart_hashes], apart=len(apart))
+    train = split_good([*good_hashes, *apart_hashes], apart=len(apart)).train
     labelled = [
         [digest, one.label, *fingerprints(one.mask_paths), *([repr(one.outlines)] if one.outlines else [])]
         for digest, one in zip(hashes, tests, strict=True)

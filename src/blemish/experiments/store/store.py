@@ -202,7 +202,7 @@ class Store:
         """Return the images that train, at every size, as `Detector.fit` picks them."""
         contents = self.unit.contents
         paths = [*contents.good, *contents.apart]
-        train, _ = split_good([image.sha256 for image in identify(paths)], apart=len(contents.apart))
+        train = split_good([image.sha256 for image in identify(paths)], apart=len(contents.apart)).train
         return {size: images[train] for size, images in read_pyramid(paths, self.unit.sizes).items()}
 
 
