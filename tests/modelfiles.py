@@ -64,7 +64,8 @@ WHOLE = {
         "held_out": [{"group": "", **image} for image in CALIBRATION["held_out"]],
         "earlier": None,
     },
-    "data": {**FIELDS["data"], "told_by": "bytes"},
+    "data": {**FIELDS["data"], "told_by": "bytes", "judged": []},
+    "roi": None,
 }
 
 

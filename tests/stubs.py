@@ -26,7 +26,9 @@ class Stub:
 
     thresholds_ = Thresholds(0.5)
     streams = 1
-    header_ = SimpleNamespace(bits=16, scale=Scale("whitened", good=-14.0, limit=-8.0))
+    header_ = SimpleNamespace(
+        bits=16, scale=Scale("whitened", good=-14.0, limit=-8.0), roi=None, counted=lambda height, width: None
+    )
 
     def __init__(self):
         self.calls = 0

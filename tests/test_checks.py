@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from blemish import Detector, Labels
+from blemish.checks import share
 from blemish.errors import BlemishError, InputError
 from blemish.evaluation.evaluate import evaluate
 from blemish.runtime import Runtime
@@ -133,3 +134,28 @@ def test_what_is_no_argument_is_named(scorer, tested, call, told):
         call(scorer, tested)
     assert told in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [("5%", 0.05), ("5 %", 0.05), (" .5% ", 0.005), ("0.05", 0.05), (0.05, 0.05), (np.float64(0.25), 0.25), (0, 0.0),
+     ("1e-3", 0.001), ("62.5%", 0.625)],
+)  # fmt: skip
+def test_a_share_is_read_in_both_spellings(given, found):
+    assert share("rate", given, rule="expected 5% or 0.05") == found
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("5", "rate: 5 is not clear, write 5% or 0.05"),
+        (5, "rate: 5 is not clear, write 5% or 0.05"),
+        ("1", "rate: 1 is not clear, write 1% or 0.01"),
+        *((given, f"rate: {given} is not allowed, expected 5% or 0.05")
+          for given in ("100%", "-5%", "nan", "inf", "", "5%%", "100", -0.1, float("nan"), True, None, [0.1])),
+    ],
+)  # fmt: skip
+def test_any_other_share_is_refused(given, message):
+    with pytest.raises(InputError) as caught:
+        share("rate", given, rule="expected 5% or 0.05")
+    assert str(caught.value) == message

@@ -3,11 +3,14 @@
 import math
 import operator
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from blemish.errors import InputError, printable
+
+SHARE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(e-?[0-9]+)?\s*(%?)")
 
 
 def whole(name: str, value: Any, *, allowed: range, rule: str = "") -> int:
@@ -33,16 +36,16 @@ def number(name: str, value: Any, *, most: float = math.inf, rule: str) -> float
     return found
 
 
-def share(name: str, value: Any) -> float:
-    """Return a number from 0 on and below 1 as a float, text such as 0.1% or 0.001 too; InputError for other things."""
-    try:
-        percent = isinstance(value, str) and value.strip().endswith("%")
-        found = math.nan if isinstance(value, bool) else float(value.strip().removesuffix("%") if percent else value)
-    except (TypeError, ValueError, OverflowError):
-        found, percent = math.nan, False
-    if not 0 <= (found := found / 100 if percent else found) < 1:
-        raise InputError(f"{name}: {_exact(value)} is not allowed, expected a share of the image such as 0.1% or 0.001")
-    return found
+def share(name: str, value: Any, *, rule: str = "expected a share of the image such as 0.1% or 0.001") -> float:
+    """Return a share in [0, 1), given as 5% or 0.05, as text or a number; InputError for anything else, such as 5."""
+    text = str(value).strip()
+    if match := SHARE.fullmatch(text):
+        found = float(match[1] + (match[2] or "")) / (100 if match[3] else 1)
+        if 0 <= found < 1:
+            return found
+        if found < 100 and not match[3]:
+            raise InputError(f"{name}: {shown(value)} is not clear, write {text}% or {found / 100:g}")
+    raise InputError(f"{name}: {shown(value)} is not allowed, {rule}")
 
 
 def word(name: str, value: Any, known: Collection[str]) -> str:

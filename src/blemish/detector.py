@@ -1,7 +1,7 @@
 """The detector: learn from good images, score new ones, save and load; the one public object."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -16,11 +16,13 @@ from blemish.data.layouts.labels import Labels
 from blemish.data.sources import Images, Source, all_sources, sources
 from blemish.data.together.groups import Groups
 from blemish.errors import InputError, printable
+from blemish.images.roi import Interest, Mask, StrPath
 from blemish.model.arguments import Arguments
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
-from blemish.verdict.judge import Prediction, judge
-from blemish.verdict.threshold import Budget, Thresholds, read_budget, read_thresholds
+from blemish.model.scorer import said
+from blemish.verdict.judge import Prediction
+from blemish.verdict.threshold import Thresholds, read_rates, read_wanted
 
 if TYPE_CHECKING:
     from blemish.export.export import Exported
@@ -59,7 +61,7 @@ class Detector:
         sizes: Sequence[int] = (128, 256, 384),
         levels: Sequence[int] = (2, 3, 4),
         teacher: str = "tf_efficientnet_lite0",
-        weights: str | os.PathLike[str] | None = None,
+        weights: StrPath | None = None,
         recipe: str = "fast",
         score: Literal["whitened", "paper"] = "whitened",
         seed: int = 0,
@@ -95,12 +97,15 @@ class Detector:
         images: Images,
         *,
         held_out: Images | None = None,
-        workspace: str | os.PathLike[str] | None = None,
+        workspace: StrPath | None = None,
         report: "Report | None" = None,
         cache_gb: float = 8.0,
         labels: Labels = AS_THEY_ARE,
         false_alarms: Rates = None,
         groups: Groups = None,
+        roi: Mask = None,
+        ignore: Mask = None,
+        ignore_border: str | float = 0.0,
     ) -> Self:
         """Learn from images of good parts: arrays, paths of images, folders, or CSV manifests (docs/datasets.md).
 
@@ -113,15 +118,16 @@ class Detector:
         REVIEW or NG, and NG, such as "5%,1%" or (0.05, 0.01); default: these, as far as the held-out images carry them.
         groups: the group of each image, those of held_out after the others, "" for one that stands alone; or "folder";
         or a regular expression that finds it in paths (`find_groups`): groups are held out whole, and the promise is
-        about a new one. Raises InputError for an argument or an image that cannot be used, StorageError if workspace or
-        temporary files cannot be written.
+        about a new one. roi, ignore: masks of the pixels that count, and that do not: paths, or bool (H, W);
+        ignore_border: the share of each side that does not, such as "3%". Raises InputError for an argument or an image
+        that cannot be used, StorageError if workspace or temporary files cannot be written.
         """
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
-        arguments = Arguments(**self.get_params())
-        fitted = fit(arguments, images, held_out=held_out, workspace=place, report=report, cache_gb=cache_gb,
-                     labels=labels, wanted=_budget(false_alarms), groups=groups)  # fmt: skip
+        fitted = fit(Arguments(**self.get_params()), images, held_out=held_out, workspace=place, report=report,
+                     cache_gb=cache_gb, labels=labels, wanted=read_rates(false_alarms), groups=groups,
+                     interest=Interest(roi, ignore, ignore_border))  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self
 
@@ -134,12 +140,7 @@ class Detector:
 
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image; raises InputError as `score_maps` does."""
-        header = self.header_
-        least = header.calibration.min_area
-        return [
-            judge(source, image, reference, thresholds=self.thresholds_, scale=header.scale, min_area=least)
-            for source, image, reference in self.reference_maps(images)
-        ]
+        return [said(self.header_, *scored) for scored in self.reference_maps(images)]
 
     def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (path or array, image, score map at the reference size R) for each image, in bounded memory.
@@ -155,7 +156,7 @@ class Detector:
 
     def weigh(
         self,
-        labelled: str | os.PathLike[str],
+        labelled: StrPath,
         *,
         good: Images,
         keep: int | None = None,
@@ -174,14 +175,14 @@ class Detector:
         "paper" makes the score the paper's, the others make it "whitened". share: weigh with this share of the images
         of each type of defect, chosen by content, and leave the rest for a test; default: with all. report: called
         with the number of images scored and of all. labels: as in `fit`, for `labelled`. false_alarms: as in `fit`;
-        default: what was asked for before. `weighed_` says what was
-        found. Raises InputError for arguments, images or labels that cannot be used; the detector then stays as it is.
+        default: what was asked for before. `weighed_` says what was found. Raises InputError for arguments, images or
+        labels that cannot be used; the detector then stays as it is.
         """
         from blemish.weighing.weigh import weigh
 
         self.model_, self.weighed_ = weigh(
             self._fitted(), given_path(labelled, "labelled"), good=all_sources(good), objective=objective, keep=keep,
-            budget_ms=budget_ms, share=share, report=report, labels=labels, wanted=_budget(false_alarms),
+            budget_ms=budget_ms, share=share, report=report, labels=labels, wanted=read_rates(false_alarms),
         )  # fmt: skip
         return self
 
@@ -193,22 +194,32 @@ class Detector:
         without: Sequence[str] = (),
         false_alarms: Rates = None,
         threshold: Rates = None,
+        roi: Mask = None,
+        ignore: Mask = None,
+        ignore_border: str | float | None = None,
     ) -> Self:
         """Set other thresholds; modules and scale stay.
 
         good: good images that trained nothing; they take the place of the held-out ones, or with `add` join them.
         without: names of held-out images that are no good parts after all. false_alarms: as in `fit`; threshold: one
-        score or two, those of REVIEW and NG, in place of rates. Raises InputError for arguments or images that cannot
-        be used; the detector then stays as it is.
+        score or two, those of REVIEW and NG, in place of rates. roi, ignore, ignore_border: as in `fit`, another region
+        of interest than the model's, by which `good` are scored; a border of 0 alone: all pixels count. Raises
+        InputError for arguments or images that cannot be used; the detector then stays as it is.
         """
-        from blemish.calibrating.recalibrate import recalibrated
+        from blemish.calibrating.recalibrate import looking_at, recalibrated
 
-        if false_alarms is not None and threshold is not None:
-            raise InputError("false_alarms and threshold: give one of them")
-        wanted = read_thresholds(threshold) if threshold is not None else _budget(false_alarms)
-        header = recalibrated(self, sources(good), add=add, without=without, wanted=wanted)
+        wanted = read_wanted(false_alarms, threshold)
+        given = sources(good)
+        scorer = looking_at(self, Interest(roi, ignore, ignore_border), good=given, add=add)
+        header = recalibrated(scorer, given, add=add, without=without, wanted=wanted)
         self.model_ = replace(self._fitted(), header=header)
         return self
+
+    def with_header(self, header: Header) -> Self:
+        """Return the same detector with another header: other thresholds, another region of interest."""
+        other = copy(self)
+        other.model_ = replace(self._fitted(), header=header)
+        return other
 
     def set_thresholds(self, wanted: Wanted) -> Self:
         """Set other thresholds on the same scale: by a `Budget`, by `Thresholds`, or leave them as they are for None.
@@ -218,7 +229,7 @@ class Detector:
         self.model_ = replace(self._fitted(), header=with_thresholds(self.header_, wanted))
         return self
 
-    def save(self, path: str | os.PathLike[str], *, embed_teacher: bool = False, overwrite: bool = True) -> None:
+    def save(self, path: StrPath, *, embed_teacher: bool = False, overwrite: bool = True) -> None:
         """Write the model file, atomically; embed_teacher: with the teacher's weights, as deep as they are needed.
 
         Raises StorageError if the file cannot be written, InputError if there is one and overwrite is false.
@@ -229,12 +240,12 @@ class Detector:
 
     def export(
         self,
-        out: str | os.PathLike[str],
+        out: StrPath,
         *,
         to: str,
         precision: str = "float32",
         good: Images = (),
-        labelled: str | os.PathLike[str] | None = None,
+        labelled: StrPath | None = None,
         overwrite: bool = False,
         labels: Labels = AS_THEY_ARE,
         false_alarms: Rates = None,
@@ -245,13 +256,11 @@ class Detector:
         return export(
             self._fitted(), given_path(out, "out"), to=to, precision=precision, good=all_sources(good),
             labelled=given_path(labelled, "labelled") if labelled is not None else None, overwrite=overwrite,
-            labels=labels, wanted=_budget(false_alarms),
+            labels=labels, wanted=read_rates(false_alarms),
         )  # fmt: skip
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None, device: str = "auto"
-    ) -> Self:
+    def load(cls, path: StrPath, *, weights: StrPath | None = None, device: str = "auto") -> Self:
         """Read a model file; weights: a file with the teacher's weights, if they are neither embedded nor installed.
 
         Raises ModelFileError for a file that is damaged, foreign or newer, or whose teacher has other weights or
@@ -286,7 +295,3 @@ class Detector:
         if not hasattr(self, "model_"):
             raise InputError("this detector is not fitted yet: call fit, or Detector.load")
         return self.model_
-
-
-def _budget(false_alarms: Rates) -> Budget | None:
-    return None if false_alarms is None else read_budget(false_alarms)

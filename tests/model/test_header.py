@@ -1,5 +1,7 @@
 """The header of a model file: every field is checked, and a wrong one is named."""
 
+import base64
+
 import pytest
 from pydantic import ValidationError
 
@@ -173,3 +175,15 @@ def test_an_older_header_met_no_labels():
     assert (header.weighing, header.data.weighed, header.data.tested) == (None, [], [])
     with pytest.raises(ValidationError, match="2 modules cannot be kept of 1"):
         Header.model_validate(changed("weighing.modules", 1))
+
+
+def test_a_region_of_interest_has_the_reference_size(path):
+    bits = base64.b64encode(b"\xff" * (128 * 128 // 8)).decode()
+    said = message(path, packed({**FIELDS, "roi": {"bits": bits}}))
+    assert said == "header field roi: bits must be those of 256 x 256 pixels, the reference size"
+    said = message(path, packed({**FIELDS, "roi": {"bits": bits, "hight": 3}}))
+    assert said == "header field roi.hight: Extra inputs are not permitted, got 3"
+    good = base64.b64encode(b"\x0f" * (256 * 256 // 8)).decode()
+    header = Header.model_validate({**FIELDS, "roi": {"bits": good}})
+    assert header.roi.share == 0.5
+    assert header.counted(256, 256)[7, :16].tolist() == [False, False, False, False, True, True, True, True] * 2

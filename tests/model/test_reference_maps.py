@@ -78,7 +78,7 @@ def test_both_maps_are_those_of_the_scores_by_their_weights(score):
 def test_images_are_read_and_scored_one_at_a_time(monkeypatch):
     detector, calls = tiny_detector(["64/2"], sizes=[64])
     loaded = []
-    monkeypatch.setattr(model, "load", lambda source, bits: loaded.append(1) or source)
+    monkeypatch.setattr(model, "load", lambda source, bits, roi: loaded.append(1) or source)
     for done, _ in enumerate(detector.reference_pairs([IMAGES[0]] * 17), start=1):
         assert (len(loaded), calls["64/2"]) == (done, done)
     assert done == 17

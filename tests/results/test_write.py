@@ -116,7 +116,7 @@ def test_results_are_written_one_by_one(row, monkeypatch):
     """A record is yielded once its files are there, and little is done ahead of it."""
     images, out = row
     detector, loaded = Stub(), []
-    monkeypatch.setattr(results, "load", lambda path, bits: loaded.append(path) or load(path))
+    monkeypatch.setattr(results, "load", lambda path, bits, roi: loaded.append(path) or load(path))
     records = []
     for record in write(detector, images, out):
         records.append(record)

@@ -231,7 +231,7 @@ class Loads:
         self.count, self.alive, self.lock = 0, weakref.WeakSet(), threading.Lock()
         monkeypatch.setattr(runtime_module, "load", self)
 
-    def __call__(self, source, bits):
+    def __call__(self, source, bits, roi):
         image = Image(pyramid.load(source))
         with self.lock:
             self.count += 1
@@ -282,7 +282,7 @@ def test_order_is_kept_whatever_takes_longest(bundle, folder, monkeypatch, strea
     release = threading.Event()
     real = pyramid.load
 
-    def slow(source, bits):
+    def slow(source, bits, roi):
         image = real(source)
         if streams == 1:
             return image

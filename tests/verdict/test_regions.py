@@ -204,6 +204,7 @@ def test_what_draws_and_writes_results_needs_numpy_and_pillow_only(tmp_path) -> 
         "from blemish.verdict.scale import Scale\n"
         "from blemish.verdict.threshold import Thresholds\n"
         "header = SimpleNamespace(bits=16, scale=Scale('whitened', good=1.0, limit=4.0))\n"
+        "header.roi, header.counted = None, lambda height, width: None\n"
         "score_map = np.full((40, 40), 0.1, np.float32)\n"
         "score_map[5:9, 5:9] = 1\n"
         "def predict(images):\n"

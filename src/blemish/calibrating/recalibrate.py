@@ -2,19 +2,40 @@
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 from blemish.data.copies import Kind, describe, used_images
 from blemish.data.records import ImagePart
-from blemish.data.sources import Source, known, names_of
+from blemish.data.sources import Source, check_no_masks, known, names_of
 from blemish.errors import InputError, printable
+from blemish.images.roi import Interest, read_roi
 from blemish.model.calibration import Wanted, asked_before, choose
 from blemish.model.header import Header, ScoredPart
 from blemish.model.scorer import Scorer
 from blemish.verdict.scale import image_score
 
+AnyScorer = TypeVar("AnyScorer", bound=Scorer)
 Report = Callable[[int, int], None]  # images scored, of how many
 TRAINED: tuple[Kind, ...] = ("train",)
 LEAST = 2  # held-out images: of one nobody can say what the second highest is
+
+
+def looking_at(scorer: AnyScorer, interest: Interest, *, good: Sequence[Source], add: bool) -> AnyScorer:
+    """Return a scorer with another region of interest, for `recalibrated` with the same good images.
+
+    The same scorer if none is given; one that looks at all pixels for a border of 0 alone. Raises InputError for a
+    region of interest that cannot be used, and without good images that are to be scored by it alone.
+    """
+    if not interest.given:
+        return scorer
+    if not good:
+        raise InputError("region of interest: another one needs good images, which are scored by it: give GOOD")
+    if add:
+        raise InputError("add: scores by another region of interest cannot join those from before; leave it away")
+    check_no_masks(good, interest.files)
+    header = scorer.header_
+    roi = read_roi(interest, side=header.reference_size)
+    return scorer.with_header(Header.model_validate(header.model_copy(update={"roi": roi}).model_dump()))
 
 
 def recalibrated(

@@ -2,15 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blemish.model.header import Header
-from blemish.runtime.bundle import FILE, OWN, Bundle, read_bundle, read_file, sealed
+from blemish.runtime import Runtime
+from blemish.runtime.bundle import FILE, OWN, Bundle, GoldenPart, read_bundle, read_file, sealed
 from blemish.storage.files import make_folder, new_folder, write_atomically
+from blemish.verdict.scale import image_score
 
 
-def rewrite(folder: Path, out: Path, header: Header, *, overwrite: bool) -> Bundle:
+def rewrite(folder: Path, out: Path, header: Header, *, runtime: Runtime, overwrite: bool) -> Bundle:
     """Write a bundle's copy with another header to a new folder, and return what it says of itself.
 
-    The golden images' scores stay right, since neither graph nor scale may differ. Raises as `read_bundle` and
+    runtime: what scores by the bundle. Neither graph nor scale may differ, so the golden images' scores stay right,
+    unless the region of interest is another: they are then scored anew. Raises as `read_bundle` and
     `new_folder` do.
     """
     bundle = read_bundle(folder)
@@ -19,6 +25,14 @@ def rewrite(folder: Path, out: Path, header: Header, *, overwrite: bool) -> Bund
         for name in names:
             make_folder((made / name).parent)
             write_atomically(made / name, read_file(folder, name))
+        golden = bundle.golden
+        if header.roi != bundle.model.roi:
+            scorer = runtime.with_header(header)
+            golden = [_scored(one, scorer.golden_map(folder / one.file)) for one in golden]
         fields = {name: getattr(bundle, name) for name in Bundle.model_fields if name != "sha256"}
-        write_atomically(made / FILE, sealed(**(fields | {"model": header})))
+        write_atomically(made / FILE, sealed(**(fields | {"model": header, "golden": golden})))
         return read_bundle(made)
+
+
+def _scored(golden: GoldenPart, found: NDArray[np.float32]) -> GoldenPart:
+    return golden.model_copy(update={"score": image_score(found), "mean": float(found.mean())})

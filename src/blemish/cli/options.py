@@ -9,6 +9,7 @@ from blemish.errors import InputError, printable
 
 if TYPE_CHECKING:
     from blemish.data.layouts.labels import Labels
+    from blemish.images.roi import Interest
     from blemish.model.scorer import Scorer
     from blemish.verdict.threshold import Budget, Thresholds
 
@@ -82,6 +83,24 @@ Threshold = Annotated[
 MinArea = Annotated[
     str, typer.Option("--min-area", metavar="SHARE", help="The least share of the image that a defect covers, 0.1%.")
 ]
+Roi = Annotated[
+    Path | None,
+    typer.Option("--roi", metavar="MASK.png", help="A mask of the aspect of the images: only what is white counts."),
+]
+Ignore = Annotated[
+    Path | None, typer.Option("--ignore", metavar="MASK.png", help="The same, but what is white does not count.")
+]
+IgnoreBorder = Annotated[
+    str, typer.Option("--ignore-border", metavar="SHARE", help="The share of each side that does not count: 3% or "
+                      "0.03.")
+]  # fmt: skip
+
+
+def read_interest(roi: Path | None, ignore: Path | None, border: str) -> "Interest":
+    """Return the region of interest that is typed; its masks have still to be read."""
+    from blemish.images.roi import Interest
+
+    return Interest(roi=roi, ignore=ignore, border=border or None)
 
 
 def read_rates(false_alarms: str) -> "Budget | None":
@@ -93,11 +112,9 @@ def read_rates(false_alarms: str) -> "Budget | None":
 
 def read_wanted(false_alarms: str, threshold: str) -> "Budget | Thresholds | None":
     """Return the rates or the scores that are typed, None for neither; raises InputError for both, and as theirs."""
-    from blemish.verdict.threshold import read_thresholds
+    from blemish.verdict import threshold as thresholds
 
-    if false_alarms and threshold:
-        raise InputError("false-alarms and threshold: give one of them")
-    return read_thresholds(threshold) if threshold else read_rates(false_alarms)
+    return thresholds.read_wanted(false_alarms or None, threshold or None)
 
 
 def whole_numbers(text: str, name: str, *, example: str = "2,3") -> list[int]:

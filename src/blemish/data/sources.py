@@ -29,6 +29,7 @@ from blemish.data.records import DataPart, ImagePart, Rule
 from blemish.data.samples import Sample
 from blemish.errors import InputError, printable
 from blemish.images.read import FULL_BITS, as_image, from_pillow, read_image
+from blemish.images.roi import RoiPart
 
 EXPECTED = "expected paths, numpy arrays and pictures of PIL, one or several"
 Source = Path | NDArray[Any]
@@ -128,9 +129,22 @@ def _kind(value: object) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def load(source: Source, *, bits: int = FULL_BITS) -> NDArray[np.uint8]:
-    """Return the image of a source: (H, W, 3) uint8; bits: of a 16-bit one that are used. Raises as read_image does."""
-    return read_image(source, bits=bits) if isinstance(source, Path) else as_image(source, bits=bits)
+def load(source: Source, *, bits: int = FULL_BITS, roi: RoiPart | None = None) -> NDArray[np.uint8]:
+    """Return the image of a source: (H, W, 3) uint8; bits: of a 16-bit one that are used.
+
+    Raises InputError as `read_image` does, and for an image whose aspect is not that of a region of interest.
+    """
+    image = read_image(source, bits=bits) if isinstance(source, Path) else as_image(source, bits=bits)
+    if roi is not None:
+        roi.check_aspect(image, name=source if isinstance(source, Path) else "")
+    return image
+
+
+def check_no_masks(given: Iterable[Source], masks: Iterable[Path]) -> None:
+    """Raise InputError if a mask of the region of interest is among the images: it is no good part."""
+    found = {os.path.realpath(mask): mask for mask in masks}
+    if found and (twins := found.keys() & {os.path.realpath(one) for one in given if isinstance(one, Path)}):
+        raise InputError(f"{printable(found[min(twins)])}: the mask lies among the images; keep it elsewhere")
 
 
 def names_of(given: Sequence[Source], known: Sequence[ImagePart]) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from blemish.checks import given_path, whole, word
 from blemish.data.copies import WORDS, describe, used_images
@@ -22,6 +21,7 @@ from blemish.data.sources import distinct
 from blemish.errors import InputError, printable
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.evaluation.recall import Outcome, recall
+from blemish.evaluation.truth import clipped, regions_lost
 from blemish.images.resize import resize_map, resize_mask
 from blemish.model.calibration import promises
 from blemish.model.header import Header
@@ -31,6 +31,7 @@ from blemish.verdict.scale import image_score
 from blemish.verdict.threshold import Thresholds
 
 RESOLUTIONS = range(32, 4097)
+HIDDEN = "every defect lies outside of the region of interest"
 RULES = ("refuse", "skip", "include")
 Report = Callable[[int, int], None]
 
@@ -51,7 +52,8 @@ class Scored:
     """A test image with its scores and its truth, maps (H, W) at the resolution of the evaluation.
 
     bare_score and bare_map are by the weights that need no labels; None if there are no others. mask is None where it
-    is not known which pixels are defective; area: of the defects, in px of the image, None likewise.
+    is not known which pixels are defective; area: of the defects, in px of the image, None likewise. inside: which
+    pixels count; None: all. outside: so many of the regions of the truth lie wholly where none does, of all `regions`.
     """
 
     name: str
@@ -61,13 +63,21 @@ class Scored:
     bare_score: float | None
     bare_map: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
+    inside: NDArray[np.bool_] | None
     area: int | None
+    regions: int
     regions_lost: int
+    outside: int
 
     @property
     def good(self) -> bool:
         """Whether the image shows a good part."""
         return self.label == "good"
+
+    @property
+    def hidden(self) -> bool:
+        """Whether all that is defective lies outside of the region of interest."""
+        return 0 < self.regions == self.outside
 
 
 def evaluate(
@@ -93,8 +103,10 @@ def evaluate(
     that are NG. For a weighed model `without_labels` has an `overall` of the same modules by the weights that need no
     labels, without found and all that follow, as the thresholds are not theirs; else it is None. Beside them data,
     resolution, images, good, without_masks, regions, regions_lost, recall_by_area, escapes and alarms (of
-    `recall.recall`), used and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`) and model. All of it
-    is JSON.
+    `recall.recall`), used and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`), outside and model.
+    All of it is JSON. Where the model has a region of interest, pixels outside count nowhere, and outside lists
+    [{"image", "regions", "of"}]: how many of the regions of an image's truth lie wholly outside; an image whose regions
+    all do is left out.
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
     side = _side(resolution)  # before the images are read
@@ -142,9 +154,12 @@ def measure(
 ) -> dict[str, Any]:
     """Return what `evaluate` does for test images that `choose` has chosen."""
     resolution = _side(resolution)
-    scored = list(_score(scorer, chosen, resolution, report))
+    every = list(_score(scorer, chosen, resolution, report))
+    scored = [one for one in every if not one.hidden]
     limits = scorer.thresholds_
     overall = _figures(scored, limits)
+    if len(scored) < len(every) and all(one.good for one in scored):
+        overall["undefined"] = dict.fromkeys(overall["undefined"], HIDDEN)
     good = [one for one in scored if one.good]
     labels = sorted({one.label for one in scored} - {"good"})
     bare = [
@@ -162,6 +177,7 @@ def measure(
         **recall([Outcome(one.name, one.label, one.score, limits.verdict(one.score), one.area) for one in scored]),
         "used": chosen.used,
         "repeated": chosen.repeated,
+        "outside": [{"image": one.name, "regions": one.outside, "of": one.regions} for one in every if one.outside],
         "doubtful_masks": doubtful_masks(chosen.samples, root=sample_root(chosen.data)),
         "model": _identity(scorer.header_),
     }
@@ -177,9 +193,13 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
     several = len({sample.category for sample in samples}) > 1
     for done, (sample, (image, maps)) in enumerate(zip(samples, _maps(scorer, samples), strict=True), start=1):
         height, width = image.shape[:2] if resolution is None else (resolution, resolution)
+        inside = scorer.header_.counted(height, width)
         mask, area, lost = (np.zeros((height, width), np.bool_), 0, 0) if sample.has_truth else (None, None, 0)
+        regions = outside = 0
         if (truth := read_truth(sample)) is not None:
-            mask, lost = resize_mask(truth, height, width), _regions_lost(truth, height, width)
+            if (counted := scorer.header_.counted(*truth.shape)) is not None:
+                truth, regions, outside = clipped(truth, counted)
+            mask, lost = resize_mask(truth, height, width), regions_lost(truth, height, width, inside)
             area = int(truth.sum())
         # A type has the same name in many categories; a model that serves several is judged on each.
         label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label
@@ -193,8 +213,11 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
             bare_score=scores[1] if len(scores) > 1 else None,
             bare_map=resized[1] if len(maps) > 1 else None,
             mask=mask,
+            inside=inside,
             area=area,
+            regions=regions,
             regions_lost=lost,
+            outside=outside,
         )
         if report:
             report(done, len(samples))
@@ -214,7 +237,10 @@ def _figures(scored: Sequence[Scored], thresholds: Thresholds | None) -> dict[st
     """Return all metrics and counts of a set of scored images; without thresholds there are no verdicts to count."""
     known = [one for one in scored if one.mask is not None]
     masks = [one.mask for one in scored if one.mask is not None]
-    pixels: dict[str, Any] = pixel_metrics([one.score_map for one in known], masks, names=[one.name for one in known])
+    inside = [one.inside for one in known if one.inside is not None] or None
+    pixels: dict[str, Any] = pixel_metrics(
+        [one.score_map for one in known], masks, inside=inside, names=[one.name for one in known]
+    )
     names, defective = [one.name for one in scored], [not one.good for one in scored]
     images: dict[str, Any] = image_metrics([one.score for one in scored], defective, names=names)
     counts: dict[str, Any] = {
@@ -240,15 +266,6 @@ def _side(resolution: int | None) -> int | None:
 
 def _name(sample: Sample, data: Path) -> str:
     return path_text(sample.path.relative_to(sample_root(data)))
-
-
-def _regions_lost(mask: NDArray[np.bool_], height: int, width: int) -> int:
-    """Return how many 8-connected regions of a mask have no pixel in the mask that resize_mask returns."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    small = Image.fromarray(labels.astype(np.int32)).resize((width, height), Image.Resampling.NEAREST)
-    return int(count) - np.setdiff1d(np.array(small), [0]).size
 
 
 def _identity(header: Header) -> dict[str, Any]:

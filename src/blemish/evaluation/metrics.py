@@ -37,13 +37,16 @@ def pixel_metrics(
     maps: Sequence[Scores],
     masks: Sequence[NDArray[np.bool_]],
     *,
+    inside: Sequence[NDArray[np.bool_]] | None = None,
     fpr_limit: float = 0.3,
     names: Sequence[str] | None = None,
 ) -> Metrics:
     """Return how well score maps find the pixels and the regions of defects.
 
     maps: (H, W) each, float32 or float64, finite, sizes may differ; if one is float64, all are ranked in float64.
-    masks: (H, W) each, bool, True on defects. fpr_limit: in (0, 1], where AUPRO's area ends.
+    masks: (H, W) each, bool, True on defects. inside: (H, W) each, bool, True where a pixel counts, default everywhere:
+    the others are neither defective nor free of defects, and regions end where they begin. fpr_limit: in (0, 1], where
+    AUPRO's area ends.
     names: what errors call the images, "map i" if not given.
     Returns pixel_auroc, aupro, pixel_ap, pixel_f1_max in [0, 1]; pixel_f1_threshold (a pixel counts as defective when
     its score >= it; the highest of equally good ones); the counts regions, pixels, defect_pixels; undefined: the
@@ -55,7 +58,9 @@ def pixel_metrics(
     if not 0 < fpr_limit <= 1:
         raise InputError(f"fpr_limit: {fpr_limit} is not allowed, it must be above 0 and at most 1")
     _check_maps(maps, masks, names)
-    defect, region, good, regions = _pool(maps, masks)
+    if inside is not None:
+        _check_maps(maps, inside, names)
+    defect, region, good, regions = _pool(maps, masks, inside)
     counts: Metrics = {"regions": regions, "pixels": defect.size + good.size, "defect_pixels": defect.size}
     keys = ("aupro", "pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_f1_threshold")
     if not (defect.size and good.size):
@@ -132,17 +137,24 @@ def _undefined(keys: Iterable[str], reason: str) -> Metrics:
     return {**dict.fromkeys(keys), "undefined": dict.fromkeys(keys, reason)}
 
 
-def _pool(maps: Sequence[Scores], masks: Sequence[NDArray[np.bool_]]) -> tuple[Scores, NDArray[np.int32], Scores, int]:
+def _pool(
+    maps: Sequence[Scores], masks: Sequence[NDArray[np.bool_]], inside: Sequence[NDArray[np.bool_]] | None
+) -> tuple[Scores, NDArray[np.int32], Scores, int]:
     """Return the sorted scores of all defect pixels, their regions, those of all others, and how many regions are."""
     kind = np.result_type(np.float32, *(scores.dtype for scores in maps))
+    if inside is not None:
+        masks = [mask & part for mask, part in zip(masks, inside, strict=True)]
+    parts: Sequence[NDArray[np.bool_] | None] = inside or [None] * len(masks)
+    pixels = sum(mask.size if part is None else np.count_nonzero(part) for mask, part in zip(masks, parts, strict=True))
     defects = sum(int(np.count_nonzero(mask)) for mask in masks)
     # Filled image by image and sorted in place: a concatenation would hold every score twice.
     defect, region = np.empty(defects, kind), np.empty(defects, np.int32)
-    good = np.empty(sum(mask.size for mask in masks) - defects, kind)
+    good = np.empty(int(pixels) - defects, kind)
     defect_end = good_end = regions = 0
-    for scores, mask in zip(maps, masks, strict=True):
+    for scores, mask, part in zip(maps, masks, parts, strict=True):
         found = scores[mask]
-        rest = scores[~mask] if found.size else scores.ravel()
+        free = part & ~mask if part is not None else ~mask if found.size else None
+        rest = scores.ravel() if free is None else scores[free]
         good[good_end : good_end + rest.size] = rest
         good_end += rest.size
         if found.size:

@@ -1,7 +1,7 @@
 """What a bundle has to pass before it is written: as many scores, maps and verdicts as the model's must stay."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +41,9 @@ def differences(model: Model, runtime: Runtime, images: Sequence[Path]) -> tuple
     verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
     allowed, near = (SCORE[precision] * scale, ON_AVERAGE[precision] * scale), NEAR[precision] * scale
     largest, least = [0.0, 0.0], model.header.calibration.min_area
-    pairs = zip(model.reference_maps(images), runtime.reference_maps(images), strict=True)
-    for path, ((_, _, expected), (_, _, found)) in zip(images, pairs, strict=True):
+    whole = replace(model, header=model.header.any_aspect)
+    for path, (_, _, expected) in zip(images, whole.reference_maps(images), strict=True):
+        found = runtime.golden_map(path)
         before, after = (image_score(one, min_area=least) for one in (expected, found))
         score, mean = abs(after - before), float(np.abs(found - expected).mean())
         if not (score <= allowed[0] and mean <= allowed[1]):  # NaN as well
@@ -63,13 +64,17 @@ def lost_on(model: Model, runtime: Runtime, samples: Sequence[Sample], *, data: 
     paths = [sample.path for sample in samples]
     judged = [index for index, sample in enumerate(samples) if sample.has_truth]
     masks = [square_truth(samples[index], model.header.reference_size) for index in judged]
+    roi = model.header.roi
+    inside = None if roi is None else [roi.inside] * len(judged)
     verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
     before = [found for _, _, found in model.reference_maps(paths)]
     after = [found for _, _, found in runtime.reference_maps(paths)]
     least = model.header.calibration.min_area
     scores = [tuple(image_score(one, min_area=least) for one in pair) for pair in zip(before, after, strict=True)]
     flipped = [verdict(one) != other(another) for one, another in scores]
-    aupro, exported = (pixel_metrics([maps[one] for one in judged], masks)["aupro"] for maps in (before, after))
+    aupro, exported = (
+        pixel_metrics([maps[one] for one in judged], masks, inside=inside)["aupro"] for maps in (before, after)
+    )
     if not (isinstance(aupro, float) and isinstance(exported, float)):
         raise InputError(f"{printable(data)}: no defective or no defect-free pixel, so there is no AUPRO to compare")
     if aupro - exported > LOST:

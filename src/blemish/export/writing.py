@@ -74,7 +74,7 @@ def write_bundle(
     sizes = sorted({module.size for module in header.modules})
     golden = []
     for path, (name, data) in zip(paths, files, strict=True):
-        scaled = header.scale.of(raw_map(engine, load(path, bits=header.bits), sizes))
+        scaled = header.scored(raw_map(engine, load(path, bits=header.bits), sizes))
         score, mean = image_score(scaled), float(scaled.mean())
         golden.append(GoldenPart(file=name, sha256=sha256(data).hexdigest(), score=score, mean=mean))
     text = sealed(

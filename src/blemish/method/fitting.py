@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blemish.errors import InputError, ModelFileError, printable
+from blemish.images.roi import RoiPart
 from blemish.method.features import cached_features
 from blemish.method.networks import move_to, new_module
 from blemish.method.progress import Clock, Report, Step
@@ -40,13 +41,15 @@ def fit_modules(
     recipe: Recipe,
     seed: int,
     half: Collection[int] = (),
+    roi: RoiPart | None = None,
     workspace: Path | None = None,
     prefix: str = "",
     report: Report | None = None,
 ) -> list[Module]:
     """Train one module for each size and level on the good images of a pyramid, smaller sizes first.
 
-    It runs on the teacher's device. half: the sizes whose features are kept in float16 (`features.half_sizes`).
+    It runs on the teacher's device. half: the sizes whose features are kept in float16 (`features.half_sizes`). roi:
+    where the statistics are taken; students learn from whole images all the same.
     workspace: a folder that keeps each trained module; a module found there is not trained again, so it must belong to
     this very run; prefix: what the names of its files begin with. Raises InputError naming the module whose loss is
     not finite or the kept file that is damaged, StorageError if the workspace or a temporary file cannot be written.
@@ -66,7 +69,7 @@ def fit_modules(
                 smaller = [modules[other, level] for other in sorted(pyramid) if other < size]
                 known = _train(
                     module, smaller[-1:], teacher, pyramid[size], known, recipe=recipe, half=size in half, seed=seed,
-                    report=clock.report,
+                    roi=roi, report=clock.report,
                 )  # fmt: skip
                 if kept:
                     _keep(module, kept)
@@ -107,6 +110,7 @@ def score_crosswise(
     size: int,
     min_area: float = 0.0,
     half: Collection[int] = (),
+    roi: RoiPart | None = None,
     workspace: Path | None = None,
     reports: Sequence[Report | None],
 ) -> list[list[float]]:
@@ -119,12 +123,14 @@ def score_crosswise(
     for one, prefix, report in zip(others, prefixes(len(others))[1:], reports, strict=True):
         pyramid = {side: torch.cat([held_out[side], train[side][one.learnt]]) for side in train}
         modules = fit_modules(
-            teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, workspace=workspace,
-            prefix=prefix, report=report,
+            teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=roi,
+            workspace=workspace, prefix=prefix, report=report,
         )  # fmt: skip
         set_weights(modules, score=score)
         unseen = {side: batch[one.scored] for side, batch in train.items()}
         maps = score_pyramid(teacher, modules, unseen, size=size, score=score)
+        if roi is not None:
+            maps[:, ~roi.inside] = maps.min()  # what does not count is nowhere the highest
         found.append([image_score(one, min_area=min_area) for one in maps])
     return found
 
@@ -146,6 +152,7 @@ def _train(
     recipe: Recipe,
     half: bool,
     seed: int,
+    roi: RoiPart | None,
     report: Step | None,
 ) -> Known:
     """Train a module and set its statistics; return its level and the feature of that: the next level starts there.
@@ -160,7 +167,8 @@ def _train(
         x, y = cached_features(teacher, images, level, bfloat16=bfloat16, half=half, known=known)
         own_seed = module_seed(seed, module.size, level)
         train_module(module.student, x, y, recipe=recipe, seed=own_seed, warm=warm, report=report)
-        fit_statistics(module, x, y)
+        inside = None if roi is None else torch.from_numpy(roi.positions(y.shape[-1])).to(module.mean.device)
+        fit_statistics(module, x, y, inside=inside)
     except InputError as error:
         raise InputError(f"module {module.name}: {error}") from error
     return level, y

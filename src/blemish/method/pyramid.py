@@ -12,6 +12,7 @@ from blemish.data.sources import Source, known, load
 from blemish.errors import InputError
 from blemish.images.read import FULL_BITS
 from blemish.images.resize import resize
+from blemish.images.roi import RoiPart
 
 Pyramid = dict[int, Tensor]  # size -> images, (B, 3, size, size) uint8
 
@@ -24,21 +25,23 @@ def stack(images: Sequence[NDArray[np.uint8]], sizes: Iterable[int]) -> Pyramid:
     }
 
 
-def read_pyramid(given: Sequence[Source], sizes: Sequence[int], *, bits: int = FULL_BITS) -> Pyramid:
+def read_pyramid(
+    given: Sequence[Source], sizes: Sequence[int], *, bits: int = FULL_BITS, roi: RoiPart | None = None
+) -> Pyramid:
     """Return all images resized to every size, decoded one by one: {size: (N, 3, size, size) uint8}.
 
-    bits: of 16-bit images that are used. Raises one InputError that names the first image that cannot be read and
-    counts the others, before any training.
+    bits: of 16-bit images that are used; roi: what has to fit their aspect. Raises one InputError that names the first
+    image that cannot be used and counts the others, before any training.
     """
-    return _read(given, sizes, bits=bits)
+    return _read(given, sizes, bits=bits, roi=roi)
 
 
 def read_known(
-    given: Sequence[Source], sizes: Sequence[int], *, bits: int = FULL_BITS
+    given: Sequence[Source], sizes: Sequence[int], *, bits: int = FULL_BITS, roi: RoiPart | None = None
 ) -> tuple[list[ImagePart], Pyramid]:
     """Return what `identify` and `read_pyramid` do, with every image decoded once; raises InputError as the latter."""
     parts: list[ImagePart] = []
-    pyramid = _read(given, sizes, bits=bits, each=lambda source, image: parts.append(known(source, image)))
+    pyramid = _read(given, sizes, bits=bits, roi=roi, each=lambda source, image: parts.append(known(source, image)))
     return parts, pyramid
 
 
@@ -47,6 +50,7 @@ def _read(
     sizes: Sequence[int],
     *,
     bits: int,
+    roi: RoiPart | None,
     each: Callable[[Source, NDArray[np.uint8]], None] | None = None,
 ) -> Pyramid:
     """Return the pyramid of all images; each: called with every source and its image."""
@@ -54,7 +58,7 @@ def _read(
     problems = []
     for index, source in enumerate(given):
         try:
-            image = load(source, bits=bits)
+            image = load(source, bits=bits, roi=roi)
         except InputError as error:
             problems.append(str(error))
             continue

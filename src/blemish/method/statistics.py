@@ -16,10 +16,11 @@ RAM_FOR_RESIDUALS = 1 << 29  # bytes; where residuals need more, the student run
 BATCH = 8
 
 
-def fit_statistics(module: Module, inputs: Tensor, targets: Tensor) -> None:
+def fit_statistics(module: Module, inputs: Tensor, targets: Tensor, *, inside: Tensor | None = None) -> None:
     """Set what a trained module's residuals are like on the good images that trained it; closed form, three passes.
 
-    inputs: (N, C', h', w') features f^{l-1}; targets: (N, C, h, w) features f^l. The variance at a position is half
+    inputs: (N, C', h', w') features f^{l-1}; targets: (N, C, h, w) features f^l. inside: bool (h, w), which positions
+    count, one at least; default: all. What lies at the others changes nothing. The variance at a position is half
     its own (smoothed over 3 x 3 positions), half that of all: borders and edges that all parts share stop standing
     out, yet a place that good parts find hard is not made blind. On unseen good images the distances are larger, the
     more so the deeper the level and the fewer the images: the student and a covariance of many channels fit those that
@@ -32,7 +33,7 @@ def fit_statistics(module: Module, inputs: Tensor, targets: Tensor) -> None:
 
     count, total, product = 0, torch.zeros(()), torch.zeros(())
     for residuals in passes():
-        rows = residuals.movedim(1, -1).flatten(0, 2).double()
+        rows = _counted(residuals.movedim(1, -1), inside).double()
         count, total, product = count + len(rows), total + rows.sum(dim=0).cpu(), product + (rows.T @ rows).cpu()
     mean = total / count
     module.mean.copy_(mean)
@@ -40,14 +41,31 @@ def fit_statistics(module: Module, inputs: Tensor, targets: Tensor) -> None:
     squares = torch.zeros_like(module.variance)
     for residuals in passes():
         squares += whiten(residuals, module.mean, module.whitener).square().sum(dim=0)
-    there = F.pad((squares / len(inputs))[None], (1, 1, 1, 1), mode="replicate")
     # A channel that hardly varies has been whitened to less than 1 by the ridge; dividing must not undo that.
-    there = F.avg_pool2d(there, kernel_size=3, stride=1)[0].clamp(min=LEAST_VARIANCE)
-    module.variance.copy_(torch.lerp(there.mean(dim=(1, 2), keepdim=True).expand_as(there), there, POSITION))
-    logs = [log_distance(module, residuals) for residuals in passes()]
+    there = _smoothed(squares / len(inputs), inside).clamp(min=LEAST_VARIANCE)
+    mean_there = there.mean(dim=(1, 2), keepdim=True) if inside is None else there[:, inside].mean(dim=1)[:, None, None]
+    module.variance.copy_(torch.lerp(mean_there.expand_as(there), there, POSITION))
+    logs = [_counted(log_distance(module, residuals), inside) for residuals in passes()]
     spread, centre = torch.std_mean(torch.cat(logs).double())
     module.centre.copy_(centre)
     module.spread.copy_(spread.clamp(min=TINY))
+
+
+def _counted(values: Tensor, inside: Tensor | None) -> Tensor:
+    """Return the values at the positions that count, of all images: (B, h, w, ...) -> (n, ...)."""
+    return values.flatten(0, 2) if inside is None else values[:, inside].flatten(0, 1)
+
+
+def _smoothed(values: Tensor, inside: Tensor | None) -> Tensor:
+    """Return the mean of (C, h, w) over the 3 x 3 positions around each, of those that count; 1 where none does."""
+    if inside is None:
+        return _around(values)
+    share = _around(inside.to(values)[None])
+    return torch.where(share > 0, _around(torch.where(inside, values, 0)) / share.clamp(min=TINY), 1)
+
+
+def _around(values: Tensor) -> Tensor:
+    return F.avg_pool2d(F.pad(values[None], (1, 1, 1, 1), mode="replicate"), kernel_size=3, stride=1)[0]
 
 
 def whitener(covariance: Tensor) -> Tensor:

@@ -48,6 +48,11 @@ class Arguments:
             min_area=share("min_area", self.min_area),
         )
 
+    @property
+    def reference_size(self) -> int:
+        """The size that maps are scored at: the middle one of the sizes."""
+        return sorted(self.sizes)[len(self.sizes) // 2]
+
     def check(self) -> None:
         """Raise InputError for the first argument that a fit would refuse, before anything is read."""
         from blemish.method.teacher import architecture, pick_device

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from blemish.data.holdout import counted
 from blemish.errors import InputError
+from blemish.images.roi import RoiPart
 from blemish.model.header import CalibrationPart, Header, ScoredPart
 from blemish.verdict.crossing import crossed
 from blemish.verdict.scale import Scale, image_score, scale_of
@@ -26,14 +27,18 @@ def calibrate(
     wanted: Wanted = None,
     min_area: float = 0.0,
     others: Sequence[tuple[Sequence[ScoredPart], Sequence[float]]] = (),
+    roi: RoiPart | None = None,
 ) -> CalibrationPart:
     """Return scale and thresholds from the maps (N, R, R) of held-out good images, before they are squashed.
 
     images: what they are called, with any score; min_area: of `image_score`; others: where few are held out, images
-    that train and the scores, not yet squashed, that other students gave them.
+    that train and the scores, not yet squashed, that other students gave them. roi: where pixels count, default
+    everywhere.
     Raises InputError for rates that so few images cannot carry.
     """
-    scale = scale_of(maps, score=score)
+    scale = scale_of(maps if roi is None else maps[:, roi.inside], score=score)
+    if roi is not None:
+        maps = np.where(roi.inside, maps, maps.min())  # what does not count is nowhere the highest
     own = np.array([image_score(one, min_area=min_area) for one in maps])
     scored = _scored(images, own, scale)
     if others:
@@ -74,7 +79,9 @@ def calibrate_again(
         for part, name in zip(header.data.held_out, names, strict=True)
     ]
     before = header.calibration
-    return calibrate(maps, images, score=score, wanted=wanted or asked_before(before), min_area=before.min_area)
+    return calibrate(
+        maps, images, score=score, wanted=wanted or asked_before(before), min_area=before.min_area, roi=header.roi
+    )
 
 
 def check_again(header: Header, wanted: Budget | None) -> None:

@@ -14,6 +14,7 @@ from blemish.data.layouts.labels import Labels
 from blemish.data.records import DataPart
 from blemish.data.sources import Images, Source
 from blemish.data.together.groups import Grouping, Groups
+from blemish.images.roi import WHOLE, Interest, RoiPart, read_roi
 from blemish.method.features import check_cache, half_sizes
 from blemish.method.fitting import costs, fit_modules, prefixes, score_crosswise
 from blemish.method.networks import move_to
@@ -65,6 +66,7 @@ def fit(
     wanted: Budget | None = None,
     groups: Groups | Grouping = None,
     say: Say = silent,
+    interest: Interest = WHOLE,
 ) -> Fitted:
     """Return a model of images of good parts; arguments and errors are those of `Detector` and `Detector.fit`.
 
@@ -73,30 +75,33 @@ def fit(
     check_cache(cache_gb)
     given = arguments.checked()
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
+    roi = read_roi(interest, side=given.reference_size)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
-    read = read_material(images, held_out, given.sizes, bits=given.bits, labels=labels, groups=groups)
+    read = read_material(images, held_out, given.sizes, bits=given.bits, labels=labels, groups=groups,
+                         roi=roi, masks=interest.files)  # fmt: skip
     for line in read.remarks:
         say(line)
     thresholds(range(read.count), wanted)  # a rate that so few images cannot carry is refused before the work
     count = len(read.data.train)
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=count, cache_gb=cache_gb)
-    folder = _run_folder(workspace, [*read.run, str(half)], given, recipe, teacher) if workspace else None
+    decided = [*read.run, str(half), *([roi.bits] if roi else [])]
+    folder = _run_folder(workspace, decided, given, recipe, teacher) if workspace else None
     own, *reports = in_parts(report, costs(recipe, images=count, others=len(read.others)), prefixes(len(read.others)))
     modules = fit_modules(
-        teacher, read.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, workspace=folder,
+        teacher, read.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=roi, workspace=folder,
         report=own,
     )  # fmt: skip
     set_weights(modules, score=given.score)
-    size = sorted(given.sizes)[len(given.sizes) // 2]
+    size = given.reference_size
     crossed = score_crosswise(
         teacher, read.train, read.held_out, read.others, levels=given.levels, recipe=recipe, seed=given.seed,
-        score=given.score, size=size, min_area=given.min_area, half=half, workspace=folder, reports=reports,
+        score=given.score, size=size, min_area=given.min_area, half=half, roi=roi, workspace=folder, reports=reports,
     )  # fmt: skip
     maps = score_pyramid(teacher, modules, read.held_out, size=size, score=given.score)
-    calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, min_area=given.min_area,
+    calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, min_area=given.min_area, roi=roi,
                             others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
-    header = _header(given, teacher, modules, read.data, calibration, size=size, half=half)
+    header = _header(given, teacher, modules, read.data, calibration, size=size, half=half, roi=roi)
     return Fitted(Model(teacher, modules, header), read.sources, read.trained, folder)
 
 
@@ -109,6 +114,7 @@ def _header(
     *,
     size: int,
     half: Sequence[int],
+    roi: RoiPart | None,
 ) -> Header:
     return Header(
         blemish=__version__,
@@ -122,6 +128,7 @@ def _header(
         seed=given.seed,
         score=given.score,  # type: ignore[arg-type]  # checked
         calibration=calibration,
+        roi=roi,
         data=data,
         libraries=libraries(),
     )
@@ -130,7 +137,7 @@ def _header(
 def _run_folder(workspace: Path, order: list[str], given: Arguments, recipe: Recipe, teacher: Teacher) -> Path:
     """Return the workspace's folder of this very run: one that differs in anything has another.
 
-    order: `Material.run`, and what else only the fit knows.
+    order: `Material.run`, and what else only the fit knows: which features are kept in float16, which pixels count.
     """
     run = [__version__, libraries(), asdict(recipe), sorted(given.sizes), sorted(given.levels), given.seed,
            given.teacher, teacher.sha256, str(teacher.mean.device), torch.get_num_threads(), order]  # fmt: skip

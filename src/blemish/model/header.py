@@ -3,10 +3,13 @@
 import math
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blemish.data.records import DataPart
 from blemish.images.read import FULL_BITS
+from blemish.images.roi import RoiPart
 from blemish.storage.fields import Part, Sha256, UtcTime
 from blemish.verdict.scale import Scale
 from blemish.verdict.threshold import Thresholds
@@ -146,6 +149,7 @@ class Header(Part):
     seed: int = Field(ge=0, lt=1 << 32)
     score: Literal["paper", "whitened"]
     calibration: CalibrationPart
+    roi: RoiPart | None = None
     weighing: WeighingPart | None = None
     data: DataPart
     libraries: dict[str, str]
@@ -175,6 +179,22 @@ class Header(Part):
         """The scale that brings a combined map to where scores lie."""
         return Scale(score=self.score, good=self.calibration.good, limit=self.calibration.limit)
 
+    @property
+    def any_aspect(self) -> "Header":
+        """The same with a region of interest that images of any aspect have: what golden images are scored by."""
+        if self.roi is None:
+            return self
+        return self.model_copy(update={"roi": self.roi.model_copy(update={"width": None, "height": None})})
+
+    def counted(self, height: int, width: int) -> NDArray[np.bool_] | None:
+        """Return which pixels of an image count, bool (height, width); None for all."""
+        return None if self.roi is None else self.roi.at(height, width)
+
+    def scored(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return combined maps, (..., R, R), on the scale, and 0 outside of the region of interest."""
+        scaled = self.scale.of(values)
+        return scaled if self.roi is None else np.where(self.roi.inside, scaled, np.float32(0))
+
     @field_validator("reference_size")
     @classmethod
     def _one_of_the_sizes(cls, reference_size: int, info: ValidationInfo) -> int:
@@ -201,6 +221,14 @@ class Header(Part):
         if info.data.get("score") == "whitened" and calibration.limit <= calibration.good:
             raise ValueError(f"limit must be above good, got {calibration.limit:.9g} and {calibration.good:.9g}")
         return calibration
+
+    @field_validator("roi")
+    @classmethod
+    def _at_the_reference_size(cls, roi: RoiPart | None, info: ValidationInfo) -> RoiPart | None:
+        side = info.data.get("reference_size", 0)
+        if roi is not None and side and roi.inside.shape != (side, side):
+            raise ValueError(f"bits must be those of {side} x {side} pixels, the reference size")
+        return roi
 
     @field_validator("weighing")
     @classmethod

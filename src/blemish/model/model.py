@@ -51,9 +51,9 @@ class Model:
         """Yield the maps of each image, one for each of the weightings, which have a weight for each module."""
         header = self.header
         for source in given:
-            image = load(source, bits=header.bits)
+            image = load(source, bits=header.bits, roi=header.roi)
             with torch.inference_mode():
                 (pyramid,) = one_by_one(self.teacher, stack([image], self.sizes))
                 parts = module_maps(self.teacher, self.modules, pyramid, score=header.score)
                 maps = [combine(parts, weights, size=header.reference_size)[0].cpu().numpy() for weights in weightings]
-            yield source, image, [header.scale.of(one) for one in maps]
+            yield source, image, [header.scored(one) for one in maps]

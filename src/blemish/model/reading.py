@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 from blemish.data.holdout import Split, counted, split_good
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import DataPart
-from blemish.data.sources import Images, Source, data_sets, good_sources, names_of, singles, sources
+from blemish.data.sources import Images, Source, check_no_masks, data_sets, good_sources, names_of, singles, sources
 from blemish.data.together.groups import Grouping, Groups, find_groups
 from blemish.data.together.twins import Pair, find_twins, look
 from blemish.errors import printable
+from blemish.images.roi import RoiPart
 from blemish.method.fitting import Other
 from blemish.method.pyramid import Pyramid, read_known
 from blemish.model.header import ScoredPart
@@ -50,8 +52,13 @@ def read_material(
     bits: int,
     labels: Labels,
     groups: Groups | Grouping,
+    roi: RoiPart | None = None,
+    masks: Sequence[Path] = (),
 ) -> Material:
-    """Return what a fit is made from; arguments and errors are those of `Detector.fit`."""
+    """Return what a fit is made from; arguments and errors are those of `Detector.fit`.
+
+    roi: the region of interest, whose aspect images must have; masks: its files, none of which may be an image.
+    """
     items, more = singles(images), singles(held_out) if held_out is not None else []
     given, apart = good_sources(items, labels=labels)
     if held_out is not None:
@@ -59,7 +66,8 @@ def read_material(
     every = [*given, *apart]
     if not isinstance(groups, Grouping):
         groups = find_groups(every, given=data_sets([*items, *more]), groups=groups)
-    known, pyramid = read_known(every, sizes, bits=bits)
+    check_no_masks(every, masks)
+    known, pyramid = read_known(every, sizes, bits=bits, roi=roi)
     hashes, names, twins = [image.sha256 for image in known], names_of(every, known), find_twins(known, _looks(pyramid))
     split = split_good(hashes, apart=len(apart), twins=twins, groups=groups.names if groups else None)
     train, held = ([known[index] for index in part] for part in (split.train, split.held_out))

@@ -1,14 +1,14 @@
 """What scores images, seen from outside: a fitted `Detector` or a `Runtime`; both do all of this alike."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.sources import Images, Source
 from blemish.model.header import Header
-from blemish.verdict.judge import Prediction
+from blemish.verdict.judge import Prediction, judge
 from blemish.verdict.threshold import Thresholds
 
 
@@ -25,6 +25,9 @@ class Scorer(Protocol):
     @property
     def thresholds_(self) -> Thresholds: ...  # noqa: D102
 
+    def with_header(self, header: Header) -> Self:
+        """Return the same scorer with another header: other thresholds, another region of interest."""
+
     @property
     def streams(self) -> int: ...  # noqa: D102
 
@@ -33,3 +36,13 @@ class Scorer(Protocol):
 
     def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield (path or array, image, score map at the reference size) for each image, in bounded memory."""
+
+
+def said(header: Header, source: Source, image: NDArray[np.uint8], reference: NDArray[np.float32], /) -> Prediction:
+    """Return what a model with this header says of an image, by its thresholds, scale, least area and region."""
+    counted = header.counted(*image.shape[:2])
+    calibration = header.calibration
+    return judge(
+        source, image, reference, thresholds=calibration.thresholds, scale=header.scale,
+        min_area=calibration.min_area, counted=counted,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from blemish.data.listing import passed_over
 from blemish.data.samples import dim, unlike
 from blemish.data.together.groups import check_rule, find_groups
 from blemish.errors import InputError, StoppedError, printable
+from blemish.images.roi import WHOLE, Interest, read_roi
 from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
@@ -37,6 +38,7 @@ def fit_to_file(
     labels: Labels = AS_THEY_ARE,
     wanted: Budget | None = None,
     group_by: str | None = None,
+    interest: Interest = WHOLE,
 ) -> tuple[Fitted, float]:
     """Fit on the good images of `data`, write the model file, and return what was fitted and the seconds that took.
 
@@ -50,18 +52,22 @@ def fit_to_file(
     if group_by is not None:
         check_rule(group_by)
     check_writable(out, overwrite=overwrite)
-    check_apart([out], [data], files=[Path(arguments.weights) if arguments.weights is not None else None])
+    weights = Path(arguments.weights) if arguments.weights is not None else None
+    check_apart([out], [data], files=[weights, *interest.files])
+    roi = read_roi(interest, side=arguments.reference_size)
     workspace, follower = out.with_name(f"{out.name}.partial"), _Follower(say)
     try:
         images, apart = good_images(data, labels=labels), held_out_images(data, labels=labels)
         groups = find_groups([*images, *apart], given=[data], groups=group_by)
         announce(arguments, [*images, *apart], data=data, say=say)
+        if roi is not None:
+            say(f"what counts is {roi.words}")
         with _alone(workspace, out):
             check_writable(out, overwrite=overwrite)  # again: another fit may have written it by now
             clean_stale(out)
             with showing() as show:
                 fitted = fit(arguments, images, held_out=apart, workspace=workspace, report=follower.to(show),
-                             cache_gb=cache_gb, wanted=wanted, groups=groups, say=say)  # fmt: skip
+                             cache_gb=cache_gb, wanted=wanted, groups=groups, say=say, interest=interest)  # fmt: skip
             if follower.last is None:
                 say("continuing: all modules were trained before")
             _save(fitted, out, say=say, embed_teacher=embed_teacher, overwrite=overwrite)

@@ -8,7 +8,7 @@ from blemish.calibrating.shift import shift
 from blemish.errors import printable
 from blemish.model.header import Header
 from blemish.printing.layout import empty_table, output_console, print_facts
-from blemish.printing.promises import threshold_facts
+from blemish.printing.promises import roi_facts, threshold_facts
 from blemish.verdict.threshold import percent
 
 ROWS = 12  # thresholds that a table shows
@@ -18,7 +18,9 @@ def print_calibrated(out: Path, header: Header, *, before: Header, outcomes: Seq
     """Print the new thresholds beside the old ones, and what thresholds would do to labelled images, if there are."""
     old = before.calibration
     was = f"{old.review:.4f}" if old.ng is None else f"{old.review:.4f} and {old.ng:.4f}"
-    print_facts([("model", printable(out)), *threshold_facts(header), ("before", f"thresholds {was}")])
+    print_facts(
+        [("model", printable(out)), *threshold_facts(header), *roi_facts(header), ("before", f"thresholds {was}")]
+    )
     if outcomes:
         table = empty_table("threshold", "promise", "escapes", "", "false alarms", "", "")
         for one in _shown(outcomes):

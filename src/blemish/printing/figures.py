@@ -58,6 +58,8 @@ def print_evaluation(result: dict[str, Any]) -> None:
         one = twins[0]
         pair = f"{printable(one['image'])} is {printable(one['same_as'])}"
         print(f"{many(len(twins), 'image')} left out, equal to another: {pair}{' ...' if len(twins) > 1 else ''}")
+    for line in _outside(result["outside"]):
+        print(line)
     if bare_labels := result["without_masks"]:
         print(f"{many(bare_labels, 'defective image')} without a mask: pixels are judged on the others")
     overall, bare = result["overall"], result["without_labels"]
@@ -70,6 +72,24 @@ def print_evaluation(result: dict[str, Any]) -> None:
     print_recall(result)
     for reason in sorted(set(overall["undefined"].values())):
         print(f"-: undefined, {reason}")
+
+
+def _outside(outside: list[dict[str, Any]]) -> list[str]:
+    """Return lines on defects that lie outside of the region of interest."""
+    whole = [printable(one["image"]) for one in outside if one["regions"] == one["of"]]
+    parts = [printable(one["image"]) for one in outside if one["regions"] < one["of"]]
+    lines = []
+    if whole:
+        lines.append(
+            f"{many(len(whole), 'defective image')} left out, as all of it lies outside of the region of interest: "
+            + ", ".join(whole)
+        )
+    if parts:
+        lines.append(
+            f"outside of the region of interest lie some regions of {many(len(parts), 'defective image')}: "
+            + ", ".join(parts)
+        )
+    return lines
 
 
 def _print_verdicts(overall: dict[str, Any], model: dict[str, Any]) -> None:

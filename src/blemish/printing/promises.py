@@ -38,6 +38,11 @@ def worst_lines(folder: Path, worst: Sequence[tuple[str, float]]) -> list[str]:
     ]
 
 
+def roi_facts(header: Header) -> list[tuple[str, str]]:
+    """Return a line on the region of interest of a model; none where all pixels count."""
+    return [] if header.roi is None else [("counts", header.roi.words)]
+
+
 def moved_lines(before: Header, after: Header) -> list[str]:
     """Say that thresholds given as scores were lost with their scale, where that is so."""
     if before.scale == after.scale or not were_scores(before.calibration):

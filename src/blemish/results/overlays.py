@@ -24,19 +24,27 @@ HEAT = np.array([[255, 235, 120], [254, 190, 50], [244, 115, 25], [214, 38, 20],
 # Blue and vermilion are told apart by anyone, and the word is written on them as well.
 VERDICTS = {"OK": (0, 114, 178), "REVIEW": (240, 180, 0), "NG": (213, 60, 0)}
 WORDS = {"OK": (255, 255, 255), "REVIEW": (0, 0, 0), "NG": (255, 255, 255)}  # black on amber, white on the others
+DASH = 6  # px of a picture of 400 px
 PAPER, INK, GAP, STRIP = 255, 40, 4, 18
 
 
 def overlay(
-    image: Pixels, score_map: Scores, *, inside: Mask, colours: tuple[float, float], verdict: str | None = None
+    image: Pixels,
+    score_map: Scores,
+    *,
+    inside: Mask,
+    colours: tuple[float, float],
+    verdict: str | None = None,
+    counted: Mask | None = None,
 ) -> Pixels:
     """Return the image in grey under heat, its regions outlined, and the verdict in a corner.
 
     Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled; inside: bool (H, W), the pixels of the
     regions. colours: the scores at which they begin,
     with nothing, and end, with dark red (`Scale.colours`): one score has one colour in every image, wherever the
-    threshold lies. Verdict: OK, REVIEW, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other
-    shapes, types or verdicts, a score that is not finite, or colours that do not run up.
+    threshold lies. Verdict: OK, REVIEW, NG, or None for no label. counted: bool (H, W), the pixels that count, default
+    all; the others are dimmed behind a dashed line. Returns uint8 (H, W, 3). Raises InputError for other shapes, types
+    or verdicts, a score that is not finite, or colours that do not run up.
     """
     _check_colours(colours)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -48,7 +56,11 @@ def overlay(
         raise InputError(f"score map: {np.count_nonzero(~np.isfinite(score_map))} scores are not finite")
     if verdict is not None and verdict not in VERDICTS:
         raise InputError(f"verdict: {printable(verdict)!r} is unknown, allowed are {', '.join(VERDICTS)}")
+    if counted is not None and counted.shape != score_map.shape:
+        raise InputError(f"counted: shape {counted.shape}, allowed is that of the score map, {score_map.shape}")
     picture = _heated(np.asarray(Image.fromarray(image).convert("L")), score_map, colours)
+    if counted is not None:
+        _dim(picture, counted)
     if inside.any():
         _outline(picture, inside)
     if verdict is not None:
@@ -182,6 +194,15 @@ def _outline(picture: Pixels, inside: Mask) -> None:
     white &= ~inside[part]
     picture[part][black] = 0
     picture[part][white] = 255
+
+
+def _dim(picture: Pixels, counted: Mask) -> None:
+    """Darken what does not count, and draw a dashed line, black and white by turns, along its edge."""
+    step = max(1, round(min(counted.shape) / 400))
+    picture[~counted] //= 2
+    edge = _grown(~counted, step) & counted
+    y, x = np.nonzero(edge)
+    picture[y, x] = np.where((x + y) // (DASH * step) % 2, 255, 0)[:, None]
 
 
 def _grown(flags: Mask, step: int) -> Mask:

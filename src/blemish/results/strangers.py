@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from blemish.data.sources import Source
 from blemish.model.header import Header
+from blemish.model.scorer import said
 from blemish.results.overlays import overlay, save_png
 from blemish.storage.files import make_folder
-from blemish.verdict.judge import judge
 from blemish.verdict.scale import image_score
 from blemish.verdict.strangers import strangers
 
@@ -57,12 +57,11 @@ def _draw(folder: Path, scorer: Maps, header: Header, chosen: Sequence[tuple[str
     """Write an overlay of each image, numbered from the first, in place of those of an earlier model of that name."""
     for old in folder.glob("[0-9]*-*.png") if folder.is_dir() else ():
         old.unlink(missing_ok=True)
-    thresholds = header.calibration.thresholds
     for number, (name, given) in enumerate(chosen, start=1):
         ((source, image, reference),) = scorer.reference_maps([given])
-        said = judge(source, image, reference, thresholds=thresholds, scale=header.scale,
-                     min_area=header.calibration.min_area)  # fmt: skip
-        picture = overlay(image, said.score_map, inside=said.inside, colours=header.scale.colours)
+        prediction, counted = said(header, source, image, reference), header.counted(*image.shape[:2])
+        colours = header.scale.colours
+        picture = overlay(image, prediction.score_map, inside=prediction.inside, colours=colours, counted=counted)
         make_folder(folder)
         save_png(folder / f"{number}-{PurePosixPath(name).name}.png", picture)
     return folder if chosen else None

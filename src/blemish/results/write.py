@@ -59,14 +59,14 @@ def write(
     record {"path", "error"}. mm_per_px: what a pixel measures, for areas in mm2. Raises StorageError if a file cannot
     be written. Once the iterator has ended, raised or been closed, no thread of it is left.
     """
-    score, bits = partial(_score, scorer=scorer), scorer.header_.bits
+    score, header = partial(_score, scorer=scorer), scorer.header_
     store = partial(_store, out=out, scorer=scorer, save_maps=save_maps, mm_per_px=mm_per_px)
     with storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines, ExitStack() as stack:
         if scorer.streams > 1:  # as many images at a time, each from its file to its overlay in one thread
             whole = partial(_whole, scorer=scorer, store=store)
             records = stack.enter_context(closing(ahead(whole, images, workers=scorer.streams)))
         else:  # one image is read, one scored, with all threads, and one stored at a time
-            read = stack.enter_context(closing(ahead(partial(_read, bits=bits), images)))
+            read = stack.enter_context(closing(ahead(partial(_read, header=header), images)))
             scored = stack.enter_context(closing(ahead(score, read)))
             records = stack.enter_context(closing(ahead(store, scored)))
         for record in records:
@@ -80,10 +80,10 @@ def write_model(out: Path, header: Header, *, sha256: str) -> None:
     write_atomically(out / MODEL, (Judge(sha256=sha256, header=header).model_dump_json(indent=1) + "\n").encode())
 
 
-def _read(given: tuple[Path, str], *, bits: int) -> _Job:
+def _read(given: tuple[Path, str], *, header: Header) -> _Job:
     path, name = given
     try:
-        return _Job(path, name, load(path, bits=bits))
+        return _Job(path, name, load(path, bits=header.bits, roi=header.roi))
     except InputError as error:
         return _Job(path, name, error)
 
@@ -99,7 +99,7 @@ def _score(job: _Job, scorer: Scorer) -> _Job:
 
 
 def _whole(given: tuple[Path, str], *, scorer: Scorer, store: Callable[[_Job], Record]) -> Record:
-    return store(_score(_read(given, bits=scorer.header_.bits), scorer))
+    return store(_score(_read(given, header=scorer.header_), scorer))
 
 
 def _store(job: _Job, *, out: Path, scorer: Scorer, save_maps: bool, mm_per_px: float | None) -> Record:
@@ -116,8 +116,14 @@ def _store(job: _Job, *, out: Path, scorer: Scorer, save_maps: bool, mm_per_px: 
 
 def draw(image: NDArray[np.uint8], prediction: Prediction, scorer: Scorer) -> NDArray[np.uint8]:
     """Return the overlay of an image (H, W, 3) with its verdict."""
-    colours = scorer.header_.scale.colours
-    return overlay(image, prediction.score_map, inside=prediction.inside, colours=colours, verdict=prediction.verdict)
+    return overlay(
+        image,
+        prediction.score_map,
+        inside=prediction.inside,
+        colours=scorer.header_.scale.colours,
+        verdict=prediction.verdict,
+        counted=scorer.header_.counted(*image.shape[:2]),
+    )
 
 
 def _place(out: Path, name: str) -> Path:

@@ -41,8 +41,8 @@ class Bundle(Part):
     """What `bundle.json` holds; each field is checked on creation (pydantic's ValidationError).
 
     tolerance: how far a score may be from a golden image's on another machine. model: the header of the model file;
-    only its calibration may differ, where another precision needed one of its own. sha256: of all of this, written
-    as JSON with zeros in its place.
+    only its calibration may differ, where another precision needed one of its own, and its region of interest. sha256:
+    of all of this, written as JSON with zeros in its place.
     """
 
     bundle_version: int = Field(default=BUNDLE_VERSION, ge=BUNDLE_VERSION, le=BUNDLE_VERSION)

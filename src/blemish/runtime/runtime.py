@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -17,9 +18,10 @@ from blemish.errors import refused
 from blemish.images.resize import resize
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
+from blemish.model.scorer import said
 from blemish.runtime.bundle import Bundle, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
-from blemish.verdict.judge import Prediction, judge
+from blemish.verdict.judge import Prediction
 from blemish.verdict.scale import image_score
 from blemish.verdict.threshold import Thresholds
 
@@ -80,6 +82,12 @@ class Runtime:
         """The image scores above which the verdict is REVIEW, and NG."""
         return self.header_.calibration.thresholds
 
+    def with_header(self, header: Header) -> Self:
+        """Return the same runtime with another header, as `Detector.with_header` does."""
+        other = copy(self)
+        other.header_ = header
+        return other
+
     def set_thresholds(self, wanted: Wanted) -> Self:
         """Set other thresholds on the same scale, as `Detector.set_thresholds` does."""
         self.header_ = with_thresholds(self.header_, wanted)
@@ -114,10 +122,14 @@ class Runtime:
         """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale."""
         return raw_map(self._engine, image, self._sizes, each=self._map)
 
+    def golden_map(self, source: Source) -> NDArray[np.float32]:
+        """Return the score map of a golden image at the reference size, whatever its aspect."""
+        return self.header_.scored(self.raw_map(load(source, bits=self.header_.bits)))
+
     def self_test(self, folder: Path) -> None:
         """Score the golden images in the bundle's folder; raises ModelFileError for the first that scores otherwise."""
         for golden in self.bundle.golden:
-            _, _, found = self._score(folder / golden.file)
+            found = self.golden_map(folder / golden.file)
             score, mean = image_score(found), float(found.mean())
             if not max(abs(score - golden.score), abs(mean - golden.mean)) <= self.bundle.tolerance:  # NaN as well
                 raise refused(
@@ -127,10 +139,8 @@ class Runtime:
                 )
 
     def _score(self, source: Source) -> Scored:
-        image = load(source, bits=self.header_.bits)
-        return source, image, self.header_.scale.of(self.raw_map(image))
+        image = load(source, bits=self.header_.bits, roi=self.header_.roi)
+        return source, image, self.header_.scored(self.raw_map(image))
 
     def _judge(self, source: Source) -> Prediction:
-        calibration = self.header_.calibration
-        return judge(*self._score(source), thresholds=self.thresholds_, scale=self.header_.scale,
-                     min_area=calibration.min_area)  # fmt: skip
+        return said(self.header_, *self._score(source))

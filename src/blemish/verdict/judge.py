@@ -38,15 +38,25 @@ def judge(
     thresholds: Thresholds,
     scale: Scale,
     min_area: float = 0.0,
+    counted: NDArray[np.bool_] | None = None,
 ) -> Prediction:
     """Return the prediction for an image (H, W, 3) from its score map at the reference size, on that scale.
 
-    min_area: the share of the image that a defect has at least.
+    min_area: the share of the image that a defect has at least. counted: bool (H, W), which pixels of the image count,
+    default all; the map is 0 at the others, and no region is.
     """
     score = image_score(reference, min_area=min_area)
     score_map = resize_map(reference, *image.shape[:2])
+    if counted is not None:
+        score_map[~counted] = 0
     regions, inside = find_regions(
-        reference, image, threshold=thresholds.review, scale=scale, score_map=score_map, min_area=min_area
+        reference,
+        image,
+        threshold=thresholds.review,
+        scale=scale,
+        score_map=score_map,
+        min_area=min_area,
+        counted=counted,
     )
     return Prediction(
         path=source if isinstance(source, Path) else None,

@@ -43,14 +43,16 @@ def find_regions(
     scale: Scale,
     score_map: Scores | None = None,
     min_area: float = 0.0,
+    counted: Flags | None = None,
 ) -> tuple[list[Region], Flags]:
     """Return the regions of an image, highest peak first, then the largest, and which pixels are of them, (H, W).
 
     reference: the score map that decides the image score, (R, R), finite; image: (H, W, 3); score_map: reference at
-    the image's own size, (H, W), made from it if it is not given. There is at least one region if a score is above the
-    threshold, and none otherwise. min_area: a share of the image; parts of the reference map above the threshold that
-    are smaller count as if they were not above it, as they do in `image_score`. Raises InputError for another shape, a
-    score that is not finite, or a threshold that is not positive and finite.
+    the image's own size, (H, W), made from it if it is not given; counted: bool (H, W), where regions may lie, default
+    everywhere. There is at least one region if a score is above the threshold, and none otherwise. min_area: a share of
+    the image; parts of the reference map above the threshold that are smaller count as if they were not above it, as
+    they do in `image_score`. Raises InputError for another shape, a score that is not finite, or a threshold that is
+    not positive and finite.
     """
     _check(reference, threshold)
     seeds = reference > threshold
@@ -61,6 +63,8 @@ def find_regions(
         return [], np.zeros(image.shape[:2], dtype=np.bool_)
     levels, least = scale.levels(reference), float(scale.levels(np.array(threshold)))
     inside = refined(image, margins(levels, least=least, good=scale.good, score=scale.score), seeds)
+    if counted is not None:
+        inside &= counted
     tips = np.zeros(inside.shape, dtype=np.float32)  # a map loses its tips where it is stretched, and where it shrinks
     rows, columns, peaks = _peaks(reference, seeds, inside.shape)
     np.maximum.at(tips, (rows, columns), peaks)

@@ -5,12 +5,11 @@ probability of at most k / (n + 1) (split conformal prediction). That is the pro
 """
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from blemish.checks import shown
+from blemish.checks import share, shown
 from blemish.errors import InputError
 
 Verdict = Literal["OK", "REVIEW", "NG"]
@@ -18,7 +17,6 @@ VERDICTS: tuple[Verdict, ...] = ("OK", "REVIEW", "NG")  # from the best to the w
 
 # A menu shows promises with two digits, so what is typed from it may be that much below the promise that is meant.
 ROUNDING = 1.025
-RATE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(e-?[0-9]+)?\s*(%?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +116,20 @@ def read_thresholds(given: str | float | Sequence[float]) -> Thresholds:
     return Thresholds(*scores)
 
 
+def read_rates(given: str | float | Sequence[float] | None) -> Budget | None:
+    """Return what `read_budget` does, None for None."""
+    return None if given is None else read_budget(given)
+
+
+def read_wanted(
+    rates: str | float | Sequence[float] | None, scores: str | float | Sequence[float] | None
+) -> Budget | Thresholds | None:
+    """Return what rates or scores stand for, None for neither; raises InputError for both, and as theirs."""
+    if rates is not None and scores is not None:
+        raise InputError("false alarms and threshold: give one of them")
+    return read_rates(rates) if scores is None else read_thresholds(scores)
+
+
 def percent(rate: float) -> str:
     """Return a rate as a person reads it, rounded up to two digits: 4.1 %."""
     digits = 1 - math.floor(math.log10(100 * rate)) if rate else 0
@@ -143,11 +155,7 @@ def _parts(given: str | float | Sequence[float]) -> list[Any]:
 
 
 def _rate(given: object) -> float:
-    text = str(given)
-    if match := RATE.fullmatch(text):
-        rate = float(match[1] + (match[2] or "")) / (100 if match[3] else 1)
-        if 0 < rate < 1:
-            return rate
-        if rate >= 1 and not match[3] and rate < 100:
-            raise InputError(f"false alarms: {shown(given)} is not clear, write {text}% or {rate / 100:g}")
-    raise InputError(f"false alarms: {shown(given)} is not allowed, expected above 0 % and below 100 %, 5% or 0.05")
+    rule = "expected above 0 % and below 100 %, 5% or 0.05"
+    if not (rate := share("false alarms", given, rule=rule)):
+        raise InputError(f"false alarms: {shown(given)} is not allowed, {rule}")
+    return rate

@@ -106,7 +106,7 @@ def module_lines(labelled: LabelledMaps, bare: Sequence[float], weights: Weights
             name=name,
             weight=float(weights[index]),
             bare=bare[index],
-            aupro=_metrics(combined_maps([labelled.maps[index]], [1.0], side), labelled.masks)["aupro"],
+            aupro=_metrics(combined_maps([labelled.maps[index]], [1.0], side), labelled)["aupro"],
             ms=costs.modules[name],
             megabytes=costs.megabytes[name],
         )
@@ -144,13 +144,13 @@ def unseen_figures(
         }
         for key, found in weights.items():
             maps[key][these] = combined_maps(labelled.images(these).maps, found, side)
-    return {key: _metrics(found, labelled.masks) for key, found in maps.items()}
+    return {key: _metrics(found, labelled) for key, found in maps.items()}
 
 
 def figures(labelled: LabelledMaps, weights: Weights) -> Figures:
     """Return pixel_auroc and aupro of the labelled images by weights for all modules."""
     combined = combined_maps(labelled.maps, weights, labelled.masks.shape[-1])
-    return _metrics(combined, labelled.masks)
+    return _metrics(combined, labelled)
 
 
 def _point(labelled: LabelledMaps, some: Sequence[int], found: Figures, costs: Costs) -> Point:
@@ -160,8 +160,9 @@ def _point(labelled: LabelledMaps, some: Sequence[int], found: Figures, costs: C
     return Point(names, costs.of(names), aupro)
 
 
-def _metrics(combined: NDArray[np.float32], masks: NDArray[np.bool_]) -> Figures:
-    found = pixel_metrics(list(combined), list(masks))
+def _metrics(combined: NDArray[np.float32], labelled: LabelledMaps) -> Figures:
+    inside = None if labelled.inside is None else [labelled.inside] * len(combined)
+    found = pixel_metrics(list(combined), list(labelled.masks), inside=inside)
     return {key: found[key] for key in ("pixel_auroc", "aupro")}  # type: ignore[misc]  # numbers, or None
 
 

@@ -27,7 +27,8 @@ class LabelledMaps:
     """The score maps of labelled images, module by module, and the truth.
 
     names: the N modules, SIZE/LEVEL. maps: for each of them (I, h, w) float32 at its own resolution. masks: (I, R, R)
-    bool at the reference size R, True on defects. labels: of the I images, "good" or the type of defect.
+    bool at the reference size R, True on defects. labels: of the I images, "good" or the type of defect. inside: (R, R)
+    bool, which pixels count, default all; masks are False where they do not.
     Raises InputError where these do not fit together, for maps that are not finite, and without a pixel of each kind.
     """
 
@@ -35,6 +36,7 @@ class LabelledMaps:
     maps: Sequence[NDArray[np.float32]]
     masks: NDArray[np.bool_]
     labels: Sequence[str]
+    inside: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.labels)
@@ -54,15 +56,20 @@ class LabelledMaps:
         for label, mask in zip(self.labels, self.masks, strict=True):
             if label == "good" and mask.any():
                 raise InputError("masks: an image labelled good has defect pixels, expected none")
-        if not self.masks.any() or self.masks.all():
-            kind = "defect-free" if self.masks.size and self.masks.all() else "defect"
+        counted = self.masks if self.inside is None else self.masks[:, self.inside]
+        if not counted.any() or counted.all():
+            kind = "defect-free" if counted.size and counted.all() else "defect"
             raise InputError(f"masks: no {kind} pixel in {count} images, so there is nothing to weigh by")
 
     def images(self, indices: Sequence[int]) -> "LabelledMaps":
         """Return the maps of some of the images, in the order of the indices."""
         some = list(indices)
         return LabelledMaps(
-            self.names, [one[some] for one in self.maps], self.masks[some], [self.labels[index] for index in some]
+            self.names,
+            [one[some] for one in self.maps],
+            self.masks[some],
+            [self.labels[index] for index in some],
+            self.inside,
         )
 
     def modules(self, indices: Sequence[int]) -> "LabelledMaps":
@@ -73,9 +80,10 @@ class LabelledMaps:
 
     def pixels(self, *, rest: int = REST_PIXELS, region: int = REGION_PIXELS) -> Pixels:
         """Return pixels spread evenly: of the defect-free ones at most about `rest`, `region` of each region."""
-        free = self.masks.size - np.count_nonzero(self.masks)
+        each = self.masks[0].size if self.inside is None else np.count_nonzero(self.inside)
+        free = len(self.masks) * each - np.count_nonzero(self.masks)
         step = max(1, int(np.ceil((free / rest) ** 0.5)))
-        return objectives.gather(self._resampled(), rest_step=step, region=region)
+        return objectives.gather(self._resampled(), rest_step=step, region=region, inside=self.inside)
 
     def _resampled(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
         """Yield each image's maps at the reference size, (N, R, R), and its mask."""
@@ -85,18 +93,26 @@ class LabelledMaps:
 
 
 def label(model: Model, samples: Sequence[Sample], *, score: str, report: Report | None = None) -> LabelledMaps:
-    """Return every module's maps of labelled images, each computed once, and their masks at the reference size."""
+    """Return every module's maps of labelled images, each computed once, and their masks at the reference size.
+
+    Raises InputError where the region of interest hides every defect, and for an image that cannot be used.
+    """
+    roi = model.header.roi
+    inside = None if roi is None else roi.inside
     parts: list[list[NDArray[np.float32]]] = [[] for _ in model.modules]
     masks = []
     for done, sample in enumerate(samples, start=1):
-        (pyramid,) = one_by_one(model.teacher, stack([load(sample.path, bits=model.header.bits)], model.sizes))
+        (pyramid,) = one_by_one(model.teacher, stack([load(sample.path, bits=model.header.bits, roi=roi)], model.sizes))
         with torch.inference_mode():
             maps = module_maps(model.teacher, model.modules, pyramid, score=score)
         for part, found in zip(parts, maps, strict=True):
             part.append(found.cpu().numpy())
-        masks.append(square_truth(sample, model.header.reference_size))
+        truth = square_truth(sample, model.header.reference_size)
+        masks.append(truth if inside is None else truth & inside)
         if report:
             report(done, len(samples))
+    if inside is not None and not np.any(masks):
+        raise InputError("every defect lies outside of the region of interest, so there is nothing to weigh by")
     names = tuple(module.name for module in model.modules)
     labels = tuple(sample.label for sample in samples)
-    return LabelledMaps(names, [np.concatenate(part) for part in parts], np.stack(masks), labels)
+    return LabelledMaps(names, [np.concatenate(part) for part in parts], np.stack(masks), labels, inside)

@@ -51,11 +51,18 @@ class Found:
     steps: int
 
 
-def gather(images: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], *, rest_step: int, region: int) -> Pixels:
+def gather(
+    images: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    *,
+    rest_step: int,
+    region: int,
+    inside: NDArray[np.bool_] | None = None,
+) -> Pixels:
     """Return the pixels of images, each given as its modules' maps (N, R, R) and its mask (R, R), one after the other.
 
     rest_step: of the defect-free pixels those in every rest_step-th row and column are taken. region: of each
-    8-connected region at most so many pixels are taken, spread evenly.
+    8-connected region at most so many pixels are taken, spread evenly. inside: (R, R), which pixels count, default
+    all; masks are False where they do not.
     """
     from scipy import ndimage
 
@@ -64,8 +71,12 @@ def gather(images: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], *, r
     for maps, mask in images:
         thin = np.zeros_like(mask)
         thin[rest_step // 2 :: rest_step, rest_step // 2 :: rest_step] = True
-        rest.append(maps[:, thin & ~mask].T)
-        free, defective = free + int((~mask).sum()), defective + int(mask.sum())
+        clear = ~mask if inside is None else inside & ~mask
+        some = thin & clear
+        rest.append(
+            maps[:, some if inside is None or some.any() else clear].T
+        )  # a grid may miss all of a narrow region of interest
+        free, defective = free + int(clear.sum()), defective + int(mask.sum())
         labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
         for number in range(1, count + 1):
             rows, columns = np.nonzero(labels == number)

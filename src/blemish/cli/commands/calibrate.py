@@ -12,14 +12,18 @@ from blemish.cli.options import (
     Device,
     FalseAlarms,
     FollowLinks,
+    Ignore,
+    IgnoreBorder,
     MinArea,
     ModelOrBundle,
     Overwrite,
+    Roi,
     Root,
     Threshold,
     Unlabelled,
     Weights,
     load_scorer,
+    read_interest,
     read_labels,
     read_wanted,
 )
@@ -55,6 +59,9 @@ def calibrate(
     false_alarms: FalseAlarms = "",
     threshold: Threshold = "",
     min_area: MinArea = "",
+    roi: Roi = None,
+    ignore: Ignore = None,
+    ignore_border: IgnoreBorder = "",
     labelled: Labelled = None,
     plot: Plot = None,
     unlabelled: Unlabelled = "",
@@ -70,7 +77,7 @@ def calibrate(
     Without GOOD the held-out scores that the model keeps are used, and no image is needed.
     """
     from blemish.calibrating.escapes import judged
-    from blemish.calibrating.recalibrate import recalibrated
+    from blemish.calibrating.recalibrate import looking_at, recalibrated
     from blemish.calibrating.shift import draw
     from blemish.data.sources import held_out_first
     from blemish.printing.bars import counting, error_console, say
@@ -80,21 +87,25 @@ def calibrate(
     wanted, labels = read_wanted(false_alarms, threshold), read_labels(unlabelled, defects)
     if plot is not None and not good:
         raise InputError("plot: needs GOOD, the new images; it shows their scores beside those of before")
-    _check_outputs(model, out, plot, [*(good or []), labelled], weights=weights, overwrite=overwrite)
+    least = share("min-area", min_area) if min_area else None
+    files = [weights, roi, ignore]
+    _check_outputs(model, out, plot, [*(good or []), labelled], files=files, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device)
-    images = held_out_first(good or [], labels=labels)
+    old, images = scorer.header_, held_out_first(good or [], labels=labels)
+    scorer = looking_at(scorer, read_interest(roi, ignore, ignore_border), good=images, add=add)
     with counting(error_console(), "good images") as report:
         header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted,
-                              min_area=share("min-area", min_area) if min_area else None, report=report)  # fmt: skip
-    before = [image.score for image in scorer.header_.calibration.held_out]
+                              min_area=least, report=report)  # fmt: skip
+    before = [image.score for image in old.calibration.held_out]
     new = [image.score for image in header.calibration.held_out] if images else []
     header, found = judged(scorer, header, labelled, labels=labels) if labelled is not None else (header, [])
     _write(model, out, scorer, header, overwrite=overwrite)
     if plot is not None:
         draw(plot, before, new, thresholds=header.calibration.thresholds, overwrite=overwrite)
     pictures = _draw_strangers(out, scorer, header, images)
-    print_calibrated(out, header, before=scorer.header_, outcomes=found)
-    say([*shift_lines(before, new), *stranger_lines(header, model=out, pictures=pictures)])
+    print_calibrated(out, header, before=old, outcomes=found)
+    shifted = shift_lines(before, new) if header.roi == old.roi else []  # else the scores are not of the same pixels
+    say([*shifted, *stranger_lines(header, model=out, pictures=pictures)])
 
 
 def _draw_strangers(out: Path, scorer: "Scorer", header: "Header", images: "Sequence[Source]") -> Path | None:
@@ -115,10 +126,12 @@ def _draw_strangers(out: Path, scorer: "Scorer", header: "Header", images: "Sequ
 
 def _write(model: Path, out: Path, scorer: "Scorer", header: "Header", *, overwrite: bool) -> None:
     from blemish.calibrating.rewrite import rewrite
+    from blemish.runtime import Runtime
     from blemish.runtime.bundle import is_bundle
 
     if is_bundle(model):
-        rewrite(model, out, header, overwrite=overwrite)
+        assert isinstance(scorer, Runtime)
+        rewrite(model, out, header, runtime=scorer, overwrite=overwrite)
         return
     from dataclasses import replace
 
@@ -130,7 +143,13 @@ def _write(model: Path, out: Path, scorer: "Scorer", header: "Header", *, overwr
 
 
 def _check_outputs(
-    model: Path, out: Path, plot: Path | None, inputs: Sequence[Path | None], *, weights: Path | None, overwrite: bool
+    model: Path,
+    out: Path,
+    plot: Path | None,
+    inputs: Sequence[Path | None],
+    *,
+    files: Sequence[Path | None],
+    overwrite: bool,
 ) -> None:
     from blemish.data.inputs import check_apart, check_root
     from blemish.runtime.bundle import OWN, is_bundle
@@ -144,5 +163,5 @@ def _check_outputs(
     if plot is not None:
         check_writable(plot, overwrite=overwrite)
     check_root(inputs)
-    check_apart([out, plot], inputs, files=[weights])
+    check_apart([out, plot], inputs, files=files)
     check_apart([plot], [], files=[model])  # by `out` it may be replaced

@@ -14,12 +14,16 @@ from blemish.cli.options import (
     FollowLinks,
     Good,
     GroupBy,
+    Ignore,
+    IgnoreBorder,
     MinArea,
     Overwrite,
+    Roi,
     Root,
     Sizes,
     Unlabelled,
     Weights,
+    read_interest,
     read_labels,
     read_rates,
     whole_numbers,
@@ -47,6 +51,9 @@ def fit(
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
     false_alarms: FalseAlarms = "",
     group_by: GroupBy = None,
+    roi: Roi = None,
+    ignore: Ignore = None,
+    ignore_border: IgnoreBorder = "",
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     device: Device = "auto",
@@ -81,7 +88,7 @@ def fit(
     fitted, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
         overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
-        wanted=read_rates(false_alarms), group_by=group_by,
+        wanted=read_rates(false_alarms), group_by=group_by, interest=read_interest(roi, ignore, ignore_border),
     )  # fmt: skip
     header = fitted.model.header
     print_fit(out, header, seconds=seconds)
