@@ -167,9 +167,7 @@ def test_it_is_said_where_scores_come_from(short, good_arrays):
     assert evidence(header) == "12 good images, of which 8 train and were scored by other students"
     groups = [f"part {index // 2}" for index in range(12)]
     header = Detector(sizes=(64,), levels=(2,)).fit(good_arrays, groups=groups).header_
-    expected = (
-        "12 good images, of which 8 train and were scored by other students; in 6 groups, and the promise is"
-    )
+    expected = "12 good images, of which 8 train and were scored by other students; in 6 groups, and the promise is"
     assert evidence(header) == f"{expected} about a new group"
 
 
