@@ -12,7 +12,7 @@ from blemish.verdict.regions import Region
 from blemish.verdict.scale import Scale
 from blemish.verdict.threshold import Thresholds
 
-SPOT = Region(area=12, box=(3, 5, 4, 3), peak=0.75)
+SPOT = Region(area=12, share=12 / 1280, box=(3, 5, 4, 3), peak=0.75, mean=0.75)
 
 
 def paint(path, value=90):
@@ -38,7 +38,8 @@ class Stub:
         score_map = np.full(image.shape[:2], 0.25, np.float32)
         if bright:
             score_map[5:8, 3:7] = 0.75
-        return [Prediction(None, 0.75 if bright else 0.25, "NG" if bright else "OK", [SPOT] * bright, score_map)]
+        score, verdict = (0.75, "NG") if bright else (0.25, "OK")
+        return [Prediction(None, score, verdict, [SPOT] * bright, score_map, score_map > 0.5)]
 
 
 @pytest.fixture

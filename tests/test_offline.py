@@ -29,6 +29,8 @@ for line in (
     "predict m.safetensors parts/test --out torch-results",
     "predict onnx parts/test --out onnx-results",
     "predict openvino parts/test --out openvino-results",
+    "report m.safetensors parts --out report.html",
+    "report onnx-results --out results.html",
     "inspect m.safetensors",
     "teacher list",
 ):
@@ -39,7 +41,8 @@ for folder in ("onnx", "openvino"):
     assert len(Runtime.load(folder).predict(good)) == 8
 """
 OUTPUTS = {"m.safetensors", "m.safetensors.tested.json", "w.safetensors", "front.png", "figures.json", "onnx",
-           "openvino", "parts", "torch-results", "onnx-results", "openvino-results"}  # fmt: skip
+           "openvino", "parts", "torch-results", "onnx-results", "openvino-results",
+           "report.html", "results.html"}  # fmt: skip
 ELSEWHERE = re.compile(r'sa_family=AF_INET6?,(?!.*(?:"127\.|"::1"|"::ffff:127\.))')
 WRITES = re.compile(
     r'(?:openat\([^"]*|open\(|creat\(|mkdir\(|mkdirat\([^"]*)"(?P<path>[^"]*)"(?P<rest>[^=]*)= (?P<code>-?\d+)'

@@ -36,7 +36,7 @@ def load_eager(model: Path) -> tuple[Predict, Scan | None]:
         with torch.inference_mode():
             pyramid = {size: batch.contiguous() for size, batch in stack([image], sizes).items()}
             maps = score_maps(teacher, modules, pyramid, size=header.reference_size, score=header.score).numpy()
-        return judge(image, image, header.scale.of(maps)[0], thresholds=thresholds).score
+        return judge(image, image, header.scale.of(maps)[0], thresholds=thresholds, scale=header.scale).score
 
     return predict, None
 

@@ -131,7 +131,7 @@ class Detector:
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image; raises InputError as `score_maps` does."""
         return [
-            judge(source, image, reference, thresholds=self.thresholds_)
+            judge(source, image, reference, thresholds=self.thresholds_, scale=self.header_.scale)
             for source, image, reference in self.reference_maps(images)
         ]
 

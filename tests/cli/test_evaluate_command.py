@@ -27,7 +27,7 @@ from trees import pixel_hashes
 @pytest.mark.parametrize("resolution", ["256", "original"])
 def test_evaluate_gives_the_figures_of_the_score_maps(capsys, parts, model, tmp_path, resolution):
     file = tmp_path / "e.json"
-    options = "--json", file, "--resolution", resolution, "--no-record"
+    options = "--json", file, "--plot", tmp_path / "p.png", "--resolution", resolution, "--no-record"
     code, printed, err = run(capsys, "evaluate", model, parts, *options)
     assert (code, err) == (0, "")
     result = json.loads(file.read_text(), parse_constant=pytest.fail)
@@ -53,6 +53,27 @@ def test_evaluate_gives_the_figures_of_the_score_maps(capsys, parts, model, tmp_
     row = next(line for line in lines if line.startswith("overall"))
     assert row.split()[1:4] == [f"{result['overall'][key]:.3f}" for key in ("pixel_auroc", "aupro", "image_auroc")]
     assert f"false alarms: {result['overall']['false_alarms']} of 4 good images with the verdict NG" in lines
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.format == "PNG"
+    assert any(line.startswith("found by area") for line in lines)
+    assert sum(part["images"] for part in result["recall_by_area"]["overall"]["bins"]) == 8
+    assert len(result["escapes"]) == 8 - result["overall"]["found"]
+    assert len(result["alarms"]) == result["overall"]["false_alarms"]
+
+
+def test_the_plot_is_refused_where_it_would_do_harm(capsys, parts, model, tmp_path):
+    for plot, fault in (
+        (model, "exists"),
+        (parts / "test" / "p.png", "lies in the input folder"),
+        (tmp_path / "e.json", "is the output"),
+    ):
+        code, printed, err = run(
+            capsys, "evaluate", model, parts, "--json", tmp_path / "e.json", "--plot", plot, "--no-record"
+        )
+        assert (code, printed) == (2, "")
+        assert fault in err
+        assert err.count("\n") == 1
+        assert not (tmp_path / "e.json").exists()
 
 
 @pytest.fixture

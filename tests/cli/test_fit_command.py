@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -39,9 +40,9 @@ def test_fit_says_what_it_does_and_what_came_of_it(capsys, parts, tmp_path, mode
     assert lines["model"] == f"{out} ({out.stat().st_size / 1e6:.1f} MB)"
     low, high = sorted(header.calibration.scores)
     assert lines["NG"] == f"above  {low:.4f}; of good parts like those held out at most 67 %"
-    menu = f"34 %: {high:.4f}, 67 %: {low:.4f}"
-    assert lines["could"] == f"be  {menu} (blemish calibrate --false-alarms)"
-    assert lines["held"] == "out  2 good images; one decides the first of these"
+    menu = f"34 %: {high:.4f} (one image decides), 67 %: {low:.4f}"
+    assert lines["could"] == f"be  {menu}"
+    assert lines["held"] == "out  2 good images"
     assert os.listdir(tmp_path) == ["m.safetensors"]
     assert digest(out) == digest(model)
 
@@ -269,3 +270,21 @@ def test_twelve_bits_are_kept_in_the_model_and_in_its_bundle(capsys, parts, quic
     np.testing.assert_allclose(runtime.score_maps(tmp_path / "twelve" / name)[0], expected, atol=1e-3)
     code, _, err = run(capsys, "fit", tmp_path / "twelve", "--out", tmp_path / "x.safetensors", "--bits", "8")
     assert (code, err) == (2, "error: bits: 8 is not allowed, expected a whole number from 9 to 16\n")
+
+
+def test_training_images_that_fit_worst_are_named_and_drawn(parts, tmp_path, capsys):
+    good = shutil.copytree(parts / "train" / "good", tmp_path / "good")
+    ramp = np.indices((192, 192)).sum(axis=0)
+    for number in range(3):  # of which one at least trains
+        Image.fromarray(np.uint8(255 * (ramp % (64 + number) < 32))).save(good / f"stripes {number}.png")
+    out = tmp_path / "model.safetensors"
+    code, _, err = run(capsys, "fit", good, "--out", out, "--review-training", "4", *SIZES)
+    assert code == 0
+    line = next(line for line in err.splitlines() if line.startswith("of those that trained these fit worst: "))
+    named = line.partition("worst: ")[2].split(", ")
+    scores = [float(one.rsplit(" ", 1)[1]) for one in named]
+    assert len(named) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert named[0].startswith("stripes ")
+    pictures = sorted(path.name for path in (tmp_path / "model.safetensors.review").iterdir())
+    assert pictures == [f"{number}-{one.rsplit(' ', 1)[0]}.png" for number, one in enumerate(named, start=1)]

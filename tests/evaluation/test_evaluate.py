@@ -126,6 +126,21 @@ def test_figures_are_those_of_the_maps(part):
     assert set(result["overall"]) == set(result["types"]["dot"]) == keys
 
 
+def test_areas_are_of_the_masks_and_mistakes_are_named(part):
+    """At the image's own resolution, whatever the figures are computed at."""
+    maps, masks = maps_and_masks(part, "dot", "good", "scratch")
+    scores = [float(scores.max()) for scores in maps]
+    result = evaluate(Stub(review=max(scores)), part, resolution=32)
+    assert [one["area"] for one in result["escapes"]] == [
+        int(mask.sum()) for _, mask in sorted(zip(scores, masks, strict=True), key=lambda pair: pair[0]) if mask.any()
+    ]
+    assert result["alarms"] == []
+    assert result["recall_by_area"]["types"]["dot"]["curve"] == [[1, 1, 0]]
+    low = evaluate(Stub(review=1e-3), part)
+    assert (low["escapes"], len(low["alarms"])) == ([], 3)
+    assert low["recall_by_area"]["overall"]["curve"][0][1:] == [3, 3]
+
+
 def test_both_thresholds_are_counted(part):
     maps, _ = maps_and_masks(part, "good", "scratch", "dot")
     scores = [float(scores.max()) for scores in maps]

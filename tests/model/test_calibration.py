@@ -10,6 +10,7 @@ from blemish.model.calibration import (
     calibrate_again,
     choose,
     promises,
+    were_scores,
     with_thresholds,
 )
 from blemish.model.header import CalibrationPart, EarlierPart, Header, ScoredPart
@@ -159,3 +160,11 @@ def test_images_of_an_earlier_model_get_the_names_that_are_given():
     ]
     assert (found.review, found.ng, found.earlier) == (found.held_out[1].score, None, None)
     assert asked_before(header.calibration) is None
+
+
+def test_thresholds_given_as_scores_are_known_as_such():
+    first = calibrate(maps_of(0.1, 0.2, 0.3, 0.4), images(0.0, 0.0, 0.0, 0.0), score="paper")
+    assert not were_scores(first)
+    assert not were_scores(choose(first, Budget(0.4)))
+    assert were_scores(choose(first, Thresholds(0.25)))
+    assert not were_scores(choose(first, Thresholds(first.review)))  # what the default sets as well

@@ -34,6 +34,7 @@ def earlier(parts, tmp_path):
     out = tmp_path / "earlier"
     prepare_folder(out, overwrite=False)
     assert len(list(write(Stub(), name_images([parts]), out, save_maps=True))) == 2
+    (out / "model.json").write_text("{}")
     return out
 
 
@@ -74,7 +75,7 @@ def test_overwriting_follows_no_link(tmp_path, parts, earlier):
         prepare_folder(earlier, overwrite=True)
     out = tmp_path / "out"
     prepare_folder(out, overwrite=False)
-    for name in ("overlays", "results.jsonl"):
+    for name in ("overlays", "results.jsonl", "model.json"):
         (out / name).symlink_to(parts)
         with pytest.raises(InputError, match=f"holds {name}, which is no result"):
             prepare_folder(out, overwrite=True)

@@ -44,18 +44,26 @@ def test_records_overlays_and_maps(parts, tmp_path):
         "overlay": "overlays/dull.png",
     }
     assert list(bright) == list(dull)
-    assert bright["regions"] == [{"area": 12, "box": [3, 5, 4, 3], "peak": 0.75}]
+    assert bright["regions"] == [
+        {"area": 12, "share": 12 / 1280, "box": [3, 5, 4, 3], "peak": 0.75, "mean": 0.75, "mm2": None}
+    ]
     assert [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()] == records
     image = np.full((32, 40, 3), 200, np.uint8)
     (prediction,) = detector.predict([image])
     saved = np.load(out / "maps" / "sub" / "bright.npy")
     assert saved.dtype == np.float32
     np.testing.assert_array_equal(saved, prediction.score_map)
-    drawn = overlay(image, prediction.score_map, threshold=0.5, colours=(0.25, 1.0), verdict="NG")
+    drawn = overlay(image, prediction.score_map, inside=prediction.inside, colours=(0.25, 1.0), verdict="NG")
     np.testing.assert_array_equal(np.array(Image.open(out / "overlays" / "sub" / "bright.png")), drawn)
     found = sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file())
     maps, overlays = ["maps/dull.npy", "maps/sub/bright.npy"], ["overlays/dull.png", "overlays/sub/bright.png"]
     assert found == [RESULTS_MARK, *maps, *overlays, "results.jsonl"]
+
+
+def test_areas_in_square_millimetres(parts, tmp_path):
+    prepare_folder(tmp_path / "out", overwrite=False)
+    _, bright = write(Stub(), name_images([parts]), tmp_path / "out", mm_per_px=0.25)
+    assert [region["mm2"] for region in bright["regions"]] == [0.75]  # 12 px of a sixteenth
 
 
 def test_no_maps_unless_asked_for(parts, tmp_path):
@@ -224,14 +232,13 @@ def test_a_place_for_pictures_that_is_taken_is_one_line(parts, tmp_path):
         list(write(Stub(), name_images([parts]), out))
 
 
-def test_outlines_are_those_of_the_first_threshold_and_colours_those_of_the_scale():
+def test_outlines_are_those_of_the_prediction_and_colours_those_of_the_scale():
     image, score_map = np.full((32, 40, 3), 90, np.uint8), np.full((32, 40), 0.3, np.float32)
-    score_map[4:12, 4:12], score_map[4:12, 20:28] = 0.7, 0.9
-    for word, thresholds in (("REVIEW", Thresholds(0.6, 0.95)), ("NG", Thresholds(0.8))):
-        scorer = SimpleNamespace(header_=Stub.header_, thresholds_=thresholds)
-        drawn = results.draw(image, Prediction(None, 0.9, word, [], score_map), scorer)
-        expected = overlay(image, score_map, threshold=thresholds.review, colours=(0.25, 1.0), verdict=word)
-        np.testing.assert_array_equal(drawn, expected)
+    score_map[4:12, 4:12], inside = 0.9, np.zeros((32, 40), bool)
+    inside[5:11, 5:8] = True
+    drawn = results.draw(image, Prediction(None, 0.9, "REVIEW", [], score_map, inside), Stub())
+    expected = overlay(image, score_map, inside=inside, colours=(0.25, 1.0), verdict="REVIEW")
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_a_summary_counts_and_keeps_the_highest_scores():
@@ -258,7 +265,9 @@ def test_a_score_that_is_not_finite_never_gets_into_a_record(parts, tmp_path):
     broken = SimpleNamespace(
         **SAID,
         streams=1,
-        predict=lambda images: [Prediction(None, float("nan"), "OK", [], np.zeros(images[0].shape[:2], np.float32))],
+        predict=lambda images: [
+            Prediction(None, float("nan"), "OK", [], np.zeros(images[0].shape[:2], np.float32), images[0][..., 0] < 0)
+        ],
     )
     prepare_folder(tmp_path / "out", overwrite=False)
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -57,6 +57,18 @@ FollowLinks = Annotated[
 ]
 
 
+def _below(root: Path | None) -> Path | None:
+    from blemish.data.listing import read_tables_below
+
+    read_tables_below(root)
+    return root
+
+
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="DIR", callback=_below, help="Where the paths of a CSV manifest begin; "
+                 "default: in its own folder."),
+]  # fmt: skip
 FalseAlarms = Annotated[
     str,
     typer.Option("--false-alarms", metavar="REVIEW[,NG]", help="The shares of good images that may be called REVIEW or "

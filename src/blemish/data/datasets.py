@@ -33,6 +33,7 @@ from blemish.data.listing import (
     listed,
     none_found,
     real_path,
+    table_root,
 )
 from blemish.data.samples import SPLITS, Sample, Split, masks_beside
 from blemish.data.words import by_meaning, good_folder, meaning, spelt
@@ -201,7 +202,7 @@ def sample_root(data: Path) -> Path:
     """Return the folder below which the samples of a data set lie: the one given, or that of a manifest or labels."""
     if is_label_file(data):
         return label_root(data)
-    return data.parent if is_manifest(data) else data
+    return table_root(data) if is_manifest(data) else data
 
 
 def _read(data: Path, *splits: Split, labels: Labels) -> list[Sample]:

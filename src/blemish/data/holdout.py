@@ -14,7 +14,7 @@ from blemish.images.read import read_image
 
 # Of MANY good images or more ENOUGH set the thresholds and train nothing, so that no single one of them decides, or
 # SHARE where that is more; of fewer images a third.
-MANY, ENOUGH, SHARE = 120, 40, 0.15
+MANY, ENOUGH, SHARE = 120, 40, 0.25
 FEW = 20  # held-out images or groups; with fewer, those that train are scored too, by other students
 LEAST_TRAIN, LEAST_HELD_OUT = 4, 2
 

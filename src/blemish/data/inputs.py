@@ -8,7 +8,15 @@ from pathlib import Path, PurePosixPath
 
 from blemish.data.datasets import files_beside, is_manifest
 from blemish.data.layouts.manifest import read_paths
-from blemish.data.listing import find_images, is_folder, links_followed, list_images, passed_over
+from blemish.data.listing import (
+    find_images,
+    is_folder,
+    links_followed,
+    list_images,
+    passed_over,
+    table_root,
+    tables_are_elsewhere,
+)
 from blemish.data.samples import dim, masks_beside
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable
@@ -53,7 +61,7 @@ def _found(given: Path) -> tuple[Path, list[Path]]:
     """Return a folder and the images below it that a path stands for."""
     if is_folder(given):
         return given, find_images(given)
-    return given.parent, read_paths(given) if is_manifest(given) else [given]
+    return (table_root(given), read_paths(given)) if is_manifest(given) else (given.parent, [given])
 
 
 def _folders(paths: Sequence[Path], root: Path) -> set[str]:
@@ -68,6 +76,12 @@ def remarks(given: Iterable[Path], images: Iterable[Path], *, bits: int) -> list
     """
     dark = [f"warning: {line}" for line in dim(list(islice(images, SEEN)), bits=bits)]
     return [*(line for path in given for line in passed_over(path)), *dark]
+
+
+def check_root(given: Iterable[Path | None]) -> None:
+    """Raise InputError for a root of CSV manifests where none is given: it would not be what was meant."""
+    if tables_are_elsewhere() and not any(is_manifest(path) for path in given if path is not None):
+        raise InputError("root: is where the paths of a CSV manifest begin, and none is given")
 
 
 def check_outside(out: Path, folder: Path) -> None:

@@ -33,6 +33,7 @@ SYSTEM_FOLDERS = frozenset(
     )
 )  # fmt: skip
 _FOLLOWED = ContextVar("links are followed", default=False)
+_TABLES: ContextVar[Path | None] = ContextVar("where the paths of tables begin", default=None)
 NAMED = 10  # names in one message; of more the number is enough
 
 
@@ -44,6 +45,27 @@ def follow_links(wanted: bool) -> None:
 def links_followed() -> bool:
     """Return whether links are followed."""
     return _FOLLOWED.get()
+
+
+def read_tables_below(root: Path | None) -> None:
+    """Let the paths of CSV manifests begin at a folder from now on; by default each begins at the manifest's own.
+
+    Raises InputError for a root that is no folder.
+    """
+    if root is not None and not root.is_dir():
+        what = "not a folder" if os.path.lexists(root) else "no such folder"
+        raise InputError(f"root: {what}: {printable(root)}")
+    _TABLES.set(root)
+
+
+def table_root(file: Path) -> Path:
+    """Return the folder at which the paths of a CSV manifest begin."""
+    return _TABLES.get() or file.parent
+
+
+def tables_are_elsewhere() -> bool:
+    """Return whether the paths of CSV manifests begin at a folder that was given."""
+    return _TABLES.get() is not None
 
 
 def find_images(folder: Path) -> list[Path]:

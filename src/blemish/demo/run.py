@@ -29,7 +29,8 @@ from blemish.printing.numbers import duration
 from blemish.results.folder import results_folder, storing
 from blemish.results.lines import summarise
 from blemish.results.overlays import colour_bar, contact_sheet, save_png, side_by_side
-from blemish.results.write import draw, write
+from blemish.results.write import draw, write, write_model
+from blemish.runtime.bundle import identity
 from blemish.storage.files import LOCK, alone_in, make_folder, write_atomically
 from blemish.storage.places import check_folder_writable
 
@@ -62,7 +63,7 @@ def _run(out: Path, console: Console) -> None:
         _fit(Detector(sizes=SIZES, levels=LEVELS, recipe=RECIPE), folder, out=model, console=console)
         detector = Detector.load(model)
         figures[name] = evaluate(detector, folder)
-        _predict(detector, folder / "test", out / "results" / name, console=console)
+        _predict(detector, model, folder / "test", out / "results" / name, console=console)
         panels[name] = _panels(detector, folder)
     lines = zip(*panels.values(), strict=True)  # a column for each texture, a line for each kind of defect
     save_png(out / "demo.png", contact_sheet([panel for line in lines for panel in line], columns=len(panels)))
@@ -105,9 +106,10 @@ def _fit(detector: Detector, folder: Path, *, out: Path, console: Console) -> No
         raise StoppedError("interrupted; the same command runs the demo again") from None
 
 
-def _predict(detector: Detector, images: Path, out: Path, *, console: Console) -> None:
+def _predict(detector: Detector, model: Path, images: Path, out: Path, *, console: Console) -> None:
     named = name_images([images])
     with results_folder(out, overwrite=True):
+        write_model(out, detector.header_, sha256=identity(model))
         summarise(follow(write(detector, named, out), total=len(named), console=console))
 
 

@@ -21,6 +21,7 @@ from blemish.data.samples import Sample, doubtful_masks, read_truth
 from blemish.data.sources import distinct
 from blemish.errors import InputError, printable
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
+from blemish.evaluation.recall import Outcome, recall
 from blemish.images.resize import resize_map, resize_mask
 from blemish.model.calibration import promises
 from blemish.model.header import Header
@@ -50,7 +51,7 @@ class Scored:
     """A test image with its scores and its truth, maps (H, W) at the resolution of the evaluation.
 
     bare_score and bare_map are by the weights that need no labels; None if there are no others. mask is None where it
-    is not known which pixels are defective.
+    is not known which pixels are defective; area: of the defects, in px of the image, None likewise.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Scored:
     bare_score: float | None
     bare_map: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
+    area: int | None
     regions_lost: int
 
     @property
@@ -90,8 +92,9 @@ def evaluate(
     None without defects), false_alarms (good ones whose verdict is not OK), and found_ng and false_ng, of both those
     that are NG. For a weighed model `without_labels` has an `overall` of the same modules by the weights that need no
     labels, without found and all that follow, as the thresholds are not theirs; else it is None. Beside them data,
-    resolution, images, good, without_masks, regions, regions_lost, used and repeated (of `choose`), doubtful_masks (of
-    `samples.doubtful_masks`) and model. All of it is JSON.
+    resolution, images, good, without_masks, regions, regions_lost, recall_by_area, escapes and alarms (of
+    `recall.recall`), used and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`) and model. All of it
+    is JSON.
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
     side = _side(resolution)  # before the images are read
@@ -156,6 +159,7 @@ def measure(
         "overall": overall,
         "without_labels": {"overall": _figures(bare, None)} if bare else None,
         "types": {label: _figures([*good, *(one for one in scored if one.label == label)], limits) for label in labels},
+        **recall([Outcome(one.name, one.label, one.score, limits.verdict(one.score), one.area) for one in scored]),
         "used": chosen.used,
         "repeated": chosen.repeated,
         "doubtful_masks": doubtful_masks(chosen.samples, root=sample_root(chosen.data)),
@@ -173,9 +177,10 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
     several = len({sample.category for sample in samples}) > 1
     for done, (sample, (image, maps)) in enumerate(zip(samples, _maps(scorer, samples), strict=True), start=1):
         height, width = image.shape[:2] if resolution is None else (resolution, resolution)
-        mask, lost = np.zeros((height, width), np.bool_) if sample.has_truth else None, 0
+        mask, area, lost = (np.zeros((height, width), np.bool_), 0, 0) if sample.has_truth else (None, None, 0)
         if (truth := read_truth(sample)) is not None:
             mask, lost = resize_mask(truth, height, width), _regions_lost(truth, height, width)
+            area = int(truth.sum())
         # A type has the same name in many categories; a model that serves several is judged on each.
         label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label
         scores, resized = [image_score(one) for one in maps], [resize_map(one, height, width) for one in maps]
@@ -187,6 +192,7 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
             bare_score=scores[1] if len(scores) > 1 else None,
             bare_map=resized[1] if len(maps) > 1 else None,
             mask=mask,
+            area=area,
             regions_lost=lost,
         )
         if report:

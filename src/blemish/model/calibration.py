@@ -118,6 +118,13 @@ def asked_before(calibration: CalibrationPart) -> Budget | None:
     return Budget(*calibration.asked) if calibration.asked else None
 
 
+def were_scores(calibration: CalibrationPart) -> bool:
+    """Return whether the thresholds were given as scores: on another scale they would mean nothing."""
+    if calibration.asked or not calibration.held_out:
+        return False
+    return calibration.thresholds != thresholds(calibration.scores)
+
+
 def promises(calibration: CalibrationPart) -> list[tuple[str, float, float | None]]:
     """Return (word, threshold, share) for each threshold, REVIEW's first.
 

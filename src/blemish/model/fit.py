@@ -42,10 +42,14 @@ def silent(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A model, the images that header.calibration.held_out names, and the folder that keeps its modules, if any."""
+    """A model, the images that header.calibration.held_out names, and the folder that keeps its modules, if any.
+
+    trained: name and place of each image that trains.
+    """
 
     model: Model
     held_out: list[Source]
+    trained: list[tuple[str, Source]]
     run_folder: Path | None
 
 
@@ -93,7 +97,7 @@ def fit(
     calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted,
                             others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
     header = _header(given, teacher, modules, read.data, calibration, size=size, half=half)
-    return Fitted(Model(teacher, modules, header), read.sources, folder)
+    return Fitted(Model(teacher, modules, header), read.sources, read.trained, folder)
 
 
 def _header(

@@ -23,7 +23,8 @@ class Material:
     """The images of a fit: what tells them again, those that train, and those held out, both as pyramids.
 
     scored: what the held-out images are called; then, where these are few, for each set of others in `others` what it
-    scores of those that train. sources: where all these are, in this order. count: how many of them, or of their
+    scores of those that train. sources: where all these are, in this order; trained:
+    name and place of each image that trains. count: how many of them, or of their
     groups, a promise is made by. run: what decides which modules a workspace keeps: the sha256 of those that train, in
     the order in which batches are drawn from them, and with others those held out. remarks: what to say of twins,
     groups and few images.
@@ -35,6 +36,7 @@ class Material:
     scored: list[list[ScoredPart]]
     others: list[Other]
     sources: list[Source]
+    trained: list[tuple[str, Source]]
     count: int
     run: list[str]
     remarks: list[str]
@@ -80,6 +82,7 @@ def read_material(
             Other([place[one] for one in fold.scored], [place[one] for one in fold.learnt]) for fold in split.folds
         ],
         sources=[every[one] for part, _ in scored for one in part],
+        trained=[(names[one], every[one]) for one in split.train],
         count=sum(counted(called) for _, called in scored),
         run=[*order, "others", *apart_too] if split.folds else order,
         remarks=_remarks(split, twins, names, groups),

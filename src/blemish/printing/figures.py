@@ -19,6 +19,8 @@ FIGURES = {
     "pixel_f1_max": "pixel F1",
 }
 
+NAMED = 5  # escapes, and false alarms, that are printed; the JSON has all
+
 DOUBTS = {
     "empty": "masks that mark nothing, so that all pixels count as good",
     "nearly all": "masks that mark more than three quarters of the image (inverted?)",
@@ -65,6 +67,7 @@ def print_evaluation(result: dict[str, Any]) -> None:
             f"weights of the modules from {labels(result['model']['weighing'])}; without labels: those that need none"
         )
     _print_verdicts(overall, result["model"])
+    print_recall(result)
     for reason in sorted(set(overall["undefined"].values())):
         print(f"-: undefined, {reason}")
 
@@ -83,6 +86,27 @@ def _print_verdicts(overall: dict[str, Any], model: dict[str, Any]) -> None:
         print(f"false alarms: {alarms}, {overall['false_ng']} NG, the others REVIEW")
     if (promise := model["promises"][0])["rate"] is not None:
         print(f"promised: at most {percent(promise['rate'])} false alarms, by {model['held_out']} held-out images")
+
+
+def print_recall(result: dict[str, Any]) -> None:
+    """Print how many defects of which area are found, for each type, and the names of the worst mistakes."""
+    found, edges = result["recall_by_area"], result["recall_by_area"]["edges"]
+    if edges:
+        ends = [*(str(edge - 1) for edge in edges[1:]), ""]
+        spans = [f"{edge}-{end} px" if end else f"from {edge} px" for edge, end in zip(edges, ends, strict=True)]
+        table = empty_table("found by area", *spans)
+        for name, one in {**found["types"], "overall": found["overall"]}.items():
+            cells = [f"{part['found']}/{part['images']}" if part["images"] else "-" for part in one["bins"]]
+            table.add_row(printable(name), *cells)
+        output_console().print(table)
+    if (area := found["overall"]["nine_in_ten_from"]) is not None:
+        print(f"found 9 of 10 from {area} px up")
+    for name, said in (("escapes", "lowest score first"), ("alarms", "highest score first")):
+        if listed := result[name]:
+            word = "escapes" if name == "escapes" else "false alarms"
+            more = f", and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+            names = ", ".join(f"{printable(one['image'])} {one['score']:.4f}" for one in listed[:NAMED])
+            print(f"{word}, {said}: {names}{more}")
 
 
 def print_figures(rows: dict[str, dict[str, Any]], *, alarms: bool = False) -> None:

@@ -1,10 +1,11 @@
 """What is printed of thresholds: what they promise, what else the held-out images could promise, who stands out."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.errors import printable
-from blemish.model.calibration import NO_SCORES, promises
+from blemish.model.calibration import NO_SCORES, promises, were_scores
 from blemish.model.header import Header
 from blemish.printing.numbers import many
 from blemish.verdict.strangers import strangers
@@ -26,6 +27,22 @@ def threshold_facts(header: Header) -> list[tuple[str, str]]:
     else:
         facts.append(("held out", NO_SCORES))
     return facts
+
+
+def worst_lines(folder: Path, worst: Sequence[tuple[str, float]]) -> list[str]:
+    """Return lines on the images that fit worst among those that trained, and where to look at them."""
+    names = ", ".join(f"{printable(name)} {score:.4f}" for name, score in worst)
+    return [
+        f"of those that trained these fit worst: {names}",
+        f"look at {printable(folder)}; leave out what is no good part, and fit again",
+    ]
+
+
+def moved_lines(before: Header, after: Header) -> list[str]:
+    """Say that thresholds given as scores were lost with their scale, where that is so."""
+    if before.scale == after.scale or not were_scores(before.calibration):
+        return []
+    return ["the thresholds were given as scores on the old scale; new ones are set by rates (blemish calibrate)"]
 
 
 def evidence(header: Header) -> str:

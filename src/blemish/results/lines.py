@@ -31,14 +31,23 @@ class Summary:
         return max(self.verdicts, key=VERDICTS.index, default="OK")
 
 
-def success(path: Path, prediction: Prediction, *, thresholds: Thresholds, name: str) -> Record:
-    """Return the record of an image: plain JSON values, keys always the same; boxes are [x, y, width, height] in px."""
+def success(
+    path: Path, prediction: Prediction, *, thresholds: Thresholds, name: str, mm_per_px: float | None = None
+) -> Record:
+    """Return the record of an image: plain JSON values, keys always the same.
+
+    Of a region box is [x, y, width, height] in px, mm2 its area in square millimetres, None without mm_per_px.
+    """
+    square = None if mm_per_px is None else mm_per_px**2
     return {
         "path": path_text(path),
         "score": prediction.score,
         "thresholds": asdict(thresholds),
         "verdict": prediction.verdict,
-        "regions": [asdict(region) | {"box": list(region.box)} for region in prediction.regions],
+        "regions": [
+            asdict(region) | {"box": list(region.box), "mm2": None if square is None else region.area * square}
+            for region in prediction.regions
+        ],
         "overlay": f"{OVERLAYS}/{name}.png",
     }
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from blemish.errors import InputError, printable
-from blemish.verdict.regions import Flags, Region, Scores, regions_and_pixels
 from blemish.verdict.threshold import Thresholds
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Scores = NDArray[np.float32]
 
 BLOCK = 1 << 16  # px that are coloured at a time: what is made on the way is wider than the picture
 STEPS = 1024  # of the colour scale: the colours of neighbours differ by at most one level
@@ -28,26 +28,29 @@ PAPER, INK, GAP, STRIP = 255, 40, 4, 18
 
 
 def overlay(
-    image: Pixels, score_map: Scores, *, threshold: float, colours: tuple[float, float], verdict: str | None = None
+    image: Pixels, score_map: Scores, *, inside: Mask, colours: tuple[float, float], verdict: str | None = None
 ) -> Pixels:
-    """Return the image in grey under heat, its regions above the threshold outlined, and the verdict in a corner.
+    """Return the image in grey under heat, its regions outlined, and the verdict in a corner.
 
-    Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled. colours: the scores at which they begin,
+    Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled; inside: bool (H, W), the pixels of the
+    regions. colours: the scores at which they begin,
     with nothing, and end, with dark red (`Scale.colours`): one score has one colour in every image, wherever the
     threshold lies. Verdict: OK, REVIEW, NG, or None for no label. Returns uint8 (H, W, 3). Raises InputError for other
-    shapes, types or verdicts, a score that is not finite, a threshold not above 0, or colours that do not run up.
+    shapes, types or verdicts, a score that is not finite, or colours that do not run up.
     """
     _check_colours(colours)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"image: {image.dtype} of shape {image.shape}, allowed is uint8 of shape (H, W, 3)")
-    if score_map.shape != image.shape[:2]:
-        raise InputError(f"score map: shape {score_map.shape}, allowed is that of its image, {image.shape[:2]}")
+    if not score_map.shape == inside.shape == image.shape[:2]:
+        shapes = f"shape {score_map.shape}, regions {inside.shape}"
+        raise InputError(f"score map: {shapes}, allowed is that of its image, {image.shape[:2]}")
+    if not np.isfinite(score_map).all():
+        raise InputError(f"score map: {np.count_nonzero(~np.isfinite(score_map))} scores are not finite")
     if verdict is not None and verdict not in VERDICTS:
         raise InputError(f"verdict: {printable(verdict)!r} is unknown, allowed are {', '.join(VERDICTS)}")
-    found, inside = regions_and_pixels(score_map, threshold)
     picture = _heated(np.asarray(Image.fromarray(image).convert("L")), score_map, colours)
-    if found:
-        _outline(picture, found, inside)
+    if inside.any():
+        _outline(picture, inside)
     if verdict is not None:
         _stamp(picture, verdict)
     return picture
@@ -168,12 +171,11 @@ def _heated(grey: Pixels, score_map: Scores, colours: tuple[float, float]) -> Pi
     return picture
 
 
-def _outline(picture: Pixels, found: Sequence[Region], inside: Flags) -> None:
+def _outline(picture: Pixels, inside: Mask) -> None:
     """Draw a white line around the regions with a black one around that: one of the two shows on any ground."""
     step = max(1, round(min(inside.shape) / 400))
-    left, upper = (max(0, min(region.box[axis] for region in found) - 2 * step) for axis in (0, 1))
-    right, lower = (max(region.box[axis] + region.box[axis + 2] for region in found) + 2 * step for axis in (0, 1))
-    part = slice(upper, lower), slice(left, right)
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    part = tuple(slice(max(0, ends[0] - 2 * step), ends[-1] + 1 + 2 * step) for ends in (rows, columns))
     white = _grown(inside[part], step)
     black = _grown(white, step)
     black &= ~white
@@ -182,7 +184,7 @@ def _outline(picture: Pixels, found: Sequence[Region], inside: Flags) -> None:
     picture[part][white] = 255
 
 
-def _grown(flags: Flags, step: int) -> Flags:
+def _grown(flags: Mask, step: int) -> Mask:
     """Return where a flag is at most `step` px away, also diagonally."""
     for _ in range(2):
         reach = 0

@@ -12,6 +12,7 @@ from blemish.model.header import Header
 from blemish.results.overlays import overlay, save_png
 from blemish.storage.files import make_folder
 from blemish.verdict.judge import judge
+from blemish.verdict.scale import image_score
 from blemish.verdict.strangers import strangers
 
 
@@ -32,11 +33,35 @@ def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence
     """
     images = header.calibration.held_out
     found = strangers([image.score for image in images], scale=header.scale)
-    folder, thresholds = model.with_name(f"{model.name}.strangers"), header.calibration.thresholds
-    for index in found:
-        ((source, image, reference),) = scorer.reference_maps([held_out[index]])
-        said = judge(source, image, reference, thresholds=thresholds)
-        picture = overlay(image, said.score_map, threshold=thresholds.review, colours=header.scale.colours)
+    chosen = [(images[index].name, held_out[index]) for index in found]
+    return _draw(model.with_name(f"{model.name}.strangers"), scorer, header, chosen)
+
+
+def draw_worst(
+    model: Path, scorer: Maps, header: Header, trained: Sequence[tuple[str, Source]], *, count: int
+) -> tuple[Path, list[tuple[str, float]]]:
+    """Write overlays of the `count` images that score highest to MODEL.review/; return it, and their names and scores.
+
+    trained: name and place of each image. A defect that was learnt as good scores lower than one that was not, and
+    still mostly higher than good images do. Raises StorageError where nothing can be written.
+    """
+    maps = scorer.reference_maps([source for _, source in trained])
+    scores = [image_score(reference) for _, _, reference in maps]
+    worst = sorted(range(len(scores)), key=lambda index: -scores[index])[:count]
+    folder = model.with_name(f"{model.name}.review")
+    _draw(folder, scorer, header, [trained[index] for index in worst])
+    return folder, [(trained[index][0], scores[index]) for index in worst]
+
+
+def _draw(folder: Path, scorer: Maps, header: Header, chosen: Sequence[tuple[str, Source]]) -> Path | None:
+    """Write an overlay of each image, numbered from the first, in place of those of an earlier model of that name."""
+    for old in folder.glob("[0-9]*-*.png") if folder.is_dir() else ():
+        old.unlink(missing_ok=True)
+    thresholds = header.calibration.thresholds
+    for number, (name, given) in enumerate(chosen, start=1):
+        ((source, image, reference),) = scorer.reference_maps([given])
+        said = judge(source, image, reference, thresholds=thresholds, scale=header.scale)
+        picture = overlay(image, said.score_map, inside=said.inside, colours=header.scale.colours)
         make_folder(folder)
-        save_png(folder / f"{index}-{PurePosixPath(images[index].name).name}.png", picture)
-    return folder if found else None
+        save_png(folder / f"{number}-{PurePosixPath(name).name}.png", picture)
+    return folder if chosen else None

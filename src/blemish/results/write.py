@@ -46,16 +46,21 @@ class _Job:
 
 
 def write(
-    scorer: Scorer, images: Iterable[tuple[Path, str]], out: Path, *, save_maps: bool = False
+    scorer: Scorer,
+    images: Iterable[tuple[Path, str]],
+    out: Path,
+    *,
+    save_maps: bool = False,
+    mm_per_px: float | None = None,
 ) -> Iterator[Record]:
     """Score images one by one, write their results below `out`, and yield each record, in order, once it is written.
 
     images: as `name_images` returns them; out: as `prepare_folder` leaves it. An image that cannot be used gives the
-    record {"path", "error"}. Raises StorageError if a file cannot be written. Once the iterator has ended, raised or
-    been closed, no thread of it is left.
+    record {"path", "error"}. mm_per_px: what a pixel measures, for areas in mm2. Raises StorageError if a file cannot
+    be written. Once the iterator has ended, raised or been closed, no thread of it is left.
     """
     score, bits = partial(_score, scorer=scorer), scorer.header_.bits
-    store = partial(_store, out=out, scorer=scorer, save_maps=save_maps)
+    store = partial(_store, out=out, scorer=scorer, save_maps=save_maps, mm_per_px=mm_per_px)
     with storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines, ExitStack() as stack:
         if scorer.streams > 1:  # as many images at a time, each from its file to its overlay in one thread
             whole = partial(_whole, scorer=scorer, store=store)
@@ -97,12 +102,12 @@ def _whole(given: tuple[Path, str], *, scorer: Scorer, store: Callable[[_Job], R
     return store(_score(_read(given, bits=scorer.header_.bits), scorer))
 
 
-def _store(job: _Job, *, out: Path, scorer: Scorer, save_maps: bool) -> Record:
+def _store(job: _Job, *, out: Path, scorer: Scorer, save_maps: bool, mm_per_px: float | None) -> Record:
     """Write the files of an image, and return its record."""
     if isinstance(job.image, InputError):
         return failure(job.path, job.image)
     assert job.prediction is not None
-    record = success(job.path, job.prediction, thresholds=scorer.thresholds_, name=job.name)
+    record = success(job.path, job.prediction, thresholds=scorer.thresholds_, name=job.name, mm_per_px=mm_per_px)
     save_png(_place(out, record["overlay"]), draw(job.image, job.prediction, scorer))
     if save_maps:
         write_atomically(_place(out, f"{MAPS}/{job.name}.npy"), _npy(job.prediction.score_map))
@@ -111,8 +116,8 @@ def _store(job: _Job, *, out: Path, scorer: Scorer, save_maps: bool) -> Record:
 
 def draw(image: NDArray[np.uint8], prediction: Prediction, scorer: Scorer) -> NDArray[np.uint8]:
     """Return the overlay of an image (H, W, 3) with its verdict."""
-    threshold, colours = scorer.thresholds_.review, scorer.header_.scale.colours
-    return overlay(image, prediction.score_map, threshold=threshold, colours=colours, verdict=prediction.verdict)
+    colours = scorer.header_.scale.colours
+    return overlay(image, prediction.score_map, inside=prediction.inside, colours=colours, verdict=prediction.verdict)
 
 
 def _place(out: Path, name: str) -> Path:

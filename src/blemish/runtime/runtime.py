@@ -131,4 +131,4 @@ class Runtime:
         return source, image, self.header_.scale.of(self.raw_map(image))
 
     def _judge(self, source: Source) -> Prediction:
-        return judge(*self._score(source), thresholds=self.thresholds_)
+        return judge(*self._score(source), thresholds=self.thresholds_, scale=self.header_.scale)

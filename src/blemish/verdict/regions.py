@@ -1,7 +1,7 @@
-"""Connected regions of a score map above a threshold; numpy alone, as prediction needs no more.
+"""Where an image differs: regions, found on the map that decides the score and drawn on the image; numpy and Pillow.
 
-The pixels above the threshold are cut into runs, the unbroken stretches of each row, and runs that touch are joined
-into regions. There are far fewer runs than pixels, and every step is over arrays of them.
+Parts of the reference map above the threshold are the seeds, so an image has regions exactly if its score is above the
+threshold. `refine` draws their outlines at the image's own resolution.
 """
 
 from dataclasses import dataclass
@@ -10,98 +10,91 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import InputError
+from blemish.images.resize import resize_map
+from blemish.verdict.connected import Flags, Indices, parts
+from blemish.verdict.refine import margins, refined
+from blemish.verdict.scale import Scale
 
 Scores = NDArray[np.float32]
-Flags = NDArray[np.bool_]
-Indices = NDArray[np.intp]
 
-LEAST_AREA = 4  # px; smaller spots above the threshold are neither reported nor outlined
+LEAST_AREA = 4  # px; a smaller piece that the colours of the image have cut off is left out, unless a peak lies in it
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A connected part of a score map above the threshold.
+    """A connected part of an image that differs.
 
-    Area in px, box as (x, y, width, height) in px from the upper left corner, peak is its highest score.
+    area: in px; share: of the image's pixels, in (0, 1]; box: (x, y, width, height) in px from the upper left corner;
+    peak: its highest score, above the threshold; mean: that of its pixels. The highest peak of an image is its score.
     """
 
     area: int
+    share: float
     box: tuple[int, int, int, int]
     peak: float
+    mean: float
 
 
-def regions(score_map: Scores, threshold: float, *, least_area: int = LEAST_AREA) -> list[Region]:
-    """Return the 8-connected regions whose scores are above (not at) the threshold, highest peak first.
-
-    Score map: float (H, W), finite; regions of fewer than `least_area` px are left out; equal peaks come largest
-    first. Raises InputError for another shape, a score that is not finite, or a threshold that is not positive.
-    """
-    return regions_and_pixels(score_map, threshold, least_area=least_area)[0]
-
-
-def regions_and_pixels(
-    score_map: Scores, threshold: float, *, least_area: int = LEAST_AREA
+def find_regions(
+    reference: Scores, image: NDArray[np.uint8], *, threshold: float, scale: Scale, score_map: Scores | None = None
 ) -> tuple[list[Region], Flags]:
-    """Return what `regions` does, and which pixels are of these regions, bool (H, W); raises as `regions` does."""
+    """Return the regions of an image, highest peak first, then the largest, and which pixels are of them, (H, W).
+
+    reference: the score map that decides the image score, (R, R), finite; image: (H, W, 3); score_map: reference at
+    the image's own size, (H, W), made from it if it is not given. There is at least one region if a score is above the
+    threshold, and none otherwise. Raises InputError for another shape, a score that is not finite, or a threshold that
+    is not positive and finite.
+    """
+    _check(reference, threshold)
+    seeds = reference > threshold
+    if not seeds.any():
+        return [], np.zeros(image.shape[:2], dtype=np.bool_)
+    levels, least = scale.levels(reference), float(scale.levels(np.array(threshold)))
+    inside = refined(image, margins(levels, least=least, good=scale.good, score=scale.score), seeds)
+    tips = np.zeros(inside.shape, dtype=np.float32)  # a map loses its tips where it is stretched, and where it shrinks
+    rows, columns, peaks = _peaks(reference, seeds, inside.shape)
+    np.maximum.at(tips, (rows, columns), peaks)
+    inside[rows, columns] = True
+    return _kept(inside, resize_map(reference, *inside.shape) if score_map is None else score_map, tips, threshold)
+
+
+def _check(reference: Scores, threshold: float) -> None:
     if not 0 < threshold < np.inf:
         raise InputError(f"threshold: {threshold:g} is not allowed, give a finite number above 0")
-    if score_map.ndim != 2:
-        raise InputError(f"score map: shape {score_map.shape}, allowed is (H, W)")
-    if not np.isfinite(score_map).all():
-        raise InputError(f"score map: {np.count_nonzero(~np.isfinite(score_map))} scores are not finite")
-    above = score_map > threshold
-    starts, stops = _runs(above)
-    if not starts.size:
-        return [], above
-    width, lengths = above.shape[1] + 1, stops - starts
-    peaks = np.maximum.reduceat(score_map[above], np.cumsum(lengths) - lengths)
-    roots = _roots(starts, stops, width)
-    order = np.argsort(roots, kind="stable")  # the runs of a region next to each other
-    first = np.flatnonzero(np.diff(roots[order], prepend=-1))
-    rows, columns = np.divmod(starts[order], width)
-    areas = np.add.reduceat(lengths[order], first)
-    x, right = np.minimum.reduceat(columns, first), np.maximum.reduceat(columns + lengths[order], first)
-    y, lower = np.minimum.reduceat(rows, first), np.maximum.reduceat(rows + 1, first)
-    peaks = np.maximum.reduceat(peaks[order], first)
-    large = areas >= least_area
-    numbers = (values[large].tolist() for values in (areas, x, y, right - x, lower - y, peaks))
-    found = [Region(area=area, box=tuple(box), peak=peak) for area, *box, peak in zip(*numbers, strict=True)]
-    kept = np.empty(starts.size, dtype=np.bool_)
-    kept[order] = np.repeat(large, np.diff(first, append=starts.size))
-    above[above] = np.repeat(kept, lengths)
-    return sorted(found, key=lambda region: (-region.peak, -region.area, region.box)), above
+    if reference.ndim != 2:
+        raise InputError(f"score map: shape {reference.shape}, allowed is (H, W)")
+    if not np.isfinite(reference).all():
+        raise InputError(f"score map: {np.count_nonzero(~np.isfinite(reference))} scores are not finite")
 
 
-def _runs(above: Flags) -> tuple[Indices, Indices]:
-    """Return where runs start and where they have ended, in order, as indices into rows of W + 1 px.
+def _peaks(reference: Scores, seeds: Flags, shape: tuple[int, ...]) -> tuple[Indices, Indices, Scores]:
+    """Return the row and column on the image, of this shape, of the highest pixel of each seed, and its score."""
+    found, values = parts(seeds), reference[seeds]
+    order = np.lexsort((-values, found.of_pixels()))
+    first = order[np.cumsum(found.areas()) - found.areas()]
+    rows, columns = (index[first] for index in np.nonzero(seeds))
+    height, width = reference.shape
+    return (2 * rows + 1) * shape[0] // (2 * height), (2 * columns + 1) * shape[1] // (2 * width), values[first]
 
-    The column that is added ends the runs of a row before those of the next, and keeps the two from touching.
+
+def _kept(inside: Flags, score_map: Scores, tips: Scores, threshold: float) -> tuple[list[Region], Flags]:
+    """Return the parts that reach above the threshold as regions, without small pieces, and the pixels of these.
+
+    tips: (H, W), the scores of the highest pixels of the seeds, 0 elsewhere. Changes `inside`.
     """
-    height, width = above.shape
-    padded = np.zeros(1 + height * (width + 1), dtype=np.bool_)
-    padded[1:].reshape(height, width + 1)[:, :-1] = above
-    changes = np.flatnonzero(padded[1:] != padded[:-1])
-    return changes[0::2], changes[1::2]
-
-
-def _roots(starts: Indices, stops: Indices, width: int) -> Indices:
-    """Return for each run the first run of its region."""
-    # Of the row below, a run is touched by those from the first that does not end before it to the last that does not
-    # start behind it; a run that starts where the other has ended touches it by a corner.
-    first = np.searchsorted(stops - width, starts, side="left")
-    touching = np.searchsorted(starts - width, stops, side="right") - first
-    upper = np.repeat(np.arange(starts.size), touching)
-    lower = np.arange(upper.size) + np.repeat(first - (np.cumsum(touching) - touching), touching)
-    # Every run points to one of its region that is not behind it. The run where pointers end, the root, is made to
-    # point to the first of the roots that it touches. Two such rounds halve the roots that a region has left, or more,
-    # and following pointers doubles its step each time: what takes long is the number of runs, not their shape.
-    roots = np.arange(starts.size)
-    while True:
-        one, other = roots[upper], roots[lower]
-        apart = one != other
-        if not apart.any():
-            return roots
-        upper, lower, one, other = upper[apart], lower[apart], one[apart], other[apart]
-        np.minimum.at(roots, np.maximum(one, other), np.minimum(one, other))
-        while not np.array_equal(further := roots[roots], roots):
-            roots = further
+    part = tuple(slice(ends[0], ends[-1] + 1) for ends in (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0)))
+    within = inside[part]
+    found = parts(within)
+    numbers, areas, highest = found.of_pixels(), found.areas(), tips[part][within]
+    values = np.maximum(score_map[part][within], highest)
+    peaks, tipped = found.highest(values), found.highest(highest) > 0
+    means = np.bincount(numbers, values, minlength=found.count) / areas
+    kept = (peaks > threshold) & (tipped | (areas >= LEAST_AREA))
+    boxes = np.add(found.boxes(), (part[1].start, part[0].start, 0, 0))
+    columns = areas, boxes, peaks, means
+    regions = [
+        Region(area, area / inside.size, tuple(box), peak, mean)
+        for area, box, peak, mean in zip(*(column[kept].tolist() for column in columns), strict=True)
+    ]
+    within[within] = kept[numbers]
+    return sorted(regions, key=lambda region: (-region.peak, -region.area, region.box)), inside

@@ -1,6 +1,7 @@
 """From raw scores to the scale of a model, which is set once, and to one score for an image; numpy only."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,15 @@ class Scale:
         """
         if self.score == "paper":
             return np.log(np.maximum(scores, 1e-12))
-        inner = np.clip(scores, 1e-12, 1 - 1e-7)
+        return self.levels(scores)
+
+    def levels(self, scores: NDArray[Any]) -> NDArray[np.float64]:
+        """Return scores of any shape as they were before `of`, but for what lies 7 spans below the limit or lower."""
+        if self.score == "paper":
+            return np.asarray(scores, dtype=np.float64)
+        inner = np.clip(scores, 1e-12, 1 - 1e-7, dtype=np.float64)
         low, high = np.log(np.minimum(inner, 0.5) / (1 - np.minimum(inner, 0.5))) / 4, 0.25 / (1 - inner) - 0.5
-        return self.limit + max(self.limit - self.good, LEAST_SPAN) * np.where(inner < 0.5, low, high)
+        return np.asarray(self.limit + max(self.limit - self.good, LEAST_SPAN) * np.where(inner < 0.5, low, high))
 
     @property
     def colours(self) -> tuple[float, float]:

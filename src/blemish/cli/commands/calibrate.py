@@ -13,6 +13,7 @@ from blemish.cli.options import (
     FollowLinks,
     ModelOrBundle,
     Overwrite,
+    Root,
     Threshold,
     Unlabelled,
     Weights,
@@ -57,6 +58,7 @@ def calibrate(
     defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -126,7 +128,7 @@ def _write(model: Path, out: Path, scorer: "Scorer", header: "Header", *, overwr
 def _check_outputs(
     model: Path, out: Path, plot: Path | None, inputs: Sequence[Path | None], *, weights: Path | None, overwrite: bool
 ) -> None:
-    from blemish.data.inputs import check_apart
+    from blemish.data.inputs import check_apart, check_root
     from blemish.runtime.bundle import OWN, is_bundle
     from blemish.storage.files import check_folder
     from blemish.storage.places import check_writable
@@ -137,5 +139,6 @@ def _check_outputs(
         check_writable(out, overwrite=overwrite)
     if plot is not None:
         check_writable(plot, overwrite=overwrite)
+    check_root(inputs)
     check_apart([out, plot], inputs, files=[weights])
     check_apart([plot], [], files=[model])  # by `out` it may be replaced

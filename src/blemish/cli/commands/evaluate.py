@@ -14,6 +14,7 @@ from blemish.cli.options import (
     FollowLinks,
     ModelOrBundle,
     Overwrite,
+    Root,
     Threshold,
     Unlabelled,
     Weights,
@@ -33,6 +34,9 @@ SIDES = {"256": 256, "original": None}
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="A data set, or a folder of many (docs/datasets.md).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to a file.")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw the share found by defect area to a PNG.")
+]
 Resolution = Annotated[
     str, typer.Option(metavar="256|original", help="Where maps and masks are compared: 256x256, or the image's own.")
 ]
@@ -49,6 +53,7 @@ def evaluate(
     *,
     data: Data,
     json_file: JsonFile = None,
+    plot: Plot = None,
     resolution: Resolution = "256",
     used: Used = "refuse",
     record: Recorded = True,
@@ -58,6 +63,7 @@ def evaluate(
     defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -65,13 +71,16 @@ def evaluate(
 
     Compares score maps and verdicts with the truth, for each type of defect and overall.
     """
+    from blemish.data.inputs import check_root
     from blemish.evaluation.evaluate import choose, measure, save
+    from blemish.evaluation.recall import draw
     from blemish.model.tested import list_path, read_tested
     from blemish.printing.bars import counting, error_console
     from blemish.runtime.bundle import identity
 
     word("resolution", resolution, SIDES)
-    _check_output(json_file, data, [model, list_path(model), weights], overwrite=overwrite)
+    check_root([data])
+    _check_outputs([json_file, plot], data, [model, list_path(model), weights], overwrite=overwrite)
     wanted, console = read_wanted(false_alarms, threshold), error_console()
     scorer = load_scorer(model, weights=weights, device=device, wanted=wanted)
     if record:
@@ -83,19 +92,25 @@ def evaluate(
     try:
         if json_file is not None:
             save(json_file, result, overwrite=overwrite)
+        if plot is not None:
+            draw(plot, result["recall_by_area"], overwrite=overwrite)
     finally:  # what was measured is shown and noted, whatever becomes of the file
         if record:
             _note(model, chosen.images, sha256, console)
         _show(result, console)
 
 
-def _check_output(json_file: Path | None, data: Path, files: "Sequence[Path | None]", *, overwrite: bool) -> None:
+def _check_outputs(
+    outputs: "Sequence[Path | None]", data: Path, files: "Sequence[Path | None]", *, overwrite: bool
+) -> None:
     from blemish.data.inputs import check_apart
     from blemish.storage.places import check_writable
 
-    if json_file is not None:
-        check_writable(json_file, overwrite=overwrite)
-        check_apart([json_file], [data], files=files)
+    given = [output for output in outputs if output is not None]
+    for output in given:
+        check_writable(output, overwrite=overwrite)
+    if given:
+        check_apart(given, [data], files=files)
 
 
 def _show(result: dict[str, Any], console: "Console") -> None:

@@ -12,6 +12,7 @@ from blemish.cli.options import (
     FollowLinks,
     Model,
     Overwrite,
+    Root,
     Unlabelled,
     Weights,
     read_labels,
@@ -38,6 +39,7 @@ def export(
     defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -46,16 +48,18 @@ def export(
     blemish predict BUNDLE uses it, with no more than the extra runtime or openvino. It is written only
     if it scores golden images as the model does, decoding and resizing included.
     """
-    from blemish.data.inputs import check_apart
+    from blemish.data.inputs import check_apart, check_root
     from blemish.detector import Detector
-    from blemish.printing.bars import error_console
+    from blemish.printing.bars import error_console, say
     from blemish.printing.bundles import print_exported
+    from blemish.printing.promises import moved_lines
     from blemish.runtime.bundle import OWN
     from blemish.storage.files import check_folder
 
     if bf16 and int8:
         raise InputError("bf16 and int8: give one of them")
     check_folder(out, overwrite=overwrite, own=OWN)
+    check_root([good, labelled])
     check_apart([out], [good, labelled], files=[model, weights])
     labels = read_labels(unlabelled, defects)
     detector = Detector.load(model, weights=weights, device=device)
@@ -63,4 +67,5 @@ def export(
     error_console().out("exporting: half a minute or so")
     found = detector.export(out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite,
                             labels=labels, false_alarms=false_alarms or None)  # fmt: skip
+    say(moved_lines(detector.header_, found.bundle.model))
     print_exported(out, found)

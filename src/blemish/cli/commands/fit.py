@@ -14,6 +14,7 @@ from blemish.cli.options import (
     Good,
     GroupBy,
     Overwrite,
+    Root,
     Sizes,
     Unlabelled,
     Weights,
@@ -25,6 +26,9 @@ from blemish.cli.options import (
 Levels = Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher, of 2 to 5.")]
 CacheGb = Annotated[
     float, typer.Option(metavar="GB", help="The most memory and temporary files for features of the teacher.")
+]
+Review = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Draw the N images that fit worst among those that trained.")
 ]
 
 
@@ -47,6 +51,8 @@ def fit(
     bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
+    review_training: Review = 0,
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -54,13 +60,15 @@ def fit(
 
     The same command continues a fit that was interrupted.
     """
+    from blemish.data.inputs import check_root
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
     from blemish.printing.bars import error_console, say, training
     from blemish.printing.models import print_fit
-    from blemish.printing.promises import stranger_lines
-    from blemish.results.strangers import draw_strangers
+    from blemish.printing.promises import stranger_lines, worst_lines
+    from blemish.results.strangers import draw_strangers, draw_worst
 
+    check_root([data])
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
         teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device, bits=bits,
@@ -75,3 +83,5 @@ def fit(
     print_fit(out, header, seconds=seconds)
     folder = draw_strangers(out, fitted.model, header, fitted.held_out)
     say(stranger_lines(header, model=out, pictures=folder))
+    if review_training:
+        say(worst_lines(*draw_worst(out, fitted.model, header, fitted.trained, count=review_training)))

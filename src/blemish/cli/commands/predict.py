@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from blemish.checks import number
 from blemish.cli.options import (
     Device,
     FalseAlarms,
     FollowLinks,
     ModelOrBundle,
     Overwrite,
+    Root,
     Threshold,
     Weights,
     load_scorer,
@@ -39,6 +41,10 @@ def predict(
     exit_verdict: Annotated[
         bool, typer.Option("--exit-verdict", help="End with 10 if the worst verdict is REVIEW, with 11 if it is NG.")
     ] = False,
+    mm_per_px: Annotated[
+        float | None, typer.Option(metavar="MM", help="What a pixel measures: regions get an area in mm2.")
+    ] = None,
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -48,7 +54,7 @@ def predict(
     Writes DIR/results.jsonl, one line per image, and DIR/overlays/NAME.png. An image that cannot be used does not stop
     the others; the exit code is then 2.
     """
-    from blemish.data.inputs import check_apart, name_images, remarks
+    from blemish.data.inputs import check_apart, check_root, name_images, remarks
     from blemish.printing.bars import error_console, follow, say
     from blemish.printing.figures import print_predictions
     from blemish.results.folder import check_results, results_folder
@@ -56,6 +62,9 @@ def predict(
     from blemish.results.write import write, write_model
     from blemish.runtime.bundle import identity
 
+    if mm_per_px is not None:
+        number("mm per px", mm_per_px, rule="a finite number above 0")
+    check_root(paths)
     images = name_images(paths)
     check_apart([out], paths, files=[model, weights])
     check_results(out, overwrite=overwrite)
@@ -64,7 +73,7 @@ def predict(
     say(remarks(paths, (path for path, _ in images), bits=scorer.header_.bits))
     with results_folder(out, overwrite=overwrite):
         write_model(out, scorer.header_, sha256=identity(model))
-        records = write(scorer, images, out, save_maps=save_maps)
+        records = write(scorer, images, out, save_maps=save_maps, mm_per_px=mm_per_px)
         summary = summarise(follow(records, total=len(images), console=error_console()))
     print_predictions(summary, scorer.header_, out=out)
     if summary.failed:

@@ -13,6 +13,7 @@ from blemish.cli.options import (
     FollowLinks,
     Model,
     Overwrite,
+    Root,
     Unlabelled,
     Weights,
     read_labels,
@@ -54,6 +55,7 @@ def weigh(
     defects: Defects = "",
     weights: Weights = None,
     device: Device = "auto",
+    _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -62,19 +64,22 @@ def weigh(
     Evaluate the new model on other images than these: blemish evaluate --used skip leaves them out.
     """
     from blemish.detector import Detector
-    from blemish.printing.bars import counting, error_console
+    from blemish.printing.bars import counting, error_console, say
     from blemish.printing.findings import print_weighed
+    from blemish.printing.promises import moved_lines
     from blemish.weighing.front import plot_front
 
     if plot is not None and budget_ms is None:
         raise InputError("plot: needs --budget-ms; it shows what each time can buy")
     _check_outputs(out, plot, [labelled, good], model=model, weights=weights, overwrite=overwrite)
     detector = Detector.load(model, weights=weights, device=device)
+    before = detector.header_
     with counting(error_console(), "labelled images") as report:
         detector.weigh(labelled, good=good or labelled, keep=keep, budget_ms=budget_ms, objective=objective,
                        share=share, report=report, labels=read_labels(unlabelled, defects),
                        false_alarms=false_alarms or None)  # fmt: skip
     found = detector.weighed_
+    say(moved_lines(before, detector.header_))
     detector.save(out, embed_teacher=detector.header_.teacher.embedded, overwrite=overwrite)
     if plot is not None:
         plot_front(plot, found.points, chosen=found.chosen, overwrite=overwrite)
@@ -94,10 +99,11 @@ def _warn(found: "Findings", labelled: Path) -> None:
 def _check_outputs(
     out: Path, plot: Path | None, inputs: Sequence[Path | None], *, model: Path, weights: Path | None, overwrite: bool
 ) -> None:
-    from blemish.data.inputs import check_apart
+    from blemish.data.inputs import check_apart, check_root
     from blemish.storage.places import check_writable
 
     for file in filter(None, (out, plot)):
         check_writable(file, overwrite=overwrite)
+    check_root(inputs)
     check_apart([out, plot], inputs, files=[weights])
     check_apart([plot], [], files=[model])  # by `out` it may be replaced

@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 from unicodedata import normalize
 
 from blemish.data.layouts.trees import Reading
-from blemish.data.listing import check_inside, first_of, folder_name, read_file, real_path
+from blemish.data.listing import check_inside, first_of, folder_name, read_file, real_path, table_root
 from blemish.data.samples import SPLITS, Sample, Split, size_problems
 from blemish.data.words import meaning
 from blemish.errors import InputError, printable
@@ -29,10 +29,10 @@ Row = dict[str, str]
 def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
     """Read a CSV manifest: a header, then one row for each image.
 
-    Columns: path, relative to the manifest's folder and below it; label, a word for good or a type of defect; mask,
-    likewise a path, for defects only, and empty where there is none; split: train, validation or test, of which the
-    first two hold good images only; category, if not all are of one; group, for images that are held out together.
-    Samples come in the order of the splits, then of the rows.
+    Columns: path, relative to `table_root`, which is the manifest's folder if nothing else is said, and below it;
+    label, a word for good or a type of defect; mask, likewise a path, for defects only, and empty where there is none;
+    split: train, validation or test, of which the first two hold good images only; category, if not all are of one;
+    group, for images that are held out together. Samples come in the order of the splits, then of the rows.
     Raises InputError for a file that is no such table.
     """
     rows, problems = _table(file, required=COLUMNS, optional=MORE)
@@ -41,7 +41,7 @@ def read_manifest(file: Path, splits: Collection[Split] = SPLITS) -> Reading:
             row[column] = normalize("NFC", row[column])
         row["label"] = "good" if meaning(row["label"]) == "good" else row["label"]
         row["split"] = row["split"].lower()
-    samples, wrong = _samples(rows, file.parent, splits=splits)
+    samples, wrong = _samples(rows, table_root(file), splits=splits)
     return samples, problems + wrong
 
 
@@ -51,13 +51,14 @@ def read_paths(file: Path) -> list[Path]:
     Raises InputError for a file that is no such table, and for paths that lead out of its folder.
     """
     rows, problems = _table(file, required=COLUMNS[:1], optional=(*COLUMNS[1:], *MORE))
-    top = real_path(file.parent)
+    root = table_root(file)
+    top = real_path(root)
     for number, row in rows:
-        faults = _misplaced({"path": row["path"], "mask": ""}, file.parent, top=top, needed=False)
+        faults = _misplaced({"path": row["path"], "mask": ""}, root, top=top, needed=False)
         problems += [f"row {number}: {fault}" for fault in faults]
     if problems:
         raise InputError(f"{printable(file)}: {first_of(problems)}")
-    return [file.parent / row["path"] for _, row in rows]
+    return [root / row["path"] for _, row in rows]
 
 
 def named_files(file: Path) -> list[Path]:
@@ -65,7 +66,7 @@ def named_files(file: Path) -> list[Path]:
     rows: list[tuple[int, Row]] = []
     with suppress(InputError):  # who reads it says so
         rows, _ = _table(file, required=COLUMNS[:1], optional=(*COLUMNS[1:], *MORE))
-    return [file.parent / row[column] for _, row in rows for column in ("path", "mask") if row[column]]
+    return [table_root(file) / row[column] for _, row in rows for column in ("path", "mask") if row[column]]
 
 
 def visa_split(folder: Path) -> Path:
@@ -179,7 +180,7 @@ def _table(file: Path, *, required: Sequence[str], optional: Sequence[str]) -> t
     for number, record in records:
         cells = [cell.strip() for cell in record]
         row = dict.fromkeys(optional, "") | dict(zip(header, cells, strict=False))
-        row |= {column: _slashed(row[column], file.parent) for column in ("path", "mask") if row.get(column)}
+        row |= {column: _slashed(row[column], table_root(file)) for column in ("path", "mask") if row.get(column)}
         missing = [f"row {number}: column {name} missing" for name in required if not row.get(name)]
         if len(cells) > len(header):
             problems.append(

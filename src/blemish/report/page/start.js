@@ -1,0 +1,6 @@
+startMarks();
+startScores();
+startViewer();
+startGallery();
+startTables();
+document.body.classList.add("ready");

@@ -1,0 +1,126 @@
+"""blemish report: a page of results, a page of a model on labelled data, and what is refused before any work."""
+
+import subprocess
+import sys
+
+import pytest
+
+from commands import model, parts, quick_recipe, run  # noqa: F401
+from pages import embedded, header, paint, results, words
+
+SCORES = {"good/1.png": 0.2, "bad/1.png": 0.55}
+
+
+def test_a_page_of_results(capsys, tmp_path):
+    out = tmp_path / "report.html"
+    code, printed, err = run(capsys, "report", results(tmp_path, SCORES), "--out", out)
+    assert (code, err) == (0, "")
+    assert printed.startswith(f"{out}: 2 images, 0.")
+    assert [one["score"] for one in embedded(out.read_text())["images"]] == [0.2, 0.55]
+
+
+def test_predict_then_report(capsys, model, parts, tmp_path):
+    out = tmp_path / "report.html"
+    assert run(capsys, "predict", model, parts / "test", "--out", tmp_path / "results")[0] == 0
+    assert run(capsys, "report", tmp_path / "results", "--out", out)[0] == 0
+    found = embedded(out.read_text())
+    assert len(found["images"]) == 12
+    assert len(found["held"]) == 2
+    assert all(one["full"].endswith(".png") for one in found["images"])
+
+
+def test_a_page_of_a_model_on_labelled_data(capsys, model, parts, tmp_path):
+    out = tmp_path / "report.html"
+    code, _, err = run(capsys, "report", model, parts, "--out", out, "--embed")
+    assert (code, err) == (0, "")
+    text = out.read_text()
+    found = embedded(text)
+    assert {one["label"] for one in found["images"]} == {"good", "hole", "patch", "scratch", "stain"}
+    assert found["command"] == {"model": str(model), "out": str(model.with_name("brick-set.safetensors"))}
+    assert all(one["full"].startswith("data:image/webp") for one in found["images"])
+    assert "What each module weighs and costs" in words(text)
+
+
+def test_a_bundle_reports_without_what_only_training_needs(bundle, brick, tmp_path):
+    code = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "timm", "scipy", "skimage", "matplotlib"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from blemish.cli.app import main
+sys.exit(main())
+"""
+    out = tmp_path / "report.html"
+    line = [sys.executable, "-c", code, "report", str(bundle), str(brick), "--out", str(out)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = out.read_text()
+    assert len(embedded(text)["images"]) == 18
+    assert "A bundle runs its modules as one graph" in words(text)
+
+
+def refused(capsys, *arguments):
+    code, printed, err = run(capsys, "report", *arguments)
+    assert (code, printed, len(err.splitlines())) == (2, "", 1), err
+    return err
+
+
+def test_an_output_that_is_there_is_not_replaced(capsys, tmp_path):
+    out = tmp_path / "report.html"
+    out.write_text("mine")
+    folder = results(tmp_path, SCORES)
+    assert refused(capsys, folder, "--out", out) == f"error: {out}: exists; pass --overwrite to replace it\n"
+    assert out.read_text() == "mine"
+    assert run(capsys, "report", folder, "--out", out, "--overwrite")[0] == 0
+    assert out.read_text().startswith("<!doctype html>")
+
+
+def test_an_output_among_the_inputs(capsys, parts, model, tmp_path):
+    folder = results(tmp_path, SCORES)
+    assert "lies in the input folder" in refused(capsys, folder, "--out", folder / "report.html")
+    assert "lies in the input folder" in refused(capsys, model, parts, "--out", parts / "report.html")
+    assert "is the input" in refused(capsys, model, parts, "--out", model, "--overwrite")
+
+
+def test_an_output_that_cannot_be_written(capsys, tmp_path):
+    folder = results(tmp_path, SCORES)
+    code, printed, err = run(capsys, "report", folder, "--out", tmp_path / "none" / "report.html")
+    assert (code, printed) == (4, "")
+    assert err == f"error: {tmp_path}/none/report.html: the folder {tmp_path}/none does not exist\n"
+
+
+def test_what_is_neither_results_nor_a_model_with_data(capsys, model, parts, bundle, tmp_path):
+    out = tmp_path / "report.html"
+    for given in (model, bundle):
+        assert "a model, without data; expected MODEL and DATA" in refused(capsys, given, "--out", out)
+    assert "holds no results.jsonl" in refused(capsys, parts, "--out", out)
+    folder = results(tmp_path, SCORES)
+    assert "a folder of results; give it alone" in refused(capsys, folder, parts, "--out", out)
+    assert "empty path" in refused(capsys, "", "--out", out)
+    assert "no such file" in refused(capsys, tmp_path / "none.safetensors", parts, "--out", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("options", [["--used", "skip"], ["--defects", "dent"], ["--weights", "w.pth"]])
+def test_options_of_data_are_refused_for_results(capsys, tmp_path, options):
+    line = refused(capsys, results(tmp_path, SCORES), "--out", tmp_path / "report.html", *options)
+    assert line.startswith(f"error: {options[0].removeprefix('--')}: ")
+    assert "MODEL and DATA" in line
+
+
+def test_images_that_are_not_there_are_said(capsys, tmp_path):
+    folder = results(tmp_path, SCORES, model=header(review=0.25))
+    (tmp_path / "parts" / "good" / "1.png").unlink()
+    out = tmp_path / "report.html"
+    code, _, err = run(capsys, "report", folder, "--out", out)
+    assert code == 0
+    assert err.startswith("warning: 1 of 2 images are not where they were")
+    assert "1 of 2 images are not where they were" in words(out.read_text())
+
+
+def test_an_image_of_the_results_is_not_replaced(capsys, tmp_path):
+    folder = results(tmp_path, SCORES)
+    image = paint(tmp_path / "parts" / "good" / "1.png")
+    assert "is an image of the results" in refused(capsys, folder, "--out", image, "--overwrite")
