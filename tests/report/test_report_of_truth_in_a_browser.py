@@ -196,6 +196,21 @@ def test_the_menu_is_that_of_the_command_line(driver, tmp_path):
         assert visit.text(f"#promise-{which}").startswith(f"at most {rate} (")
 
 
+def test_what_regions_may_say_beside(driver, tmp_path):
+    one = image("one.png", "dent", 0.4, 12)
+    large = {"area": 700, "box": [0, 0, 35, 20], "peak": 0.4, "mean": 0.35, "mm2": 0.0123456}
+    small = {"area": 1, "box": [1, 2, 1, 1], "peak": 0.31, "mean": 0.31, "mm2": None}
+    page = tmp_path / "report.html"
+    shown = replace(one, regions=[large, small], width=480, height=320)
+    page.write_bytes(render(replace(subject(), images=[shown]), made="2026-01-02 03:04"))
+    visit = Visit(driver, tmp_path).open(page)
+    assert visit.texts("#regions thead th")[4:] == ["box: x, y, width, height", "mean", "mm²"]
+    assert cells(visit, "#regions tbody tr") == [
+        ["one.png", "0.400", "700", "0.5 %", "0, 0, 35, 20", "0.350", "0.0123"],
+        ["one.png", "0.310", "1", "< 0.1 %", "1, 2, 1, 1", "0.310", "\u2013"],
+    ]
+
+
 EARLIER = header(review=0.5, ng=None, held_out={}, earlier={"held_out": 9, "false_alarm_rate": 0.1})
 SAME = header(review=1.0, ng=None, held_out={"a": 1.0, "b": 1.0})
 

@@ -67,7 +67,11 @@ function counted(images, truth) {
 
 const total = (row) => row.OK + row.REVIEW + row.NG;
 const many = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
-const shared = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "–");
+function shared(part, whole) {
+  if (!whole) return "–";
+  const share = (100 * part) / whole;
+  return part && share < 0.05 ? "< 0.1 %" : `${share.toFixed(1)} %`;
+}
 
 // Scores are shown to as many digits as tell a pixel of the histogram from the next.
 const range = (() => {

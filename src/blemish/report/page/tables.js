@@ -4,6 +4,12 @@ const regions = data.images.flatMap((image) => image.regions.map((region) => ({ 
 const sorting = { by: "peak", down: true, rows: MOST_ROWS };
 const KEYS = { peak: (one) => one.peak, area: (one) => one.area, share: (one) => one.area / (one.image.width * one.image.height), name: (one) => one.image.folded };
 
+// A mean is a score; an area in square millimetres has no scale of its own.
+function numbered(name, value) {
+  if (value === undefined || value === null) return "–";
+  return name === "mean" ? shownScore(value) : String(Number(value.toPrecision(3)));
+}
+
 function showRegions() {
   const key = KEYS[sorting.by];
   regions.sort((one, other) => ((key(one) > key(other)) - (key(one) < key(other))) * (sorting.down ? -1 : 1) || other.peak - one.peak);
@@ -13,7 +19,7 @@ function showRegions() {
     make("td", { class: "num", text: shownScore(region.peak) }), make("td", { class: "num", text: region.area }),
     make("td", { class: "num", text: shared(region.area, region.image.width * region.image.height) }),
     make("td", { class: "num", text: region.box.join(", ") }),
-    ...data.extra.map((name) => make("td", { class: "num", text: (region[name] ?? null) === null ? "–" : Number(region[name].toPrecision(3)) })))));
+    ...data.extra.map((name) => make("td", { class: "num", text: numbered(name, region[name]) })))));
   for (const head of document.querySelectorAll("#regions th[data-by]")) {
     head.setAttribute("aria-sort", head.dataset.by !== sorting.by ? "none" : sorting.down ? "descending" : "ascending");
   }
