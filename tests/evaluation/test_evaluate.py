@@ -8,99 +8,16 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from blemish.data.records import DataPart, ImagePart
+from blemish.data.records import ImagePart
 from blemish.data.sources import identify, load
 from blemish.errors import InputError, StorageError
 from blemish.evaluation.evaluate import choose, evaluate, measure, save
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.model.header import (
-    CalibrationPart,
-    Header,
-    ModulePart,
-    PreprocessingPart,
-    ScoredPart,
-    TeacherPart,
     WeighingPart,
 )
 from blemish.verdict.threshold import Thresholds
-
-SIDE = 32
-
-
-def header(*, review=0.9, ng=None, scores=(), train=(), held_out=(), weighed=(), tested=(), weighing=None):
-    return Header(
-        blemish="0.1.0",
-        created="2026-01-02T03:04:05+00:00",
-        teacher=TeacherPart(name="tf_efficientnet_lite0", sha256="a" * 64, embedded=False),
-        sizes=[64],
-        reference_size=64,
-        modules=[ModulePart(size=64, level=2, weight=0.25), ModulePart(size=64, level=3, weight=0.75)],
-        recipe={"name": "fast"},
-        seed=3,
-        score="paper",
-        preprocessing=PreprocessingPart(mean=[0.5] * 3, std=[0.5] * 3),
-        calibration=CalibrationPart(
-            review=review,
-            ng=ng,
-            held_out=[ScoredPart(name=f"{index}.png", sha256="b" * 64, score=one) for index, one in enumerate(scores)],
-        ),
-        weighing=weighing,
-        data=DataPart(
-            train=list(train), held_out=list(held_out), weighed=list(weighed), tested=list(tested), told_by="pixels"
-        ),
-        libraries={},
-    )
-
-
-class Stub:
-    """A detector whose score map, at the reference size, is the image's first channel over 255, shrunk if need be."""
-
-    def __init__(self, **settings):
-        self.header_ = header(**settings)
-        self.thresholds_ = self.header_.calibration.thresholds
-
-    def reference_maps(self, paths):
-        for path in paths:
-            image = load(path)
-            picture = Image.fromarray(image[..., 0]).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-            yield path, image, np.asarray(picture, np.float32) / 255
-
-
-def paint(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-@pytest.fixture
-def part(tmp_path):
-    """A category with 3 good images, 2 scratches and 1 dot, all noise, brighter where it is defective."""
-    rng = np.random.default_rng(5)
-    folder = tmp_path / "part"
-    (folder / "train" / "good").mkdir(parents=True)
-    for label, count in (("good", 3), ("scratch", 2), ("dot", 1)):
-        for index in range(count):
-            pixels = rng.integers(0, 190 + 5 * index, (SIDE, SIDE), dtype=np.uint8)
-            mask = np.zeros((SIDE, SIDE), bool)
-            if label == "scratch":
-                mask[4 + index : 7, 2:20] = True
-                mask[20:23, 5:9] = True
-            elif label == "dot":
-                mask[9, 9] = True
-            pixels[mask] = np.minimum(pixels[mask] + 70, 255)
-            paint(folder / "test" / label / f"{index}.png", pixels)
-            if label != "good":
-                paint(folder / "ground_truth" / label / f"{index}_mask.png", mask.astype(np.uint8) * 255)
-    return folder
-
-
-def maps_and_masks(folder, *labels):
-    maps, masks = [], []
-    for label in labels:
-        for path in sorted((folder / "test" / label).iterdir()):
-            maps.append(np.array(Image.open(path), np.float32) / 255)
-            mask = folder / "ground_truth" / label / f"{path.stem}_mask.png"
-            masks.append(np.array(Image.open(mask)) > 0 if mask.exists() else np.zeros((SIDE, SIDE), bool))
-    return maps, masks
+from evaluating import SIDE, Stub, header, maps_and_masks, paint, part  # noqa: F401
 
 
 def test_figures_are_those_of_the_maps(part):
@@ -389,59 +306,3 @@ def test_a_score_that_is_not_finite_names_the_image(part):
 
 
 # Labels without masks, and pictures that are there twice.
-
-
-def test_defects_without_masks_are_judged_as_images_only(part):
-    whole = evaluate(Stub(review=0.7), part, resolution=SIDE)["overall"]
-    for file in (part / "ground_truth").rglob("*.png"):
-        file.unlink()
-    for folder in (part / "ground_truth/scratch", part / "ground_truth/dot", part / "ground_truth"):
-        folder.rmdir()
-    result = evaluate(Stub(review=0.7), part, resolution=SIDE)
-    overall = result["overall"]
-    assert (result["images"], result["good"], result["without_masks"], result["regions"]) == (6, 3, 3, 0)
-    for same in ("image_auroc", "image_ap", "found", "false_alarms", "recall"):
-        assert overall[same] == whole[same]
-    assert overall["recall"] == overall["found"] / 3
-    assert overall["pixel_auroc"] is None
-    assert overall["undefined"]["aupro"] == "no defect pixel"
-    assert result["types"]["dot"]["without_masks"] == 1
-
-
-def test_pixels_are_judged_on_images_with_masks_alone(part, tmp_path):
-    """A mask less: the figures of pixels are those of a set without that image, the others stay."""
-    manifest = ["path,label,mask,split"]
-    for path in sorted((part / "test").rglob("*.png")):
-        label = path.parent.name
-        mask = f"ground_truth/{label}/{path.stem}_mask.png" if label != "good" else ""
-        manifest.append(f"{path.relative_to(part)},{label},{mask},test")
-    (part / "all.csv").write_text("\n".join(manifest))
-    (part / "less.csv").write_text("\n".join(manifest).replace("ground_truth/dot/0_mask.png", ""))
-    (part / "two.csv").write_text("\n".join(line for line in manifest if "dot" not in line))
-    whole, less, two = (evaluate(Stub(), part / f"{name}.csv", resolution=SIDE) for name in ("all", "less", "two"))
-    assert (less["without_masks"], less["regions"], whole["regions"]) == (1, 4, 5)
-    for key in ("aupro", "pixel_auroc", "pixel_ap", "pixel_f1_max"):
-        assert less["overall"][key] == two["overall"][key] != whole["overall"][key]
-    assert less["overall"]["image_auroc"] == whole["overall"]["image_auroc"]
-
-
-def test_a_picture_that_is_there_twice_counts_once(part):
-    before = evaluate(Stub(review=0.7), part, resolution=SIDE)
-    first = part / "test/scratch/0.png"
-    for name in ("7.png", "8.png"):
-        (part / "test/scratch" / name).write_bytes(first.read_bytes())
-        paint(part / "ground_truth/scratch" / name, np.full((SIDE, SIDE), 255, np.uint8))
-    after = evaluate(Stub(review=0.7), part, resolution=SIDE)
-    assert after["repeated"] == [
-        {"image": f"test/scratch/{name}", "same_as": "test/scratch/0.png"} for name in ("7.png", "8.png")
-    ]
-    assert after["overall"] == before["overall"]
-    (part / "test/good/9.png").write_bytes(first.read_bytes())
-    with pytest.raises(InputError, match=r"one picture with two labels: .*good/9.png \(good\) and .*0.png \(scratch\)"):
-        evaluate(Stub(), part)
-
-
-def test_a_mask_that_marks_all_is_named(part):
-    paint(part / "ground_truth/dot/0_mask.png", np.full((SIDE, SIDE), 255, np.uint8))
-    result = evaluate(Stub(), part, resolution=SIDE)
-    assert result["doubtful_masks"] == {"nearly all": ["test/dot/0.png"]}
