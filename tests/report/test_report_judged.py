@@ -7,11 +7,14 @@ from PIL import Image
 from blemish.data import sources
 from blemish.errors import InputError
 from blemish.evaluation.evaluate import choose
+from blemish.images.roi import Interest, read_roi
 from blemish.report import judged
 from blemish.report.judged import judged_subject
+from blemish.report.pictures import outline_path
+from blemish.report.render import render
 from blemish.verdict.judge import judge
 from blemish.verdict.threshold import Thresholds
-from pages import header
+from pages import embedded, header, words
 
 
 class Scorer:
@@ -176,3 +179,30 @@ def test_costs_of_a_model_file_are_measured_and_those_of_a_bundle_are_not(data, 
     costs = judged.module_costs(detector)
     assert set(costs) == {f"{one.size}/{one.level}" for one in detector.header_.modules}
     assert all(cost.ms > 0 and cost.megabytes > 0 for cost in costs.values())
+
+
+def test_what_lies_outside_of_the_region_of_interest_counts_nowhere(data, tmp_path):
+    """The left 24 px of 60 do not count: of the dent's 6 x 4 px, from 20 on, 2 x 4 are left."""
+    mask = np.zeros((40, 60), bool)
+    mask[:, 24:] = True
+    model = header()
+    model = model.model_copy(update={"roi": read_roi(Interest(roi=mask), side=60)})
+    image = np.full((40, 60), 30)
+    image[2:5, 2:5] = 200
+    save(data / "test" / "hole" / "1.png", image)
+    truth = np.zeros((40, 60))
+    truth[2:5, 2:5] = 255
+    save(data / "ground_truth" / "hole" / "1_mask.png", truth)
+    found = subject(Scorer(model=model), data, tmp_path)
+    assert {one.name: one.area for one in found.images if one.label != "good"} == {
+        "test/dent/1.png": 8, "test/dent/2.png": 8}  # fmt: skip
+    assert found.notes == ["Left out: all that is defective lies outside of the region of interest: test/hole/1.png."]
+    text = render(found, made="now").decode()
+    assert embedded(text)["roi"] == {"side": 60, "path": outline_path(mask_of_side(60))}
+    assert "What lies outside of the dashed line counts nowhere: 60 % of the image" in words(text)
+
+
+def mask_of_side(side):
+    square = np.zeros((side, side), bool)
+    square[:, 24:] = True
+    return square

@@ -13,8 +13,9 @@ from blemish.data.layouts.labels import Labels
 from blemish.data.listing import folder_name, listed
 from blemish.data.samples import Sample, read_truth
 from blemish.data.sources import load
-from blemish.errors import printable
+from blemish.errors import InputError, printable
 from blemish.evaluation.evaluate import Chosen
+from blemish.model.header import Header
 from blemish.model.scorer import Scorer
 from blemish.report.pictures import Mask, bounded, embedded, heat_layer, outline_path, small
 from blemish.report.places import full_link, row_path
@@ -22,6 +23,7 @@ from blemish.report.shown import Cost, Pixels, Shown, Subject
 from blemish.report.strangers import strangers_in
 from blemish.verdict.judge import Prediction
 
+HIDDEN = "all that is defective lies outside of the region of interest"
 Report = Callable[[int, int], None]
 
 
@@ -57,20 +59,23 @@ def judged_subject(
     make = partial(_shown, scorer=scorer, root=root, page=page, embed=embed, named=_several(samples))
     images: list[Shown] = []
     with ExitStack() as stack:
-        for shown in bounded(_pipeline(scorer, samples, make, stack)):
+        for done, shown in enumerate(bounded(_pipeline(scorer, samples, make, stack)), start=1):
             images.append(shown)
             if report:
-                report(len(images), len(samples))
+                report(done, len(samples))
+    hidden = [one.name for one in images if one.area == 0]
+    if len(hidden) == len(images):
+        raise InputError(f"{printable(chosen.data)}: {HIDDEN}: {listed(hidden)}")
     costs = module_costs(scorer)
     return Subject(
         title=folder_name(chosen.data),
         header=header,
         sha256=model_sha256,
-        images=images,
+        images=[one for one in images if one.area != 0],
         folder=root,
         truth=True,
         model=model,
-        notes=_notes(chosen),
+        notes=[*_notes(chosen), *([f"Left out: {HIDDEN}: {listed(hidden)}."] if hidden else [])],
         facts=[("tested on", _data(chosen))],
         strangers=strangers_in(scorer, chosen.data, labels=labels),
         costs=costs,
@@ -95,7 +100,7 @@ def _pipeline(
     scorer: Scorer, samples: list[Sample], make: Callable[[_Job], Shown], stack: ExitStack
 ) -> Iterator[Shown]:
     """Return the images as they are shown, in order: several at a time where the scorer can, else one at each step."""
-    read, score = partial(_read, bits=scorer.header_.bits), partial(_score, scorer=scorer)
+    read, score = partial(_read, header=scorer.header_), partial(_score, scorer=scorer)
     if scorer.streams > 1:
         whole = partial(_whole, read=read, score=score, make=make)
         return stack.enter_context(closing(ahead(whole, samples, workers=scorer.streams)))
@@ -110,8 +115,8 @@ def _whole(
     return make(score(read(sample)))
 
 
-def _read(sample: Sample, *, bits: int) -> _Job:
-    return _Job(sample, load(sample.path, bits=bits), read_truth(sample))
+def _read(sample: Sample, *, header: Header) -> _Job:
+    return _Job(sample, load(sample.path, bits=header.bits, roi=header.roi), read_truth(sample))
 
 
 def _score(job: _Job, *, scorer: Scorer) -> _Job:
@@ -130,7 +135,7 @@ def _shown(job: _Job, *, scorer: Scorer, root: Path, page: Path, embed: bool, na
         row=row,
         score=prediction.score,
         label=label,
-        area=None if truth is None else int(truth.sum()) or None,
+        area=_area(truth, scorer.header_.counted(*image.shape[:2])),
         width=image.shape[1],
         height=image.shape[0],
         regions=[asdict(region) | {"box": list(region.box)} for region in prediction.regions],
@@ -142,6 +147,13 @@ def _shown(job: _Job, *, scorer: Scorer, root: Path, page: Path, embed: bool, na
         truth=None if truth is None else outline_path(truth),
         outlines=outline_path(prediction.inside),
     )
+
+
+def _area(truth: Mask | None, counted: Mask | None) -> int | None:
+    """Return how many defective pixels count; None where no mask is known or it marks nothing."""
+    if truth is None or not truth.any():
+        return None
+    return int((truth if counted is None else truth & counted).sum())
 
 
 def _several(samples: list[Sample]) -> bool:

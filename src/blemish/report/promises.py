@@ -45,6 +45,7 @@ def fingerprints(header: Header, *, sha256: str) -> list[tuple[str, str]]:
     teacher, data = header.teacher, header.data
     met = hashlib.sha256(json.dumps([[one.sha256 for one in part] for part in (data.train, data.held_out)]).encode())
     counts = f"{len(data.train)} trained, {len(data.held_out)} held out, {len(data.weighed)} weighed"
+    counts_there = [("counts", header.roi.words)] if header.roi is not None else []
     return [
         ("model", f"sha256 {sha256}"),
         ("created", f"{header.created} by blemish {header.blemish}"),
@@ -52,6 +53,7 @@ def fingerprints(header: Header, *, sha256: str) -> list[tuple[str, str]]:
         ("sizes", ", ".join(map(str, header.sizes))),
         ("score", f"{header.score}, recipe {header.recipe.get('name')}, seed {header.seed}"),
         ("its images", f"{counts}, sha256 {met.hexdigest()[:12]}"),
+        *counts_there,
     ]
 
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from blemish.data.listing import path_text
 from blemish.errors import printable
 from blemish.model.header import ScoredPart
-from blemish.report.pictures import opacity
+from blemish.report.pictures import opacity, outline_path
 from blemish.report.promises import fingerprints, held_out, promises
 from blemish.report.shown import Shown, Subject
 from blemish.report.strangers import stranger_indices
@@ -53,7 +53,7 @@ def render(subject: Subject, *, made: str) -> bytes:
 
 def page_data(subject: Subject) -> dict[str, Any]:
     """Return what the scripts of the page are given: plain values, but for the small pictures."""
-    calibration = subject.header.calibration
+    calibration, roi = subject.header.calibration, subject.header.roi
     strange = set(stranger_indices(subject.header))
     shown: dict[str, Any] = {
         "model": subject.sha256,
@@ -73,6 +73,7 @@ def page_data(subject: Subject) -> dict[str, Any]:
         "folder": path_text(subject.folder),
         "extra": _extra(subject.images),
         "chunk": CHUNK,
+        "roi": None if roi is None else {"side": len(roi.inside), "path": outline_path(roi.inside)},
     }
     told = json.dumps([shown["model"], [(one["name"], one["score"]) for one in shown["images"]]])
     return {**shown, "id": hashlib.sha256(told.encode()).hexdigest()[:16]}
@@ -88,6 +89,7 @@ def _words(subject: Subject) -> dict[str, Any]:
         "blemish": __version__,
         "notes": [printable(line) for line in subject.notes],
         "truth": subject.truth,
+        "roi": header.roi.words if header.roi is not None else "",
         "outlined": any(image.truth for image in subject.images),
         "types": [printable(label) for label in sorted({image.label for image in subject.images if image.label})],
         "model_path": subject.model is not None,

@@ -61,7 +61,7 @@ def _pictured(scorer: Scorer, path: Path, part: ScoredPart, stranger: Stranger) 
     """Return a stranger with its pictures if a file holds it, by its pixels; None if not, or if it cannot be read."""
     header = scorer.header_
     try:
-        image = load(path, bits=header.bits)
+        image = load(path, bits=header.bits, roi=header.roi)
     except InputError:
         return None
     if known(path, image, told_by=header.data.told_by).sha256 != part.sha256:

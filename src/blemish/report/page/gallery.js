@@ -48,15 +48,17 @@ function layers(image, large) {
   if (over) half.append(make("img", { class: "over", alt: "", src: over, decoding: "async", draggable: "false" }));
   if (regions) half.append(outline(image, regions, "regions"));
   box.append(half);
+  if (data.roi) box.append(outline(image, data.roi.path, "roi", data.roi.side));
   if (truth) box.append(outline(image, truth, "truth"));
   if (large) sharpen(image, box);
   return box;
 }
 
-// Paths are in px of the image.
-function outline(image, path, kind) {
+// Paths are in px of the image, or in cells of a grid of so many a side.
+function outline(image, path, kind, cells) {
+  const scale = cells ? { transform: `scale(${image.width / cells} ${image.height / cells})` } : {};
   return draw("svg", { class: `outline ${kind}`, viewBox: `0 0 ${image.width} ${image.height}`, "aria-hidden": "true" },
-    draw("path", { class: "casing", d: path }), draw("path", { class: "line", d: path }));
+    draw("path", { class: "casing", d: path, ...scale }), draw("path", { class: "line", d: path, ...scale }));
 }
 
 function described(image) {
