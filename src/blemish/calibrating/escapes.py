@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blemish.data.layouts.labels import Labels
+from blemish.data.samples import Sample, read_truth
 from blemish.evaluation.evaluate import choose
+from blemish.evaluation.truth import clipped
 from blemish.model.header import CalibrationPart, Header
 from blemish.model.scorer import Scorer
 from blemish.verdict.scale import image_score
@@ -63,14 +65,25 @@ def judged(scorer: Scorer, header: Header, data: Path, *, labels: Labels) -> tup
 
     Images that trained, held out or weighed are refused, as `choose` does; raises InputError as it does.
     """
-    chosen = choose(scorer, data, labels=labels)
-    paths = [sample.path for sample in chosen.samples]
+    chosen = choose(scorer.with_header(header), data, labels=labels)
+    samples = [sample for sample in chosen.samples if not _outside(sample, header)]
     least = header.calibration.min_area
-    scores = [image_score(reference, min_area=least) for _, _, reference in scorer.reference_maps(paths)]
-    found = outcomes(header.calibration, scores, [sample.label != "good" for sample in chosen.samples])
+    maps = scorer.reference_maps([sample.path for sample in samples])
+    scores = [image_score(reference, min_area=least) for _, _, reference in maps]
+    found = outcomes(header.calibration, scores, [sample.label != "good" for sample in samples])
     images = {image.sha256: image for image in [*header.data.judged, *chosen.images]}
     update = {"data": header.data.model_copy(update={"judged": [images[key] for key in sorted(images)]})}
     return Header.model_validate(header.model_copy(update=update).model_dump()), found
+
+
+def _outside(sample: Sample, header: Header) -> bool:
+    """Tell whether all defects of an image lie where the model does not look."""
+    truth = read_truth(sample) if header.roi is not None else None
+    inside = header.counted(*truth.shape) if truth is not None else None
+    if truth is None or inside is None:
+        return False
+    _, regions, outside = clipped(truth, inside)
+    return 0 < regions == outside
 
 
 def counted(count: int, of: int) -> Count:

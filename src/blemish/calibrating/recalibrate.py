@@ -4,20 +4,31 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
+import numpy as np
+
 from blemish.data.copies import Kind, describe, used_images
+from blemish.data.holdout import counted
 from blemish.data.records import ImagePart
 from blemish.data.sources import Source, check_no_masks, known, names_of
+from blemish.data.together.twins import find_twins, look
+from blemish.data.together.units import units
 from blemish.errors import InputError, printable
 from blemish.images.roi import Interest, read_roi
-from blemish.model.calibration import Wanted, asked_before, choose
+from blemish.model.calibration import Wanted, asked_before, check_area, choose, were_scores, with_thresholds
 from blemish.model.header import Header, ScoredPart
 from blemish.model.scorer import Scorer
 from blemish.verdict.scale import image_score
 
 AnyScorer = TypeVar("AnyScorer", bound=Scorer)
 Report = Callable[[int, int], None]  # images scored, of how many
+Say = Callable[[str], None]  # a line for the user
 TRAINED: tuple[Kind, ...] = ("train",)
+HASH = 8  # characters of a sha256 that name an image
 LEAST = 2  # held-out images: of one nobody can say what the second highest is
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
 
 
 def looking_at(scorer: AnyScorer, interest: Interest, *, good: Sequence[Source], add: bool) -> AnyScorer:
@@ -47,6 +58,7 @@ def recalibrated(
     wanted: Wanted = None,
     min_area: float | None = None,
     groups: Sequence[str] | None = None,
+    say: Say = silent,
     report: Report | None = None,
 ) -> Header:
     """Return the header of a model with other held-out scores and thresholds on its scale.
@@ -55,72 +67,97 @@ def recalibrated(
     beside them; none: the scores stay. without: names of held-out images that are no good parts after all. wanted:
     rates or scores; by default what was asked for before. min_area: the share of the image that a defect covers at
     least from now on, for which all held-out images must be given; by default that of before. groups: of `good`, one
-    for each; the promise is then about a new group. report: called as images are scored. Raises InputError for images
+    for each; the promise is then about a new group. say: called with a line on twins; report: called as
+    images are scored. Raises InputError for images
     that trained the model, for names that are not among the held-out ones, and where fewer than LEAST are left.
     """
     header = scorer.header_
     if min_area is not None and (add or not good):
         raise InputError("min-area: needs good images, and no --add: all held-out scores are taken anew")
-    least = header.calibration.min_area if min_area is None else min_area
-    held = [(image, None) for image in header.calibration.held_out]
-    parts = {part.sha256: part for part in header.data.held_out}
+    if not good and not without:
+        if wanted is None:
+            raise InputError("calibrate: nothing to do; give good images, --without, --false-alarms or --threshold")
+        return with_thresholds(header, wanted)
+    before = header.calibration
+    least = before.min_area if min_area is None else min_area
+    check_area(header.roi, least)
+    held, parts = before.held_out, {part.sha256: part for part in header.data.held_out}
     if good:
-        new, images = _scored(scorer, good, min_area=least, groups=groups, report=report)
+        new, images = _scored(scorer, good, min_area=least, groups=groups, say=say, report=report)
         parts |= {part.sha256: part for part in images}
-        fresh = {image.sha256 for image in new}
-        held = [(image, None) for image in [*(one for one, _ in held if add and one.sha256 not in fresh), *new]]
-    scores = _left([image for image, _ in held], without)
-    if (good or without) and len(scores) < LEAST:
-        raise InputError(f"good: need >= {LEAST} held-out images of different content, {len(scores)} would be left")
-    calibration = header.calibration
-    if good or without:
-        calibration = calibration.model_copy(
-            update={
-                "held_out": scores,
-                "earlier": None,
-                "crossed": calibration.crossed if add or not good else 0,
-                "min_area": least,
-            }
-        )
-        wanted = wanted or asked_before(calibration)
-    elif wanted is None:
-        raise InputError("calibrate: nothing to do; give good images, --without, --false-alarms or --threshold")
+        held = [*(_kept(held, new) if add else []), *new]
+    scores = _left(held, without)
+    if (units := counted([image.group for image in scores])) < LEAST:
+        what = "groups" if any(image.group for image in scores) else "images of different content"
+        raise InputError(f"good: need >= {LEAST} held-out {what}, {units} would be left")
+    crossed = before.crossed if add or not good else 0
+    update = {"held_out": scores, "earlier": None, "crossed": crossed, "min_area": least}
+    same = before.thresholds if were_scores(before) else asked_before(before)
+    calibration = choose(before.model_copy(update=update), wanted or same)
     data = header.data.model_copy(update={"held_out": [parts[one.sha256] for one in scores if one.sha256 in parts]})
-    update = {"calibration": choose(calibration, wanted), "data": data if good or without else header.data}
-    return Header.model_validate(header.model_copy(update=update).model_dump())
+    return Header.model_validate(header.model_copy(update={"calibration": calibration, "data": data}).model_dump())
+
+
+def _kept(held: Sequence[ScoredPart], new: Sequence[ScoredPart]) -> list[ScoredPart]:
+    """Return the held-out images that stay beside new ones; InputError where only some are in groups."""
+    fresh = {image.sha256 for image in new}
+    kept = [image for image in held if image.sha256 not in fresh]
+    if kept and any(image.group for image in kept) != any(image.group for image in new):
+        raise InputError("add: the images from before are in groups or the new ones are, but not both; see --group-by")
+    return kept
 
 
 def _scored(
-    scorer: Scorer, good: Sequence[Source], *, min_area: float, groups: Sequence[str] | None, report: Report | None
+    scorer: Scorer,
+    good: Sequence[Source],
+    *,
+    min_area: float,
+    groups: Sequence[str] | None,
+    say: Say,
+    report: Report | None,
 ) -> tuple[list[ScoredPart], list[ImagePart]]:
-    """Return the scores of good images, of equal ones the first, and what tells them again; each is decoded once."""
-    header = scorer.header_
-    found: dict[str, tuple[ScoredPart, ImagePart]] = {}
-    for index, (source, image, reference) in enumerate(scorer.reference_maps(good)):
-        part = known(source, image, told_by=header.data.told_by)
-        group = groups[index] if groups else ""
-        score = image_score(reference, min_area=min_area)
-        scored = ScoredPart(name=str(index), sha256=part.sha256, score=score, group=group)
-        found.setdefault(part.sha256, (scored, part))
+    """Return the scores of good images and what tells them again; each is decoded once.
+
+    Of equal images, and of twins that are in no group, the first counts alone.
+    """
+    header, looks, scores, parts = scorer.header_, [], [], []
+    for index, (source, image, reference) in enumerate(scorer.reference_maps(good), start=1):
+        parts.append(known(source, image, told_by=header.data.told_by))
+        looks.append(look(image))
+        scores.append(image_score(reference, min_area=min_area))
         if report:
-            report(index + 1, len(good))
-    parts = [part for _, part in found.values()]
-    kept = [int(one.name) for one, _ in found.values()]
-    names = names_of([good[index] for index in kept], parts)
-    scored_parts = [one.model_copy(update={"name": name}) for (one, _), name in zip(found.values(), names, strict=True)]
+            report(index, len(good))
+    names, hashes = names_of(good, parts), [part.sha256 for part in parts]
     if uses := used_images(parts, header.data, kinds=TRAINED):
-        summary = describe(uses, [one.name for one in scored_parts])
-        raise InputError(f"good: the model was trained on {len(uses)} of these {len(parts)} images: {summary}")
-    return scored_parts, parts
+        raise InputError(
+            f"good: the model was trained on {len(uses)} of these {len(parts)} images: {describe(uses, names)}"
+        )
+    twins = find_twins(parts, np.stack(looks))
+    keys, called = units(hashes, twins=twins, groups=groups)
+    first: dict[tuple[str, str], int] = {}
+    for index, key in enumerate(keys):
+        first.setdefault((key, hashes[index] if called[index] else ""), index)
+    if twins:
+        one, other = (printable(names[index]) for index in twins[0])
+        say(f"one photograph saved twice counts once: {len(twins)} pairs, such as {one} and {other}")
+    chosen = sorted(first.values())
+    scored = [ScoredPart(name=names[one], sha256=hashes[one], score=scores[one], group=called[one]) for one in chosen]
+    return scored, [parts[one] for one in chosen]
 
 
 def _left(held: Sequence[ScoredPart], without: Sequence[str]) -> list[ScoredPart]:
-    names = [image.name for image in held]
+    """Return the held-out images but those named: by their name, as it is or as it is printed, or by their hash."""
+    out: set[str] = set()
     for name in without:
-        if name not in names:
-            near = get_close_matches(name, names, n=1, cutoff=0.0)
+        meant = [image for image in held if name in (image.name, printable(image.name))]
+        meant = meant or [image for image in held if len(name) >= HASH and image.sha256.startswith(name)]
+        if not meant:
+            near = get_close_matches(name, [image.name for image in held], n=1, cutoff=0.0)
             such = f", such as {printable(near[0])}" if near else ""
-            raise InputError(f"without: {printable(name)} is none of the {len(names)} held-out images{such}")
-        if names.count(name) > 1:
-            raise InputError(f"without: {printable(name)} is the name of {names.count(name)} held-out images")
-    return [image for image in held if image.name not in without]
+            raise InputError(f"without: {printable(name)} is none of the {len(held)} held-out images{such}")
+        if len(meant) > 1:
+            hashes = " or ".join(image.sha256[:HASH] for image in meant)
+            many = f"{len(meant)} held-out images; name one by its hash: {hashes}"
+            raise InputError(f"without: {printable(name)} is the name of {many}")
+        out.add(meant[0].sha256)
+    return [image for image in held if image.sha256 not in out]

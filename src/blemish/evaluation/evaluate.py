@@ -280,6 +280,6 @@ def _identity(header: Header) -> dict[str, Any]:
         "score": header.score,
         "thresholds": asdict(header.calibration.thresholds),
         "promises": [{"verdict": word, "rate": rate} for word, _, rate in promises(header.calibration)],
-        "held_out": len(header.data.held_out),
+        "held_out": len(header.calibration.scores) or len(header.data.held_out),
         "weighing": header.weighing.model_dump() if header.weighing else None,
     }

@@ -9,6 +9,7 @@ from blemish.data.holdout import counted
 from blemish.errors import InputError
 from blemish.images.roi import RoiPart
 from blemish.model.header import CalibrationPart, Header, ScoredPart
+from blemish.verdict.connected import parts
 from blemish.verdict.crossing import crossed
 from blemish.verdict.scale import Scale, image_score, scale_of
 from blemish.verdict.threshold import Budget, Thresholds, promised, thresholds
@@ -98,6 +99,18 @@ def check_again(header: Header, wanted: Budget | None) -> None:
             raise
         way = "the model's other scores are by students that are gone; ask for another rate with --false-alarms"
         raise InputError(f"{error} ({way})") from None
+
+
+def check_area(roi: RoiPart | None, least: float) -> None:
+    """Raise InputError for a least area that no part of the region of interest has: nothing could be found."""
+    if roi is None or not least:
+        return
+    largest = int(parts(roi.inside).areas().max()) / roi.inside.size
+    if largest < least:
+        raise InputError(
+            f"min-area: {100 * least:.3g} % of the image is more than the largest part of the region of interest, "
+            f"{100 * largest:.3g} %"
+        )
 
 
 def choose(calibration: CalibrationPart, wanted: Wanted) -> CalibrationPart:

@@ -25,7 +25,7 @@ from blemish.method.teacher import Teacher, pick_device
 from blemish.method.training import Recipe, find_recipe
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import preprocessing
-from blemish.model.calibration import calibrate
+from blemish.model.calibration import calibrate, check_area
 from blemish.model.file import libraries
 from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart
 from blemish.model.model import Model
@@ -82,6 +82,7 @@ def fit(
                          roi=roi, masks=interest.files)  # fmt: skip
     for line in read.remarks:
         say(line)
+    check_area(roi, given.min_area)
     thresholds(range(read.count), wanted)  # a rate that so few images cannot carry is refused before the work
     count = len(read.data.train)
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=count, cache_gb=cache_gb)

@@ -92,9 +92,14 @@ def read_material(
         sources=[every[one] for part, _ in scored for one in part],
         trained=[(names[one], every[one]) for one in split.train],
         count=sum(counted(called) for _, called in scored),
-        run=[*order, "others", *apart_too] if split.folds else order,
+        run=[*order, "others", *apart_too, *_learnt(split, hashes)] if split.folds else order,
         remarks=_remarks(split, twins, names, groups),
     )
+
+
+def _learnt(split: Split, hashes: Sequence[str]) -> list[str]:
+    """Return what each other set of students learns: folds of other groups must not continue these."""
+    return [text for fold in split.folds for text in ("fold", *(hashes[index] for index in fold.learnt))]
 
 
 def _looks(pyramid: Pyramid) -> NDArray[np.uint8]:

@@ -105,7 +105,9 @@ def _print_verdicts(overall: dict[str, Any], model: dict[str, Any]) -> None:
         print(f"found: {found}, {overall['found_ng']} NG (above {ng:.4f}), the others REVIEW (above {review:.4f})")
         print(f"false alarms: {alarms}, {overall['false_ng']} NG, the others REVIEW")
     if (promise := model["promises"][0])["rate"] is not None:
-        print(f"promised: at most {percent(promise['rate'])} false alarms, by {model['held_out']} held-out images")
+        print(
+            f"promised: at most {percent(promise['rate'])} false alarms, by {model['held_out']} good images (or groups)"
+        )
 
 
 def print_recall(result: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from blemish.storage.files import make_folder
 from blemish.verdict.scale import image_score
 from blemish.verdict.strangers import strangers
 
+LONGEST = 200  # bytes of a name that a picture is called by
+
 
 class Maps(Protocol):
     """What gives score maps: a `Detector`, a `Runtime` or a `Model`."""
@@ -63,5 +65,6 @@ def _draw(folder: Path, scorer: Maps, header: Header, chosen: Sequence[tuple[str
         colours = header.scale.colours
         picture = overlay(image, prediction.score_map, inside=prediction.inside, colours=colours, counted=counted)
         make_folder(folder)
-        save_png(folder / f"{number}-{PurePosixPath(name).name}.png", picture)
+        called = PurePosixPath(name).name.encode()[:LONGEST].decode(errors="ignore")
+        save_png(folder / f"{number}-{called}.png", picture)
     return folder if chosen else None

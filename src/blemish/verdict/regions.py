@@ -55,7 +55,7 @@ def find_regions(
     not positive and finite.
     """
     _check(reference, threshold)
-    seeds = reference > threshold
+    seeds = reference > np.float64(threshold)  # as scores are compared: a float32 is no other number then
     if min_area:
         found = parts(seeds)
         seeds[seeds] = (found.areas() >= min_area * seeds.size)[found.of_pixels()]
@@ -103,7 +103,7 @@ def _kept(inside: Flags, score_map: Scores, tips: Scores, threshold: float) -> t
     values = np.maximum(score_map[part][within], highest)
     peaks, tipped = found.highest(values), found.highest(highest) > 0
     means = np.bincount(numbers, values, minlength=found.count) / areas
-    kept = (peaks > threshold) & (tipped | (areas >= LEAST_AREA))
+    kept = (peaks > np.float64(threshold)) & (tipped | (areas >= LEAST_AREA))
     boxes = np.add(found.boxes(), (part[1].start, part[0].start, 0, 0))
     columns = areas, boxes, peaks, means
     regions = [

@@ -12,6 +12,7 @@ from blemish.cli.options import (
     Device,
     FalseAlarms,
     FollowLinks,
+    GroupBy,
     Ignore,
     IgnoreBorder,
     MinArea,
@@ -58,6 +59,7 @@ def calibrate(
     without: Without = None,
     false_alarms: FalseAlarms = "",
     threshold: Threshold = "",
+    group_by: GroupBy = None,
     min_area: MinArea = "",
     roi: Roi = None,
     ignore: Ignore = None,
@@ -79,7 +81,8 @@ def calibrate(
     from blemish.calibrating.escapes import judged
     from blemish.calibrating.recalibrate import looking_at, recalibrated
     from blemish.calibrating.shift import draw
-    from blemish.data.sources import held_out_first
+    from blemish.data.sources import data_sets, held_out_first
+    from blemish.data.together.groups import find_groups
     from blemish.printing.bars import counting, error_console, say
     from blemish.printing.calibrations import print_calibrated, shift_lines
     from blemish.printing.promises import stranger_lines
@@ -93,18 +96,22 @@ def calibrate(
     scorer = load_scorer(model, weights=weights, device=device)
     old, images = scorer.header_, held_out_first(good or [], labels=labels)
     scorer = looking_at(scorer, read_interest(roi, ignore, ignore_border), good=images, add=add)
-    with counting(error_console(), "good images") as report:
-        header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted,
-                              min_area=least, report=report)  # fmt: skip
+    groups = find_groups(images, given=data_sets(good or []), groups=group_by)
+    console = error_console()
+    with counting(console, "good images") as report:
+        header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted, min_area=least,
+                              groups=groups.names if groups else None, say=console.out, report=report)  # fmt: skip
     before = [image.score for image in old.calibration.held_out]
-    new = [image.score for image in header.calibration.held_out] if images else []
+    known = {image.sha256 for image in old.calibration.held_out} if add else set()
+    new = [image.score for image in header.calibration.held_out if image.sha256 not in known] if images else []
     header, found = judged(scorer, header, labelled, labels=labels) if labelled is not None else (header, [])
     _write(model, out, scorer, header, overwrite=overwrite)
     if plot is not None:
         draw(plot, before, new, thresholds=header.calibration.thresholds, overwrite=overwrite)
     pictures = _draw_strangers(out, scorer, header, images)
     print_calibrated(out, header, before=old, outcomes=found)
-    shifted = shift_lines(before, new) if header.roi == old.roi else []  # else the scores are not of the same pixels
+    same = header.roi == old.roi and header.calibration.min_area == old.calibration.min_area
+    shifted = shift_lines(before, new) if same else []  # else the scores are of other pixels, or other parts
     say([*shifted, *stranger_lines(header, model=out, pictures=pictures)])
 
 
