@@ -63,6 +63,8 @@ WHOLE = {
         **CALIBRATION,
         "held_out": [{"group": "", **image} for image in CALIBRATION["held_out"]],
         "earlier": None,
+        "crossed": 0,
+        "min_area": 0.0,
     },
     "data": {**FIELDS["data"], "told_by": "bytes", "judged": []},
     "roi": None,

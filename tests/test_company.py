@@ -73,7 +73,7 @@ def test_the_maps_that_weigh_are_those_of_each_image_alone(detector, brick, thre
 def test_an_evaluation_compares_the_maps_of_each_image_alone(detector, brick, threads, monkeypatch):
     compared, scored = [], []
 
-    def keep(maps, masks, *, names):
+    def keep(maps, masks, *, names, inside):
         compared.append(dict(zip(names, maps, strict=True)))
         return {"undefined": {}, "regions": 0}
 

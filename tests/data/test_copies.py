@@ -185,7 +185,7 @@ def test_files_and_arrays_are_identified_by_content_in_one_decode(tmp_path, monk
     given = [tmp_path / "a.png", array]
     decoded = []
     whole = np.array(picture(1, side=60))
-    monkeypatch.setattr("blemish.method.pyramid.load", lambda one, bits: decoded.append(one) or whole)
+    monkeypatch.setattr("blemish.method.pyramid.load", lambda one, bits, roi: decoded.append(one) or whole)
     known, pyramid = read_known(given, [64, 96])
     assert len(decoded) == 2
     assert {size: tuple(images.shape) for size, images in pyramid.items()} == {

@@ -140,10 +140,10 @@ def test_a_run_stopped_in_the_middle_of_a_model_goes_on_with_the_next_module(
 ):
     real = fitting.fit_statistics
 
-    def stop(module, *arguments):
+    def stop(module, *arguments, **options):
         if module.name == "96/2":
             raise KeyboardInterrupt
-        real(module, *arguments)
+        real(module, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "fit_statistics", stop)

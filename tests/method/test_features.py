@@ -188,7 +188,8 @@ def test_a_fit_with_little_room_says_so_and_scores_nearly_the_same(short, good_a
     fitted = Detector(**options).fit(good_arrays, cache_gb=0.0015, report=seen.append)
     assert "float16_features" not in exact.header_.recipe
     assert fitted.header_.recipe["float16_features"] == "96"
-    assert {(report.module, report.half) for report in seen} == {
+    own = [report for report in seen if not report.module.startswith("fold")]
+    assert {(report.module, report.half) for report in own} == {
         ("64/2", False), ("64/3", False), ("96/2", True), ("96/3", True)
     }  # fmt: skip
     one, other = (dict(zip(("64/2", "64/3", "96/2", "96/3"), found.modules_, strict=True)) for found in (exact, fitted))
@@ -202,7 +203,7 @@ def test_modules_kept_with_other_features_are_not_taken_up(short, good_arrays, t
     options, trained = {"sizes": (64,), "levels": (2,)}, []
     Detector(**options).fit(good_arrays, workspace=tmp_path)
     Detector(**options).fit(good_arrays, workspace=tmp_path, cache_gb=0.0005, report=trained.append)
-    assert [report.module for report in trained] == ["64/2"]
+    assert [report.module for report in trained if not report.module.startswith("fold")] == ["64/2"]
     assert len(list(tmp_path.iterdir())) == 2
 
 
