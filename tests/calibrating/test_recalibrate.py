@@ -1,5 +1,7 @@
 """Held-out scores and thresholds chosen anew, on a scale that stays."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from blemish.calibrating.recalibrate import recalibrated
 from blemish.data.records import DataPart
 from blemish.data.sources import identify
 from blemish.errors import InputError
+from blemish.model.calibration import check_area, choose
 from blemish.model.header import Header, ScoredPart
 from blemish.verdict.threshold import Budget, Thresholds
 from tiny import tiny_detector
@@ -31,7 +34,8 @@ class Scorer:
             ScoredPart(name=name, sha256=part.sha256, score=value / 100)
             for name, part, value in zip(names, held, held_out, strict=True)
         ]
-        calibration = header.calibration.model_copy(update={"held_out": scored, "asked": list(asked)})
+        calibration = header.calibration.model_copy(update={"held_out": scored})
+        calibration = choose(calibration, Budget(*asked) if asked else None)
         update = {"calibration": calibration, "data": DataPart(train=train, held_out=held, told_by="pixels")}
         self.header_ = Header.model_validate(header.model_copy(update=update).model_dump())
         self.scored = 0
@@ -142,6 +146,41 @@ def test_a_least_area_is_set_only_where_all_scores_are_taken_anew():
     for given in ({}, {"good": spots, "add": True}, {"wanted": Budget(0.5)}):
         with pytest.raises(InputError, match=r"^min-area: needs good images, and no --add: all held-out scores"):
             recalibrated(scorer, **given, min_area=0.1)
+
+
+def test_thresholds_given_as_scores_stay_as_the_scale_does():
+    scorer = Scorer(held_out=[10, 30, 20, 40])
+    scorer.header_ = recalibrated(scorer, wanted=Thresholds(0.15, 0.35))
+    header = recalibrated(scorer, without=["40.png"])
+    assert (header.calibration.review, header.calibration.ng) == (0.15, 0.35)
+
+
+def test_images_of_one_name_are_told_by_their_hash():
+    scorer = Scorer(held_out=[10, 30, 40], names=["a.png", "a.png", "b.png"])
+    first, second, _ = scorer.header_.calibration.held_out
+    with pytest.raises(InputError, match=f"hash: {first.sha256[:8]} or {second.sha256[:8]}$"):
+        recalibrated(scorer, without=["a.png"])
+    assert scores(recalibrated(scorer, without=[second.sha256[:8]])) == [10, 40]
+
+
+def test_one_photograph_saved_twice_counts_once():
+    random = np.random.default_rng(0)
+    photographs = [np.repeat(random.integers(0, 99, (64, 64, 1), dtype=np.uint8), 3, axis=2) for _ in range(6)]
+    brighter = [photograph + np.uint8(1) for photograph in photographs[:4]]
+    said = []
+    header = recalibrated(Scorer(held_out=[10, 20]), [*photographs, *brighter], say=said.append)
+    assert len(header.calibration.held_out) == 6
+    assert said[0].startswith("one photograph saved twice counts once: 4 pairs, such as array ")
+
+
+def test_a_least_area_fits_into_the_region_of_interest():
+    inside = np.zeros((64, 64), bool)
+    inside[:8, :8] = inside[20:36, :16] = True  # 64 and 256 of 4096 px
+    region = SimpleNamespace(inside=inside)
+    check_area(region, 256 / 4096)
+    check_area(None, 0.9)
+    with pytest.raises(InputError, match=r"^min-area: 6.5 % of the image is more than the largest part .*, 6.25 %$"):
+        check_area(region, 0.065)
 
 
 def test_two_images_must_be_left():
