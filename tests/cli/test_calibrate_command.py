@@ -142,7 +142,7 @@ def test_a_stranger_is_named_and_drawn(model, parts, tmp_path, capsys):
         (["--false-alarms", "5"], "false alarms: 5 is not clear, write 5% or 0.05"),
         (["--false-alarms", "1%"], "false alarms: 1 % needs 99 held-out good images; these 2 support 34 % (one image "
                                    "decides) or 67 %"),
-        (["--false-alarms", "5%", "--threshold", "0.5"], "false-alarms and threshold: give one of them"),
+        (["--false-alarms", "5%", "--threshold", "0.5"], "false alarms and threshold: give one of them"),
         (["--without", "x.png"], "without: x.png is none of the 2 held-out images"),
         (["--plot", "PLOT", "--threshold", "0.5"], "plot: needs GOOD, the new images; it shows their scores beside"),
         (["TRAIN"], "good: the model was trained on 10 of these 10 images: 10 trained (same picture)"),
@@ -164,3 +164,73 @@ def test_the_models_own_file_may_be_replaced(model, tmp_path, capsys):
     assert run(capsys, "calibrate", own, "--threshold", "0.25", "--out", own)[0] == 2
     assert run(capsys, "calibrate", own, "--threshold", "0.25", "--out", own, "--overwrite")[0] == 0
     assert Detector.load(own).thresholds_.review == 0.25
+
+
+def copies(paths, folder):
+    folder.mkdir()
+    for path in paths:
+        shutil.copy(path, folder)
+    return folder
+
+
+def test_groups_count_and_the_promise_is_about_a_new_one(model, parts, tmp_path, capsys):
+    good, out = tmp_path / "good", tmp_path / "new.safetensors"
+    good.mkdir()
+    for part, path in enumerate(sorted((parts / "test" / "good").iterdir())):
+        with Image.open(path) as picture:
+            picture.save(good / f"part{part}-a.png")
+            picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(good / f"part{part}-b.png")
+    code, said, err = run(capsys, "calibrate", model, good, "--group-by", r"part\d", "--out", out)
+    assert code == 0, err
+    calibration = header(out).calibration
+    highest = {}
+    for image in calibration.held_out:
+        assert image.group == image.name[:5]
+        highest[image.group] = max(highest.get(image.group, 0), image.score)
+    assert (len(calibration.held_out), sorted(highest)) == (8, ["part0", "part1", "part2", "part3"])
+    first, second, *_ = sorted(highest.values(), reverse=True)
+    assert calibration.review == second
+    lines = dict(line.split("  ", 1) for line in said.splitlines())
+    assert lines["held out"].strip() == "8 good images; in 4 groups, and the promise is about a new group"
+    assert lines["could be"].strip().startswith(f"20 %: {first:.4f} (one image decides), 40 %: {second:.4f}, ")
+
+
+def test_a_photograph_saved_again_counts_once_and_that_is_said(model, parts, tmp_path, capsys):
+    pngs, out = sorted((parts / "test" / "good").iterdir()), tmp_path / "new.safetensors"
+    good = copies(pngs, tmp_path / "good")
+    for path in pngs[:2]:
+        with Image.open(path) as picture:
+            picture.save(good / f"{path.stem} again.jpg", quality=90)
+    code, said, err = run(capsys, "calibrate", model, good, "--out", out)
+    assert code == 0, err
+    counted = header(out).calibration.held_out
+    assert sorted(image.name[:3] for image in counted) == [path.stem for path in pngs]
+    line = next(line for line in err.splitlines() if line.startswith("one photograph saved twice"))
+    assert line.startswith("one photograph saved twice counts once: 2 pairs, such as ")
+    assert "000 again.jpg" in line
+    assert "000.png" in line
+    assert "4 good images" in said
+    assert "20 %: " in said  # 1 of 4 + 1
+
+
+def test_what_sets_thresholds_does_not_judge_them(model, parts, tmp_path, capsys):
+    out = tmp_path / "new.safetensors"
+    code, said, err = run(capsys, "calibrate", model, parts / "test" / "good", "--labelled", parts, "--out", out)
+    assert (code, said) == (2, "")
+    assert "4 held out (same picture)" in err.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_with_add_only_the_new_images_are_compared(model, parts, tmp_path, capsys):
+    ranked = sorted(Detector.load(model).predict(parts / "test" / "good"), key=lambda one: one.score)
+    low = copies([one.path for one in ranked[:2]], tmp_path / "low")
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    assert run(capsys, "calibrate", model, low, "--out", first)[0] == 0
+    code, said, err = run(capsys, "calibrate", first, parts / "test" / "good", "--add", "--out", second)
+    assert code == 0, err
+    assert "4 good images" in said
+    assert "higher than those before in 100% of pairs" in err  # with the two from before as new ones 75%
+    code, said, err = run(capsys, "calibrate", second, low, "--add", "--out", tmp_path / "third.safetensors")
+    assert code == 0, err
+    assert "4 good images" in said
+    assert "of pairs" not in err  # nothing is new

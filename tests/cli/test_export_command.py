@@ -79,11 +79,11 @@ def test_export_says_what_it_has_made(capsys, model, bundle, brick, tmp_path, mo
     assert lines["exported"] == f"{found.exported} by blemish {found.blemish}"
     assert lines["model"] == f"{found.model.created}, 4 modules: 64/2, 64/3, 128/2, 128/3"
     scores = sorted(found.model.calibration.scores, reverse=True)
-    assert lines["NG"] == f"above   {scores[1]:.4f}; of good parts like those held out at most 29 %"
+    assert lines["NG"] == f"above   {scores[1]:.4f}; of good parts like those held out at most 4.9 %"
     assert lines["could"].startswith(
-        f"be   15 %: {scores[0]:.4f} (one image decides), 29 %: {scores[1]:.4f}, 43 %: {scores[2]:.4f}, "
+        f"be   2.5 %: {scores[0]:.4f} (one image decides), 4.9 %: {scores[1]:.4f}, 7.4 %: {scores[2]:.4f}, "
     )
-    assert lines["held"] == "out   6 good images"
+    assert lines["held"] == "out   40 good images, of which 27 train and were scored by other students"
     assert lines["self-test"] == "5 golden images, on each start, within 0.001"
     assert lines["labelled"].endswith("; 0 verdicts of 18 changed")
     aupro = lines["labelled"].split()[1].rstrip(",")
@@ -177,7 +177,10 @@ def test_two_exports_at_a_time_do_not_mix(capsys, model, bundle, tmp_path, monke
         ("export MODEL --to onnx --out NEW --bf16", "bfloat16: onnxruntime is no faster with it"),
         ("export MODEL --to openvino --out NEW --int8", "int8: needs the good images of the fit"),
         ("export MODEL --to torch --out NEW", "to: torch is not allowed, expected onnx or openvino"),
-        ("export MODEL --to onnx --out NEW --good TEST", "good: 6 of the 6 good images that set the threshold are not"),
+        (
+            "export MODEL --to onnx --out NEW --good TEST",
+            "good: 13 of the 13 good images that set the threshold are not",
+        ),
         ("export MODEL --to onnx --out NEW --good NONE", "no such file: "),
         ("export MODEL --to onnx --out BRICK", "is not empty and holds no bundle.json; choose another folder"),
         ("export NONE --to onnx --out NEW", "none: no such file"),

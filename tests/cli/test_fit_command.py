@@ -145,9 +145,9 @@ def test_a_second_fit_is_refused_while_the_first_trains_and_while_it_saves(capsy
         assert sorted(path.name for path in tmp_path.rglob("*")) == before
         tried.append((code, err.splitlines()[-1]))
 
-    def train(*arguments):
+    def train(*arguments, **named):
         second()
-        return statistics(*arguments)
+        return statistics(*arguments, **named)
 
     def rename(source, target):
         if Path(target) == out:
@@ -181,9 +181,9 @@ def test_a_model_that_appears_while_a_fit_trains_is_not_replaced_and_nothing_is_
 ):
     out, statistics = tmp_path / "m.safetensors", fitting.fit_statistics
 
-    def train(*arguments):
+    def train(*arguments, **named):
         out.write_text("the other's")
-        return statistics(*arguments)
+        return statistics(*arguments, **named)
 
     monkeypatch.setattr(fitting, "fit_statistics", train)
     code, printed, err = run(capsys, "fit", parts, "--out", out, *SIZES)
@@ -292,7 +292,7 @@ def test_a_least_area_is_kept_and_honoured(capsys, parts, tmp_path):
     assert (scores["0.5%"] < scores["0"]).all()
     code, printed, err = run(capsys, "fit", parts, "--out", tmp_path / "x.safetensors", "--min-area", "120")
     rule = "expected a share of the image such as 0.1% or 0.001"
-    assert (code, printed, err) == (2, "", f"error: min-area: '120' is not allowed, {rule}\n")
+    assert (code, printed, err) == (2, "", f"error: min-area: 120 is not allowed, {rule}\n")
     for length in ("0", "-1", "nan", "inf"):
         given = "predict", out, parts / "test", "--out", tmp_path / "y", f"--mm-per-px={length}"
         code, printed, err = run(capsys, *given)
