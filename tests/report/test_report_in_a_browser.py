@@ -196,6 +196,33 @@ def test_one_image_large(visit, page):
     assert visit.complaints() == []
 
 
+def test_cards_are_sorted_anew_only_once_the_image_is_closed(visit, page):
+    """A line has just moved when an image is opened: what is marked stays the image that is seen."""
+    from selenium.webdriver.common.keys import Keys
+
+    visit.open(page)
+    visit.one("#order option[value=nearest]").click()
+    assert names(visit)[:2] == ["bad/3.png", "good/2.png"]
+    visit.js("""
+        const press = new KeyboardEvent('keydown', { key: 'Home', bubbles: true });
+        document.querySelector('#handle-review').dispatchEvent(press);
+        document.querySelector('#cards .card').click();
+        // Runs after the page's own frame, so this timer ends after its one of 400 ms.
+        requestAnimationFrame(() => setTimeout(() => { document.title = 'rested'; }, 450));""")
+    visit.until(lambda: visit.js("return document.title") == "rested", "the line rests")
+    assert names(visit)[:2] == ["bad/3.png", "good/2.png"]
+    visit.keys("3")
+    assert visit.text("#viewer-name") == "bad/3.png"
+    assert visit.text("#said") == "bad/3.png marked NG"
+    visit.keys(Keys.ARROW_RIGHT)
+    assert visit.text("#viewer-name") == "good/2.png"
+    visit.keys(Keys.ESCAPE)
+    visit.until(lambda: names(visit)[:2] == ["bad/4.png", "bad/1.png"], "sorted by the line at 0.082")
+    label = "return document.activeElement.getAttribute('aria-label')"
+    visit.until(lambda: visit.js(label) == "good/2.png, REVIEW, score 0.275", "its card has the focus")
+    assert visit.complaints() == []
+
+
 def test_a_page_that_was_moved_says_that_pictures_are_missing(visit, page, tmp_path):
     moved = tmp_path / "elsewhere" / "report.html"
     moved.parent.mkdir()

@@ -202,6 +202,17 @@ def test_what_lies_outside_of_the_region_of_interest_counts_nowhere(data, tmp_pa
     assert "What lies outside of the dashed line counts nowhere: 60 % of the image" in words(text)
 
 
+def test_an_image_of_another_aspect_than_the_region_of_interest_is_named(data, tmp_path):
+    mask = np.zeros((40, 60), bool)
+    mask[:, 30:] = True
+    model = header()
+    model = model.model_copy(update={"roi": read_roi(Interest(roi=mask), side=60)})
+    chosen = choose(Scorer(model=model), data)
+    save(data / "test" / "good" / "2.png", np.full((40, 70), 30))
+    with pytest.raises(InputError, match=r"good/2\.png: image 70x40 vs 60x40 of the mask .*needs images of its aspect"):
+        judged_subject(Scorer(model=model), chosen, model=data, model_sha256="c" * 64, page=tmp_path / "r.html")
+
+
 def mask_of_side(side):
     square = np.zeros((side, side), bool)
     square[:, 24:] = True

@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from blemish.data.listing import path_text
 from blemish.errors import printable
-from blemish.model.header import ScoredPart
 from blemish.report.pictures import opacity, outline_path
 from blemish.report.promises import fingerprints, held_out, promises
 from blemish.report.shown import Shown, Subject
@@ -109,10 +108,6 @@ def _words(subject: Subject) -> dict[str, Any]:
         "costs_said": subject.costs_said,
         "failed": [printable(line) for line in subject.failed],
     }
-
-
-def _held_out(one: ScoredPart, *, stranger: bool) -> dict[str, Any]:
-    return {"name": printable(one.name), "score": one.score, "group": printable(one.group), "stranger": stranger}
 
 
 def _image(image: Shown) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 const PAGE = 48;
 const CHUNK = data.chunk;
 const chunks = new Map();
-const gallery = { found: [], page: 0, at: 0 };
+const gallery = { found: [], page: 0, at: 0, late: false };
 data.images.forEach((image, index) => { image.index = index; image.folded = image.name.toLowerCase(); });
 
 // The small pictures lie in blocks of their own; a block is read when one of its images is shown.
@@ -148,6 +148,12 @@ function refreshCards() {
   for (const verdict of WORDS) $(`#of-${verdict}`).textContent = counts[verdict];
 }
 
+// Once the line rests the cards are sorted anew. While an image is large its place must stay: then on close.
+function rested() {
+  gallery.late = viewer.open;
+  if (!gallery.late) refind();
+}
+
 function startGallery() {
   for (const control of document.querySelectorAll("#filters input, #filters select")) {
     control.addEventListener(control.type === "search" ? "input" : "change", control.name === "view" || control.id === "truth" ? showView : refind);
@@ -159,7 +165,7 @@ function startGallery() {
   listeners.rest.push(() => {
     refreshCards();
     clearTimeout(waiting);
-    waiting = setTimeout(refind, 400); // once the line rests
+    waiting = setTimeout(rested, 400);
   });
   listeners.marks.push(refreshCards);
   showView();

@@ -81,6 +81,16 @@ function move(by) {
   showImage();
 }
 
+// Its card has the focus; if the cards were to be sorted meanwhile, now, and the card is where that puts it.
+function leaveViewer() {
+  const image = gallery.found[opened];
+  if (gallery.late) {
+    gallery.late = false;
+    refind();
+  }
+  goTo(Math.max(0, gallery.found.indexOf(image)));
+}
+
 function wipe(share) {
   $("#stage").style.setProperty("--from", `${share}%`);
   $("#wipe").value = share;
@@ -90,7 +100,7 @@ function startViewer() {
   $("#viewer-before").addEventListener("click", () => move(-1));
   $("#viewer-after").addEventListener("click", () => move(1));
   $("#viewer-close").addEventListener("click", () => viewer.close());
-  viewer.addEventListener("close", () => goTo(opened));
+  viewer.addEventListener("close", leaveViewer);
   $("#wipe").addEventListener("input", () => wipe(Number($("#wipe").value)));
   $("#stage").addEventListener("pointermove", (event) => {
     const box = $("#stage").getBoundingClientRect();
