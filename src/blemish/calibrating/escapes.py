@@ -43,7 +43,7 @@ def outcomes(calibration: CalibrationPart, scores: Sequence[float], defective: S
 
     scores: of labelled images; defective: whether each is. Scores at a threshold are below it.
     """
-    chosen = [level for level in (calibration.review, calibration.ng) if level is not None]
+    chosen = [level for _, level in calibration.thresholds.named]
     held_out = calibration.scores
     levels = {step.threshold for step in menu(held_out)} | set(chosen)
     good = [score for score, bad in zip(scores, defective, strict=True) if not bad]
@@ -72,8 +72,8 @@ def judged(scorer: Scorer, header: Header, data: Path, *, labels: Labels) -> tup
     scores = [image_score(reference, min_area=least) for _, _, reference in maps]
     found = outcomes(header.calibration, scores, [sample.label != "good" for sample in samples])
     images = {image.sha256: image for image in [*header.data.judged, *chosen.images]}
-    update = {"data": header.data.model_copy(update={"judged": [images[key] for key in sorted(images)]})}
-    return Header.model_validate(header.model_copy(update=update).model_dump()), found
+    data_part = header.data.model_copy(update={"judged": [images[key] for key in sorted(images)]})
+    return header.changed(data=data_part), found
 
 
 def _outside(sample: Sample, header: Header) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from blemish.data.copies import Kind, describe, used_images
 from blemish.data.holdout import counted
+from blemish.data.layouts.labels import Say, silent
 from blemish.data.records import ImagePart
 from blemish.data.sources import Source, check_no_masks, known, names_of
 from blemish.data.together.twins import find_twins, look
@@ -21,14 +22,9 @@ from blemish.verdict.scale import image_score
 
 AnyScorer = TypeVar("AnyScorer", bound=Scorer)
 Report = Callable[[int, int], None]  # images scored, of how many
-Say = Callable[[str], None]  # a line for the user
 TRAINED: tuple[Kind, ...] = ("train",)
 HASH = 8  # characters of a sha256 that name an image
 LEAST = 2  # held-out images: of one nobody can say what the second highest is
-
-
-def silent(_: str) -> None:
-    """Say nothing."""
 
 
 def looking_at(scorer: AnyScorer, interest: Interest, *, good: Sequence[Source], add: bool) -> AnyScorer:
@@ -46,7 +42,7 @@ def looking_at(scorer: AnyScorer, interest: Interest, *, good: Sequence[Source],
     check_no_masks(good, interest.files)
     header = scorer.header_
     roi = read_roi(interest, side=header.reference_size)
-    return scorer.with_header(Header.model_validate(header.model_copy(update={"roi": roi}).model_dump()))
+    return scorer.with_header(header.changed(roi=roi))
 
 
 def recalibrated(
@@ -95,7 +91,7 @@ def recalibrated(
     same = before.thresholds if were_scores(before) else asked_before(before)
     calibration = choose(before.model_copy(update=update), wanted or same)
     data = header.data.model_copy(update={"held_out": [parts[one.sha256] for one in scores if one.sha256 in parts]})
-    return Header.model_validate(header.model_copy(update={"calibration": calibration, "data": data}).model_dump())
+    return header.changed(calibration=calibration, data=data)
 
 
 def _kept(held: Sequence[ScoredPart], new: Sequence[ScoredPart]) -> list[ScoredPart]:

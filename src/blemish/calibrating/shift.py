@@ -62,11 +62,9 @@ def draw(path: Path, old: Sequence[float], new: Sequence[float], *, thresholds: 
     spread = np.random.default_rng(0).uniform(-0.25, 0.25, max(len(old), len(new)))
     for row, (scores, colour) in enumerate(((new, "tab:blue"), (old, "0.5"))):
         axes.plot(scores, row + spread[: len(scores)], "o", ms=5, alpha=0.6, color=colour)
-    first = "NG" if thresholds.ng is None else "REVIEW"
-    for name, level in ((first, thresholds.review), ("NG", thresholds.ng)):
-        if level is not None:
-            axes.axvline(level, color="tab:red" if name == "NG" else "tab:orange")
-            axes.annotate(f"{name} above {level:.3g}", (level, 1.45), xytext=(4, 0), textcoords="offset points")
+    for name, level in thresholds.named:
+        axes.axvline(level, color="tab:red" if name == "NG" else "tab:orange")
+        axes.annotate(f"{name} above {level:.3g}", (level, 1.45), xytext=(4, 0), textcoords="offset points")
     axes.set_yticks([0, 1], [f"new ({len(new)})", f"before ({len(old)})"])
     axes.set_ylim(-0.5, 1.7)
     axes.set_xlabel("scores of held-out good images")

@@ -105,9 +105,9 @@ def read_interest(roi: Path | None, ignore: Path | None, border: str) -> "Intere
 
 def read_rates(false_alarms: str) -> "Budget | None":
     """Return the false-alarm rates that are typed, None for the default; raises InputError as `read_budget` does."""
-    from blemish.verdict.threshold import read_budget
+    from blemish.verdict import threshold
 
-    return read_budget(false_alarms) if false_alarms else None
+    return threshold.read_rates(false_alarms or None)
 
 
 def read_wanted(false_alarms: str, threshold: str) -> "Budget | Thresholds | None":

@@ -90,7 +90,7 @@ def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Hea
     maps = np.stack([raw_map(engine, load(source, bits=model.header.bits), model.sizes) for source in held_out])
     header = model.header
     found = calibrate_again(header, maps, names_of(held_out, header.data.held_out), score=header.score)
-    return Header.model_validate(header.model_copy(update={"calibration": found}).model_dump())
+    return header.changed(calibration=found)
 
 
 def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, Precision]:

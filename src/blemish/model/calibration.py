@@ -131,8 +131,7 @@ def with_thresholds(header: Header, wanted: Wanted) -> Header:
     """Return a header with the thresholds that are wanted, its own for None; raises InputError as `choose` does."""
     if wanted is None:
         return header
-    update = {"calibration": choose(header.calibration, wanted)}
-    return Header.model_validate(header.model_copy(update=update).model_dump())
+    return header.changed(calibration=choose(header.calibration, wanted))
 
 
 def asked_before(calibration: CalibrationPart) -> Budget | None:
@@ -152,10 +151,8 @@ def promises(calibration: CalibrationPart) -> list[tuple[str, float, float | Non
 
     The share of new good images that score above it is expected to be at most so large; None where nothing is known.
     """
-    words = ["REVIEW", "NG"] if calibration.ng is not None else ["NG"]
-    levels = [level for level in (calibration.review, calibration.ng) if level is not None]
+    named = calibration.thresholds.named
     if calibration.held_out:
-        rates: list[float | None] = [promised(calibration.scores, level) for level in levels]
-    else:
-        rates = [calibration.earlier.false_alarm_rate if calibration.earlier else None, None]
-    return list(zip(words, levels, rates[: len(words)], strict=True))
+        return [(word, level, promised(calibration.scores, level)) for word, level in named]
+    known = calibration.earlier.false_alarm_rate if calibration.earlier else None  # of the only threshold there was
+    return [(word, level, None if index else known) for index, (word, level) in enumerate(named)]

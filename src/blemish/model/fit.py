@@ -1,7 +1,7 @@
 """From images of good parts to a model: read, hold out, train, calibrate."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from blemish.data.datasets import AS_THEY_ARE
-from blemish.data.layouts.labels import Labels
+from blemish.data.layouts.labels import Labels, Say, silent
 from blemish.data.records import DataPart
 from blemish.data.sources import Images, Source
 from blemish.data.together.groups import Grouping, Groups
@@ -33,12 +33,6 @@ from blemish.model.reading import read_material
 from blemish.storage.files import make_folder
 from blemish.verdict.threshold import Budget, thresholds
 from blemish.version import __version__
-
-Say = Callable[[str], None]  # a line for the user
-
-
-def silent(_: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True, slots=True)

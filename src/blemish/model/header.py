@@ -12,6 +12,7 @@ from blemish.images.read import FULL_BITS
 from blemish.images.roi import RoiPart
 from blemish.storage.fields import Part, Sha256, UtcTime
 from blemish.verdict.scale import Scale
+from blemish.verdict.strangers import strangers
 from blemish.verdict.threshold import Thresholds
 
 SCHEMA_VERSION = 3  # in 1 images were told by the bytes of their files; up to 2 the only threshold was 0.5
@@ -168,6 +169,15 @@ class Header(Part):
         strange = {name: value for name, value in old.items() if name not in (*kept, *earlier, "threshold")}
         calibration = {**strange, **kept, "review": old["threshold"], "earlier": earlier}
         return {**fields, "schema_version": SCHEMA_VERSION, "calibration": calibration}
+
+    def changed(self, **fields: Any) -> "Header":
+        """Return a header that differs in some fields, checked as a new one is (pydantic's ValidationError)."""
+        return Header.model_validate(self.model_copy(update=fields).model_dump())
+
+    @property
+    def strangers(self) -> list[int]:
+        """The indices of the held-out images that stand far out of the rest, the highest score first."""
+        return strangers([image.score for image in self.calibration.held_out], scale=self.scale)
 
     @property
     def bits(self) -> int:

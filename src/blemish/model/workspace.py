@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blemish.data.datasets import AS_THEY_ARE, good_images, held_out_images, together
 from blemish.data.inputs import check_apart
-from blemish.data.layouts.labels import Labels
+from blemish.data.layouts.labels import Labels, Say
 from blemish.data.listing import passed_over
 from blemish.data.samples import dim, unlike
 from blemish.data.together.groups import check_rule, find_groups
@@ -17,7 +17,7 @@ from blemish.images.roi import WHOLE, Interest, read_roi
 from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
-from blemish.model.fit import Fitted, Say, fit
+from blemish.model.fit import Fitted, fit
 from blemish.storage.files import clean_stale, locked, make_folder
 from blemish.storage.places import check_writable
 from blemish.verdict.threshold import Budget

@@ -8,7 +8,6 @@ from blemish.errors import printable
 from blemish.model.calibration import NO_SCORES, promises, were_scores
 from blemish.model.header import Header
 from blemish.printing.numbers import many
-from blemish.verdict.strangers import strangers
 from blemish.verdict.threshold import menu, percent
 
 STEPS = 6  # of the menu that are printed
@@ -69,8 +68,7 @@ def stranger_lines(header: Header, *, model: Path, pictures: Path | None) -> lis
     model: what the command that leaves it out is to name; pictures: the folder with their overlays, if there is one.
     """
     calibration = header.calibration
-    scores = [image.score for image in calibration.held_out]
-    found = [calibration.held_out[index] for index in strangers(scores, scale=header.scale)]
+    found = [calibration.held_out[index] for index in header.strangers]
     lines = []
     for image in found:
         alone = " and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""

@@ -19,7 +19,6 @@ from blemish.errors import printable
 from blemish.report.pictures import opacity, outline_path
 from blemish.report.promises import fingerprints, held_out, promises
 from blemish.report.shown import Shown, Subject
-from blemish.report.strangers import stranger_indices
 from blemish.results.overlays import HEAT
 from blemish.version import __version__
 
@@ -53,7 +52,7 @@ def render(subject: Subject, *, made: str) -> bytes:
 def page_data(subject: Subject) -> dict[str, Any]:
     """Return what the scripts of the page are given: plain values, but for the small pictures."""
     calibration, roi = subject.header.calibration, subject.header.roi
-    strange = set(stranger_indices(subject.header))
+    strange = set(subject.header.strangers)
     shown: dict[str, Any] = {
         "model": subject.sha256,
         "truth": subject.truth,

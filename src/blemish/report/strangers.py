@@ -13,17 +13,11 @@ from blemish.model.scorer import Scorer
 from blemish.report.pictures import small
 from blemish.report.shown import Stranger
 from blemish.results.write import draw
-from blemish.verdict.strangers import strangers
-
-
-def stranger_indices(header: Header) -> list[int]:
-    """Return the indices of the held-out images that stand far out of the rest, the highest score first."""
-    return strangers([one.score for one in header.calibration.held_out], scale=header.scale)
 
 
 def strangers_among(header: Header) -> list[Stranger]:
     """Return the strangers without pictures: who knows the header alone has none."""
-    return [_named(header, header.calibration.held_out[index]) for index in stranger_indices(header)]
+    return [_named(header, header.calibration.held_out[index]) for index in header.strangers]
 
 
 def strangers_in(scorer: Scorer, data: Path, *, labels: Labels) -> list[Stranger]:
@@ -32,7 +26,7 @@ def strangers_in(scorer: Scorer, data: Path, *, labels: Labels) -> list[Stranger
     Only images of a stranger's name are read. Raises InputError for a score map that is not finite.
     """
     header, found = scorer.header_, []
-    for index in stranger_indices(header):
+    for index in header.strangers:
         part = header.calibration.held_out[index]
         stranger = _named(header, part)
         for path in _called(part.name, data, labels):

@@ -85,7 +85,7 @@ def colour_bar(*, thresholds: Thresholds, colours: tuple[float, float], width: i
     ground = np.full(scores.shape, 128, dtype=np.uint8)
     sheet.paste(Image.fromarray(_heated(ground, scores, colours)), (margin, upper))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
-    levels = [level for level in (thresholds.review, thresholds.ng) if level is not None]
+    levels = [level for _, level in thresholds.named]
     marks = [margin + round(min(level / top, 1) * (length - 1)) for level in levels]
     for mark in marks:
         draw.line((mark, upper - 4, mark, lower + 3), fill=(0, 0, 0), width=2)

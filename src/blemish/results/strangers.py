@@ -13,7 +13,6 @@ from blemish.model.scorer import said
 from blemish.results.overlays import overlay, save_png
 from blemish.storage.files import make_folder
 from blemish.verdict.scale import image_score
-from blemish.verdict.strangers import strangers
 
 LONGEST = 200  # bytes of a name that a picture is called by
 
@@ -33,9 +32,7 @@ def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence
     held_out: the images that header.calibration.held_out names, in its order. Raises StorageError where nothing can be
     written.
     """
-    images = header.calibration.held_out
-    found = strangers([image.score for image in images], scale=header.scale)
-    chosen = [(images[index].name, held_out[index]) for index in found]
+    chosen = [(header.calibration.held_out[index].name, held_out[index]) for index in header.strangers]
     return _draw(model.with_name(f"{model.name}.strangers"), scorer, header, chosen)
 
 

@@ -26,6 +26,11 @@ class Thresholds:
     review: float
     ng: float | None = None
 
+    @property
+    def named(self) -> list[tuple[Verdict, float]]:
+        """The verdicts above OK with the thresholds that they begin above, REVIEW's first."""
+        return [("NG", self.review)] if self.ng is None else [("REVIEW", self.review), ("NG", self.ng)]
+
     def verdict(self, score: float) -> Verdict:
         """Return the word for an image score: OK, REVIEW or NG."""
         if score <= self.review:

@@ -184,4 +184,4 @@ def _header(
         "weighing": weighing,
         "data": header.data.model_copy(update={"weighed": [known[key] for key in sorted(known)]}),
     }
-    return Header.model_validate(header.model_copy(update=update).model_dump())
+    return header.changed(**update)

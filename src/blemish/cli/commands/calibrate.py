@@ -119,10 +119,9 @@ def _draw_strangers(out: Path, scorer: "Scorer", header: "Header", images: "Sequ
     """Draw the strangers if all held-out images are new ones; of those from before nobody knows where they are."""
     from blemish.data.sources import identify
     from blemish.results.strangers import draw_strangers
-    from blemish.verdict.strangers import strangers
 
     held_out = header.calibration.held_out
-    if not images or not strangers([image.score for image in held_out], scale=header.scale):
+    if not images or not header.strangers:
         return None
     parts = identify(images, told_by=header.data.told_by, bits=header.bits)
     known = {part.sha256: source for part, source in zip(parts, images, strict=True)}

@@ -13,8 +13,10 @@ from blemish.data.words import meaning
 from blemish.errors import InputError, printable
 from blemish.images.read import image_shape
 
+Say = Callable[[str], None]  # a line for the user
 
-def _silent(_: str) -> None:
+
+def silent(_: str) -> None:
     """Say nothing."""
 
 
@@ -28,7 +30,7 @@ class Labels:
 
     unlabelled: str = ""
     defects: tuple[str, ...] = ()
-    say: Callable[[str], None] = field(default=_silent, compare=False)
+    say: Say = field(default=silent, compare=False)
 
     def __post_init__(self) -> None:
         if self.unlabelled not in ("", "good"):
