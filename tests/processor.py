@@ -23,3 +23,5 @@ def has_exact_int8():
 
 
 needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 in this processor")
+# Without, sums of 8 bits saturate; whether a golden image shows it depends on the model, so nothing can be asserted.
+needs_exact_int8 = pytest.mark.skipif(not has_exact_int8(), reason="sums of 8 bits saturate in this processor")
