@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def check_plots() -> None:
+    """Raise ModuleNotFoundError where no plot can be drawn: to be called before the work that is to be shown."""
+    _figure(1)
+
+
 @contextmanager
 def plotted(path: str | os.PathLike[str], *, height: float, overwrite: bool) -> "Iterator[Figure]":
     """Yield an empty figure, and write what is drawn on it to a PNG, 800 px wide and `height` times 100 px high.

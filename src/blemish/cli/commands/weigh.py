@@ -100,10 +100,13 @@ def _check_outputs(
     out: Path, plot: Path | None, inputs: Sequence[Path | None], *, model: Path, weights: Path | None, overwrite: bool
 ) -> None:
     from blemish.data.inputs import check_apart, check_root
+    from blemish.evaluation.plots import check_plots
     from blemish.storage.places import check_writable
 
     for file in filter(None, (out, plot)):
         check_writable(file, overwrite=overwrite)
+    if plot is not None:
+        check_plots()
     check_root(inputs)
     check_apart([out, plot], inputs, files=[weights])
     check_apart([plot], [], files=[model])  # by `out` it may be replaced
