@@ -61,5 +61,5 @@ def _pictured(scorer: Scorer, path: Path, part: ScoredPart, stranger: Stranger) 
     if known(path, image, told_by=header.data.told_by).sha256 != part.sha256:
         return None
     (prediction,) = scorer.predict([image])
-    heat = draw(image, prediction, scorer)
+    heat = draw(image, prediction, header)
     return Stranger(name=stranger.name, text=stranger.text, picture=small(image), overlay=small(heat))
