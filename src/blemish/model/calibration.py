@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.holdout import counted
+from blemish.data.holdout import count_units
 from blemish.errors import InputError, printable
 from blemish.images.roi import RoiPart
 from blemish.model.header import CalibrationPart, Header, ScoredPart
@@ -91,7 +91,7 @@ def check_again(header: Header, wanted: Budget | None) -> None:
     The scores that other students gave to images that train are left behind then: these students are gone.
     """
     groups = {image.sha256: image.group for image in header.calibration.held_out}
-    count = counted([groups.get(part.sha256, "") for part in header.data.held_out])
+    count = count_units([groups.get(part.sha256, "") for part in header.data.held_out])
     try:
         thresholds(range(count), wanted or asked_before(header.calibration))
     except InputError as error:
