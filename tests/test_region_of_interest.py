@@ -197,7 +197,7 @@ def test_overlays_show_it(looking, good):
     image = load(good[0])
     (prediction,) = detector.predict([image])
     whole = detector.with_header(detector.header_.model_copy(update={"roi": None}))
-    found, bare = draw(image, prediction, detector), draw(image, prediction, whole)
+    found, bare = (draw(image, prediction, one.header_) for one in (detector, whole))
     counted = resize_mask(inside(), *image.shape[:2])
     stamp = np.zeros_like(counted)
     stamp[:40, :60] = True

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from blemish.calibrating.escapes import counted, outcomes
+from blemish.calibrating.escapes import outcomes, with_interval
 from blemish.model.header import CalibrationPart, ScoredPart
 
 
@@ -11,13 +11,13 @@ from blemish.model.header import CalibrationPart, ScoredPart
     ("count", "of"), [(0, 1), (1, 1), (0, 30), (3, 17), (9, 10), (130, 130), (57, 1200), (0, 5000)]
 )
 def test_intervals_are_those_of_clopper_and_pearson(count, of):
-    found, expected = counted(count, of), binomtest(count, of).proportion_ci(0.95, method="exact")
+    found, expected = with_interval(count, of), binomtest(count, of).proportion_ci(0.95, method="exact")
     assert (found.count, found.of) == (count, of)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_none_of_nothing_says_nothing():
-    found = counted(0, 0)
+    found = with_interval(0, 0)
     assert (found.low, found.high) == (0.0, 1.0)
 
 

@@ -213,6 +213,30 @@ def test_a_photograph_saved_again_counts_once_and_that_is_said(model, parts, tmp
     assert "20 %: " in said  # 1 of 4 + 1
 
 
+def test_held_out_images_in_two_folders_are_found_by_weigh_and_export(model, parts, tmp_path, capsys):
+    today, both = tmp_path / "today", tmp_path / "both.safetensors"
+    today.mkdir()
+    for path in (parts / "test" / "good").iterdir():
+        with Image.open(path) as picture:
+            picture.transpose(Image.Transpose.ROTATE_90).save(today / path.name)
+    assert run(capsys, "calibrate", model, today, "--add", "--out", both)[0] == 0
+    held_out = {part.sha256 for part in header(both).data.held_out}
+    assert len(held_out) == 6
+    weigh = ["weigh", both, parts, "--out", tmp_path / "w.safetensors"]
+    export = ["export", both, "--to", "onnx", "--out", tmp_path / "onnx"]
+    for command in (weigh, export):
+        for folder, missing in ((parts, 4), (today, 2)):
+            code, _, err = run(capsys, *command, "--good", folder)
+            assert code == 2
+            assert f"good: {missing} of the 6 good images that set the threshold are not among those given" in err
+        assert run(capsys, *command, "--good", parts, "--good", today)[0] == 0
+    assert {one.sha256 for one in header(tmp_path / "w.safetensors").calibration.held_out} == held_out
+    places = {tmp_path / "today" / "x.safetensors": today, parts / "x.safetensors": parts}
+    for out, folder in places.items():
+        code, _, err = run(capsys, *weigh[:3], "--out", out, "--good", parts, "--good", today)
+        assert (code, err) == (2, f"error: {out}: lies in the input folder {folder}; choose another place\n")
+
+
 def test_what_sets_thresholds_does_not_judge_them(model, parts, tmp_path, capsys):
     out = tmp_path / "new.safetensors"
     code, said, err = run(capsys, "calibrate", model, parts / "test" / "good", "--labelled", parts, "--out", out)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -234,3 +235,25 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(capsys, monkeypatch, inpu
         inputs["NEW"].unlink(missing_ok=True)
         code, _, err = run(capsys, *command, option, out, other, inputs["NEW"])
         assert (code, err, out.read_text()) == (2, text, "the other's")
+
+
+@pytest.mark.parametrize("command", ["calibrate", "evaluate", "weigh"])
+def test_a_plot_without_matplotlib_is_refused_before_the_model_is_looked_for(capsys, monkeypatch, tmp_path, command):
+    class Missing:
+        def find_spec(self, name, path=None, target=None):
+            if name == "matplotlib":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    options = {
+        "evaluate": [],
+        "calibrate": ["--out", tmp_path / "b"],
+        "weigh": ["--out", tmp_path / "b", "--budget-ms", 9],
+    }
+    given = [command, tmp_path / "a", tmp_path / "parts", *options[command]]
+    code, printed, err = run(capsys, *given, "--plot", tmp_path / "plot.png")
+    assert (code, printed) == (2, "")
+    assert err == "error: matplotlib is not installed; this needs pip install 'blemish[train]'\n"
+    assert run(capsys, *given)[2] == f"error: {tmp_path}/a: no such file\n"

@@ -41,6 +41,24 @@ def test_a_page_of_a_model_on_labelled_data(capsys, model, parts, tmp_path):
     assert "What each module weighs and costs" in words(text)
 
 
+def test_regions_in_square_millimetres(capsys, model, parts, tmp_path):
+    """Of results and of a model on data; a pixel of 0.5 mm covers 0.25 mm2."""
+    out, folder = tmp_path / "report.html", results(tmp_path, SCORES)
+    for given in ([folder], [model, parts]):
+        assert run(capsys, "report", *given, "--out", out, "--overwrite")[0] == 0
+        assert "mm²" not in words(out.read_text())
+        assert run(capsys, "report", *given, "--out", out, "--overwrite", "--mm-per-px", "0.5")[0] == 0
+        text = out.read_text()
+        regions = [region for image in embedded(text)["images"] for region in image["regions"]]
+        assert regions
+        assert [one["mm2"] for one in regions] == [one["area"] / 4 for one in regions]
+        assert "mm²" in words(text)
+    out.unlink()
+    line = refused(capsys, folder, "--out", out, "--mm-per-px", "0")
+    assert line == "error: mm per px: 0.0 is not allowed, expected a finite number above 0\n"
+    assert not out.exists()
+
+
 def test_a_bundle_reports_without_what_only_training_needs(bundle, brick, tmp_path):
     code = """
 import sys

@@ -218,7 +218,7 @@ def test_a_stranger_among_the_good_is_named_and_stays(capsys, strange, tmp_path,
     header, _ = modelfile.load(out)
     scores = {image.name: image.score for image in header.calibration.held_out}
     assert max(scores, key=scores.get) == name
-    middle = " and alone sets a threshold" if alone else ""
+    middle = ", and alone sets a threshold" if alone else ""
     assert err.splitlines()[-3:] == [
         f"{name} scores {scores[name]:.4f}, far above the other held-out images{middle}",
         f"look at it (overlays in {out}.strangers); if one is no good part:",

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from blemish.data.holdout import array_fingerprint, fingerprints, held_out_count, hold_out, split_good
+from blemish.data.holdout import array_fingerprint, count_units, fingerprints, held_out_count, hold_out, split_good
 from faults import ordinary  # noqa: F401
 from trees import paint, refused
 
@@ -265,3 +265,7 @@ def test_nothing_that_belongs_together_is_scored_and_learnt():
     assert [len(set(fold.groups)) for fold in folds] == [4, 3]
     few = split_good(hashes, apart=0, groups=[f"part {index % 5}" for index in range(40)])
     assert (few.count, few.folds) == (2, [])  # three groups train: one fold would have a single one
+
+
+def test_units_are_groups_and_images_in_none():
+    assert [count_units(groups) for groups in ([], ["", "", ""], ["a", "", "b", "a", ""])] == [0, 3, 4]

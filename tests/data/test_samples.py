@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from blemish.data.outlines import Outlines
-from blemish.data.samples import Sample, dim, doubtful_masks, read_truth, size_problems, unlike
+from blemish.data.samples import Sample, dim, doubtful_masks, fault_lines, read_truth, size_problems, unlike
 from trees import paint, refused
 
 
@@ -130,3 +130,9 @@ def test_dark_16_bit_images_are_told_with_their_brightest_value(tmp_path):
     assert dim(paths, bits=12) == []
     Image.fromarray(np.full((32, 40), 20000, np.uint16)).save(tmp_path / "c.png")
     assert dim([*paths, tmp_path / "c.png"], bits=16) == []
+
+
+def test_a_line_for_each_fault_that_there_is():
+    assert fault_lines({"files that cannot be read": ["a.png", "b.png"], "masks too many": []}) == [
+        "2 files that cannot be read: a.png, b.png"
+    ]

@@ -103,7 +103,7 @@ def test_the_images_that_set_a_threshold_are_found_by_their_content(tmp_path):
             held_out_sources(header.data, given)
         assert str(caught.value) == (
             f"good: {count} of the 3 good images that set the threshold are not among those given; "
-            "give the images that the model was fitted on (--good FOLDER)"
+            "give those that the model was fitted on, and those held out since (--good FOLDER, as often as needed)"
         )
 
 

@@ -162,7 +162,7 @@ def test_good_images_must_hold_those_that_set_the_threshold(tiny, good_arrays, t
             tiny.export(tmp_path / "b", to="openvino", precision=precision, good=good_arrays[:10])
         assert str(caught.value) == (
             "good: 2 of the 3 good images that set the threshold are not among those given; "
-            "give the images that the model was fitted on (--good FOLDER)"
+            "give those that the model was fitted on, and those held out since (--good FOLDER, as often as needed)"
         )
     with pytest.raises(InputError) as caught:
         tiny.export(tmp_path / "b", to="openvino", precision="int8", good=good_arrays[9:])

@@ -10,6 +10,7 @@ from blemish.model.calibration import (
     calibrate_again,
     choose,
     promises,
+    stranger_words,
     were_scores,
     with_thresholds,
 )
@@ -168,3 +169,16 @@ def test_thresholds_given_as_scores_are_known_as_such():
     assert not were_scores(choose(first, Budget(0.4)))
     assert were_scores(choose(first, Thresholds(0.25)))
     assert not were_scores(choose(first, Thresholds(first.review)))  # what the default sets as well
+
+
+def test_a_stranger_in_words():
+    """Also one whose name does not print, and one whose score is the threshold of NG."""
+    calibration = part(0.9, 0.7, 0.2, review=0.7, ng=0.9)
+    first, second, _ = calibration.held_out
+    line = "0.png scores 0.9000, far above the other held-out images, and alone sets a threshold"
+    assert stranger_words(calibration, first) == line
+    assert stranger_words(part(0.9, 0.7, 0.2, review=0.5), second) == (
+        "1.png scores 0.7000, far above the other held-out images"
+    )
+    odd = first.model_copy(update={"name": "a\nb.png"})
+    assert stranger_words(calibration, odd).startswith("a\\nb.png scores 0.9000, ")

@@ -156,6 +156,43 @@ def test_the_verdict_is_written_in_a_corner_and_nowhere_else(verdict: str) -> No
     assert letters.sum() > 15
 
 
+UPPER, LOWER, LEFT, RIGHT = slice(0, 40), slice(160, 200), slice(0, 100), slice(120, 220)
+
+
+@pytest.mark.parametrize(
+    ("defects", "place"),
+    [
+        ([], (UPPER, LEFT)),
+        ([(slice(100, 120), slice(100, 120))], (UPPER, LEFT)),
+        ([(slice(0, 30), slice(0, 30))], (UPPER, RIGHT)),
+        ([(slice(0, 30), slice(0, 220))], (LOWER, LEFT)),
+        ([(slice(0, 30), slice(0, 220)), (slice(180, 185), slice(10, 15))], (LOWER, RIGHT)),
+        ([(slice(0, 200), slice(0, 220))], (UPPER, LEFT)),
+        ([(slice(0, 200), slice(0, 220)), (slice(170, 200), slice(160, 220))], (LOWER, RIGHT)),  # all but there
+    ],
+)
+def test_the_verdict_covers_as_little_of_the_regions_as_it_can(defects, place) -> None:
+    inside = np.zeros((200, 220), np.bool_)
+    for defect in defects:
+        inside[defect] ^= True
+    plain, drawn = (
+        overlays.overlay(
+            grey(100, inside.shape), scores(shape=inside.shape), inside=inside, colours=COLOURS, verdict=one
+        )
+        for one in (None, "NG")
+    )
+    assert np.count_nonzero((drawn == VERDICTS["NG"]).all(axis=2)) > 100
+    elsewhere = np.ones(inside.shape, np.bool_)
+    elsewhere[place] = False
+    np.testing.assert_array_equal(drawn[elsewhere], plain[elsewhere])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 60), (60, 4), (12, 12)])
+def test_a_picture_smaller_than_the_word_shows_what_it_can(shape) -> None:
+    drawn = overlay(grey(100, shape), scores(shape=shape, base=0.15), threshold=0.1, colours=COLOURS, verdict="REVIEW")
+    assert drawn.shape == (*shape, 3)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

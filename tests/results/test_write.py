@@ -236,9 +236,11 @@ def test_outlines_are_those_of_the_prediction_and_colours_those_of_the_scale():
     image, score_map = np.full((32, 40, 3), 90, np.uint8), np.full((32, 40), 0.3, np.float32)
     score_map[4:12, 4:12], inside = 0.9, np.zeros((32, 40), bool)
     inside[5:11, 5:8] = True
-    drawn = results.draw(image, Prediction(None, 0.9, "REVIEW", [], score_map, inside), Stub())
-    expected = overlay(image, score_map, inside=inside, colours=(0.25, 1.0), verdict="REVIEW")
-    np.testing.assert_array_equal(drawn, expected)
+    for word, verdict in ((True, "REVIEW"), (False, None)):
+        said = Prediction(None, 0.9, "REVIEW", [], score_map, inside)
+        drawn = results.draw(image, said, Stub().header_, word=word)
+        expected = overlay(image, score_map, inside=inside, colours=(0.25, 1.0), verdict=verdict)
+        np.testing.assert_array_equal(drawn, expected)
 
 
 def test_a_summary_counts_and_keeps_the_highest_scores():

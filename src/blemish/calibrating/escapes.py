@@ -52,8 +52,8 @@ def outcomes(calibration: CalibrationPart, scores: Sequence[float], defective: S
         Outcome(
             threshold=level,
             promise=promised(held_out, level),
-            escapes=counted(sum(score <= level for score in bad), len(bad)),
-            false_alarms=counted(sum(score > level for score in good), len(good)),
+            escapes=with_interval(sum(score <= level for score in bad), len(bad)),
+            false_alarms=with_interval(sum(score > level for score in good), len(good)),
             chosen=level in chosen,
         )
         for level in sorted(levels, reverse=True)
@@ -86,7 +86,7 @@ def _outside(sample: Sample, header: Header) -> bool:
     return 0 < regions == outside
 
 
-def counted(count: int, of: int) -> Count:
+def with_interval(count: int, of: int) -> Count:
     """Return a count with the interval of Clopper and Pearson (1934) for its share: LEVEL at least, from 0 to 1."""
     tail = (1 - LEVEL) / 2
     # The largest share of which so few or fewer are seen with a probability above the tail; likewise the smallest.

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from blemish.data.copies import Kind, describe, used_images
-from blemish.data.holdout import counted
+from blemish.data.holdout import count_units
 from blemish.data.layouts.labels import Say, silent
 from blemish.data.records import ImagePart
 from blemish.data.sources import Source, check_no_masks, known, names_of
@@ -83,7 +83,7 @@ def recalibrated(
         parts |= {part.sha256: part for part in images}
         held = [*(_kept(held, new) if add else []), *new]
     scores = _left(held, without)
-    if (units := counted([image.group for image in scores])) < LEAST:
+    if (units := count_units([image.group for image in scores])) < LEAST:
         what = "groups" if any(image.group for image in scores) else "images of different content"
         raise InputError(f"good: need >= {LEAST} held-out {what}, {units} would be left")
     crossed = before.crossed if add or not good else 0

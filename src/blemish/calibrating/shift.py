@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.storage.files import write_atomically
+from blemish.evaluation.plots import plotted
 from blemish.verdict.threshold import Thresholds
 
 DRAWS = 10_000
@@ -51,27 +51,18 @@ def shift(old: Sequence[float], new: Sequence[float]) -> Shift:
 
 def draw(path: Path, old: Sequence[float], new: Sequence[float], *, thresholds: Thresholds, overwrite: bool) -> None:
     """Write a PNG that shows the old and the new scores with the thresholds; raises as `write_atomically` does."""
-    import io
-
-    from blemish.storage.offline import folder_dropped
-
-    with folder_dropped("MPLCONFIGDIR"):
-        from matplotlib.figure import Figure
-    figure = Figure(figsize=(8, 3), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    spread = np.random.default_rng(0).uniform(-0.25, 0.25, max(len(old), len(new)))
-    for row, (scores, colour) in enumerate(((new, "tab:blue"), (old, "0.5"))):
-        axes.plot(scores, row + spread[: len(scores)], "o", ms=5, alpha=0.6, color=colour)
-    for name, level in thresholds.named:
-        axes.axvline(level, color="tab:red" if name == "NG" else "tab:orange")
-        axes.annotate(f"{name} above {level:.3g}", (level, 1.45), xytext=(4, 0), textcoords="offset points")
-    axes.set_yticks([0, 1], [f"new ({len(new)})", f"before ({len(old)})"])
-    axes.set_ylim(-0.5, 1.7)
-    axes.set_xlabel("scores of held-out good images")
-    axes.grid(axis="x", color="0.9")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    write_atomically(path, picture.getvalue(), overwrite=overwrite)
+    with plotted(path, height=3, overwrite=overwrite) as figure:
+        axes = figure.add_subplot()
+        spread = np.random.default_rng(0).uniform(-0.25, 0.25, max(len(old), len(new)))
+        for row, (scores, colour) in enumerate(((new, "tab:blue"), (old, "0.5"))):
+            axes.plot(scores, row + spread[: len(scores)], "o", ms=5, alpha=0.6, color=colour)
+        for name, level in thresholds.named:
+            axes.axvline(level, color="tab:red" if name == "NG" else "tab:orange")
+            axes.annotate(f"{name} above {level:.3g}", (level, 1.45), xytext=(4, 0), textcoords="offset points")
+        axes.set_yticks([0, 1], [f"new ({len(new)})", f"before ({len(old)})"])
+        axes.set_ylim(-0.5, 1.7)
+        axes.set_xlabel("scores of held-out good images")
+        axes.grid(axis="x", color="0.9")
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

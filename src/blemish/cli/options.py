@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blemish.checks import number
 from blemish.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ Threshold = Annotated[
 ]
 
 
+def _length(mm: float | None) -> float | None:
+    return None if mm is None else number("mm per px", mm, rule="a finite number above 0")
+
+
+MmPerPx = Annotated[
+    float | None,
+    typer.Option("--mm-per-px", metavar="MM", callback=_length, help="What a pixel measures: regions get an area in "
+                 "mm2."),
+]  # fmt: skip
 MinArea = Annotated[
     str, typer.Option("--min-area", metavar="SHARE", help="The least share of the image that a defect covers, 0.1%.")
 ]

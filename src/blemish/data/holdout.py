@@ -86,10 +86,10 @@ class Split:
     @property
     def count(self) -> int:
         """How many images or groups are held out."""
-        return counted(self.groups)
+        return count_units(self.groups)
 
 
-def counted(groups: Sequence[str]) -> int:
+def count_units(groups: Sequence[str]) -> int:
     """Return how many images or groups a promise is made by, given the group of each image, "" for one alone."""
     return groups.count("") + len(set(groups) - {""})
 

@@ -96,7 +96,7 @@ def size_problems(samples: Iterable[Sample], *, root: Path) -> list[str]:
                 sizes = f"mask {which}{mask_width}x{mask_height} vs image {width}x{height}"
                 differing.append(f"{sample.path.relative_to(root)} ({sizes})")
     once = list(dict.fromkeys(unreadable))  # an image with several masks is read for each
-    return counted({"masks of another size than the image": differing, "files that cannot be read": once})
+    return fault_lines({"masks of another size than the image": differing, "files that cannot be read": once})
 
 
 def unlike(paths: Sequence[Path]) -> list[str]:
@@ -170,6 +170,6 @@ def doubtful_masks(samples: Iterable[Sample], *, root: Path) -> dict[str, list[s
     return doubts
 
 
-def counted(faults: dict[str, list[str]]) -> list[str]:
+def fault_lines(faults: dict[str, list[str]]) -> list[str]:
     """Return a line for each fault that there is: how often, what, and where."""
     return [f"{len(names)} {fault}: {listed(names)}" for fault, names in faults.items() if names]

@@ -216,7 +216,7 @@ def fit_sources(data: DataPart, good: Sequence[Source], *, bits: int = FULL_BITS
     if missing := wanted - found.keys():
         raise InputError(
             f"good: {len(missing)} of the {len(wanted)} good images that set the threshold are not among those given; "
-            "give the images that the model was fitted on (--good FOLDER)"
+            "give those that the model was fitted on, and those held out since (--good FOLDER, as often as needed)"
         )
     train = [found[image.sha256] for image in data.train if image.sha256 in found]
     return train, [found[image.sha256] for image in data.held_out]

@@ -122,7 +122,7 @@ def _panels(detector: Detector, folder: Path) -> list[NDArray[np.uint8]]:
         truth = read_truth(sample)
         assert truth is not None, "every defect has a mask"
         image, (prediction,) = read_image(sample.path), detector.predict([sample.path])
-        heat = draw(image, prediction, detector)
+        heat = draw(image, prediction, detector.header_)
         captions = f"{folder.name}, {kind}", "truth", f"score {prediction.score:.3f}"
         panels.append(side_by_side(image, truth, heat, captions=captions))
     scale = colour_bar(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blemish.storage.files import write_atomically
+from blemish.evaluation.plots import plotted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,32 +61,23 @@ def recall(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def draw(path: Path, by_area: dict[str, Any], *, overwrite: bool) -> None:
     """Write a PNG of `recall_by_area`: the share found of defects of at least an area; raises as `write_atomically`."""
-    import io
-
-    from blemish.storage.offline import folder_dropped
-
-    with folder_dropped("MPLCONFIGDIR"):
-        from matplotlib.figure import Figure
-    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    ranked = sorted(by_area["types"].items(), key=lambda item: -_images(item[1]))
-    if len(ranked) > 1:
-        for label, one in ranked[:TYPES]:
-            _plot(axes, one, label, linewidth=1.2)
-    _plot(axes, by_area["overall"], "all", linewidth=2.5, color="0.2")
-    if (area := by_area["overall"]["nine_in_ten_from"]) is not None:
-        axes.axvline(area, color="0.5", linestyle=":")
-        axes.annotate(f"9 of 10 from {area} px", (area, 0.02), xytext=(4, 0), textcoords="offset points")
-    if by_area["edges"]:
-        axes.set_xscale("log")
-        axes.legend(loc="lower right", fontsize="small")
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel("defect area of at least ... px")
-    axes.set_ylabel("share found (REVIEW or NG)")
-    axes.grid(color="0.9")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    write_atomically(path, picture.getvalue(), overwrite=overwrite)
+    with plotted(path, height=4.5, overwrite=overwrite) as figure:
+        axes = figure.add_subplot()
+        ranked = sorted(by_area["types"].items(), key=lambda item: -_images(item[1]))
+        if len(ranked) > 1:
+            for label, one in ranked[:TYPES]:
+                _plot(axes, one, label, linewidth=1.2)
+        _plot(axes, by_area["overall"], "all", linewidth=2.5, color="0.2")
+        if (area := by_area["overall"]["nine_in_ten_from"]) is not None:
+            axes.axvline(area, color="0.5", linestyle=":")
+            axes.annotate(f"9 of 10 from {area} px", (area, 0.02), xytext=(4, 0), textcoords="offset points")
+        if by_area["edges"]:
+            axes.set_xscale("log")
+            axes.legend(loc="lower right", fontsize="small")
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("defect area of at least ... px")
+        axes.set_ylabel("share found (REVIEW or NG)")
+        axes.grid(color="0.9")
 
 
 def _plot(axes: "Axes", one: dict[str, Any], label: str, **style: Any) -> None:

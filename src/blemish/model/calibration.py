@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.holdout import counted
-from blemish.errors import InputError
+from blemish.data.holdout import count_units
+from blemish.errors import InputError, printable
 from blemish.images.roi import RoiPart
 from blemish.model.header import CalibrationPart, Header, ScoredPart
 from blemish.verdict.connected import parts
@@ -91,7 +91,7 @@ def check_again(header: Header, wanted: Budget | None) -> None:
     The scores that other students gave to images that train are left behind then: these students are gone.
     """
     groups = {image.sha256: image.group for image in header.calibration.held_out}
-    count = counted([groups.get(part.sha256, "") for part in header.data.held_out])
+    count = count_units([groups.get(part.sha256, "") for part in header.data.held_out])
     try:
         thresholds(range(count), wanted or asked_before(header.calibration))
     except InputError as error:
@@ -144,6 +144,12 @@ def were_scores(calibration: CalibrationPart) -> bool:
     if calibration.asked or not calibration.held_out:
         return False
     return calibration.thresholds != thresholds(calibration.scores)
+
+
+def stranger_words(calibration: CalibrationPart, image: ScoredPart) -> str:
+    """Say of a held-out image that it stands far out of the rest, and whether it alone sets a threshold."""
+    alone = ", and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""
+    return f"{printable(image.name)} scores {image.score:.4f}, far above the other held-out images{alone}"
 
 
 def promises(calibration: CalibrationPart) -> list[tuple[str, float, float | None]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.holdout import Split, counted, split_good
+from blemish.data.holdout import Split, count_units, split_good
 from blemish.data.layouts.labels import Labels
 from blemish.data.records import DataPart
 from blemish.data.sources import Images, Source, check_no_masks, data_sets, good_sources, names_of, singles, sources
@@ -91,7 +91,7 @@ def read_material(
         ],
         sources=[every[one] for part, _ in scored for one in part],
         trained=[(names[one], every[one]) for one in split.train],
-        count=sum(counted(called) for _, called in scored),
+        count=sum(count_units(called) for _, called in scored),
         run=[*order, "others", *apart_too, *_learnt(split, hashes)] if split.folds else order,
         remarks=_remarks(split, twins, names, groups),
     )

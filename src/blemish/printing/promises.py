@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.errors import printable
-from blemish.model.calibration import NO_SCORES, promises, were_scores
+from blemish.model.calibration import NO_SCORES, promises, stranger_words, were_scores
 from blemish.model.header import Header
 from blemish.printing.numbers import many
 from blemish.verdict.threshold import menu, percent
@@ -69,10 +69,7 @@ def stranger_lines(header: Header, *, model: Path, pictures: Path | None) -> lis
     """
     calibration = header.calibration
     found = [calibration.held_out[index] for index in header.strangers]
-    lines = []
-    for image in found:
-        alone = " and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""
-        lines.append(f"{printable(image.name)} scores {image.score:.4f}, far above the other held-out images{alone}")
+    lines = [stranger_words(calibration, image) for image in found]
     if found:
         place = f" (overlays in {printable(pictures)})" if pictures else ""
         names = " ".join(f"--without {shlex.quote(printable(image.name))}" for image in found)

@@ -1,8 +1,8 @@
 """What a page is about, as plain values: its images, and the model that has judged them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,10 @@ class Shown:
 
     name is fit to be shown, row the image's path in a CSV manifest, None if it can have none; label "good" or a type of
     defect, None without truth; area the px of its truth, None where that is not known; width, height: px, 0 where they
-    are not known. regions: plain values, each with area (px), box and peak. full, overlay: addresses of the pictures,
-    if there are any. picture, layer, truth, outlines: data URIs of the small picture and of its overlay, or of its heat
-    alone where `heat` says so, and paths of the outlines of truth and regions; None where there is none.
+    are not known. regions: plain values, each with area (px), box and peak, and mm2 where that is known. full,
+    overlay: addresses of the pictures, if there are any. picture, layer, truth, outlines: data URIs of the small
+    picture and of its overlay, or of its heat alone where `heat` says so, and paths of the outlines of truth and
+    regions; None where there is none.
     """
 
     name: str
@@ -80,3 +81,11 @@ class Subject:
     strangers: list[Stranger] = field(default_factory=list)
     costs: dict[str, Cost] = field(default_factory=dict)
     costs_said: str = ""
+
+    def measured(self, mm_per_px: float) -> Self:
+        """Return the same with the areas of all regions in mm2 too, in place of any that are there."""
+
+        def own(image: Shown) -> Shown:
+            return replace(image, regions=[one | {"mm2": one["area"] * mm_per_px**2} for one in image.regions])
+
+        return replace(self, images=[own(image) for image in self.images])

@@ -8,6 +8,7 @@ from blemish.data.datasets import good_images, held_out_images
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import known, load
 from blemish.errors import InputError, printable
+from blemish.model.calibration import stranger_words
 from blemish.model.header import Header, ScoredPart
 from blemish.model.scorer import Scorer
 from blemish.report.pictures import small
@@ -38,10 +39,7 @@ def strangers_in(scorer: Scorer, data: Path, *, labels: Labels) -> list[Stranger
 
 
 def _named(header: Header, part: ScoredPart) -> Stranger:
-    alone = part.score in (header.calibration.review, header.calibration.ng)
-    name = printable(part.name)
-    text = f"{name} scores {part.score:.4f}, far above the other held-out images"
-    return Stranger(name=name, text=f"{text}, and alone sets a threshold." if alone else f"{text}.")
+    return Stranger(name=printable(part.name), text=f"{stranger_words(header.calibration, part)}.")
 
 
 def _called(name: str, data: Path, labels: Labels) -> Iterator[Path]:
@@ -61,5 +59,5 @@ def _pictured(scorer: Scorer, path: Path, part: ScoredPart, stranger: Stranger) 
     if known(path, image, told_by=header.data.told_by).sha256 != part.sha256:
         return None
     (prediction,) = scorer.predict([image])
-    heat = draw(image, prediction, scorer)
+    heat = draw(image, prediction, header)
     return Stranger(name=stranger.name, text=stranger.text, picture=small(image), overlay=small(heat))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def overlay(
     verdict: str | None = None,
     counted: Mask | None = None,
 ) -> Pixels:
-    """Return the image in grey under heat, its regions outlined, and the verdict in a corner.
+    """Return the image in grey under heat, its regions outlined, and the verdict in the corner that they fill least.
 
     Image: uint8 (H, W, 3); score map: float (H, W), finite, never rescaled; inside: bool (H, W), the pixels of the
     regions. colours: the scores at which they begin,
@@ -64,7 +65,7 @@ def overlay(
     if inside.any():
         _outline(picture, inside)
     if verdict is not None:
-        _stamp(picture, verdict)
+        _stamp(picture, verdict, inside)
     return picture
 
 
@@ -219,17 +220,21 @@ def _grown(flags: Mask, step: int) -> Mask:
     return flags
 
 
-def _stamp(picture: Pixels, verdict: str) -> None:
+def _stamp(picture: Pixels, verdict: str, inside: Mask) -> None:
+    """Write the verdict into the corner where it covers the least of the regions; of equal ones the upper left."""
     size = max(11, min(picture.shape[:2]) // 16)
-    font = ImageFont.load_default(size=size)
-    pad = size // 3
-    left, upper, right, lower = (round(end) + 2 * pad for end in font.getbbox(verdict))
-    corner = slice(lower + pad + 1), slice(right + pad + 1)
-    label = Image.fromarray(picture[corner])
+    font, pad = ImageFont.load_default(size=size), size // 3
+    left, upper, right, lower = map(round, font.getbbox(verdict))
+    wide, high = right - left + 2 * pad + 1, lower - upper + 2 * pad + 1
+    label = Image.new("RGB", (wide, high))
     draw = ImageDraw.Draw(label)
-    draw.rectangle((left - pad, upper - pad, right + pad, lower + pad), fill=VERDICTS[verdict], outline=(255, 255, 255))
-    draw.text((2 * pad, 2 * pad), verdict, fill=WORDS[verdict], font=font)
-    picture[corner] = np.asarray(label)
+    draw.rectangle((0, 0, wide - 1, high - 1), fill=VERDICTS[verdict], outline=(255, 255, 255))
+    draw.text((pad - left, pad - upper), verdict, fill=WORDS[verdict], font=font)
+    height, width = inside.shape
+    rows, columns = (upper + pad, height - upper - pad - high), (left + pad, width - left - pad - wide)
+    parts = [(slice(max(0, y), y + high), slice(max(0, x), x + wide)) for y, x in product(rows, columns)]
+    part = min(parts, key=lambda part: np.count_nonzero(inside[part]))
+    picture[part] = np.asarray(label)[: len(picture[part]), : picture[part].shape[1]]
 
 
 def _tile(picture: Pixels | Mask, caption: str, height: int) -> Pixels:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from blemish.data.sources import Source
 from blemish.model.header import Header
 from blemish.model.scorer import said
-from blemish.results.overlays import overlay, save_png
+from blemish.results.overlays import save_png
+from blemish.results.write import draw
 from blemish.storage.files import make_folder
 from blemish.verdict.scale import image_score
 
@@ -58,9 +59,7 @@ def _draw(folder: Path, scorer: Maps, header: Header, chosen: Sequence[tuple[str
         old.unlink(missing_ok=True)
     for number, (name, given) in enumerate(chosen, start=1):
         ((source, image, reference),) = scorer.reference_maps([given])
-        prediction, counted = said(header, source, image, reference), header.counted(*image.shape[:2])
-        colours = header.scale.colours
-        picture = overlay(image, prediction.score_map, inside=prediction.inside, colours=colours, counted=counted)
+        picture = draw(image, said(header, source, image, reference), header, word=False)
         make_folder(folder)
         called = PurePosixPath(name).name.encode()[:LONGEST].decode(errors="ignore")
         save_png(folder / f"{number}-{called}.png", picture)

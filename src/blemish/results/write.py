@@ -108,21 +108,21 @@ def _store(job: _Job, *, out: Path, scorer: Scorer, save_maps: bool, mm_per_px: 
         return failure(job.path, job.image)
     assert job.prediction is not None
     record = success(job.path, job.prediction, thresholds=scorer.thresholds_, name=job.name, mm_per_px=mm_per_px)
-    save_png(_place(out, record["overlay"]), draw(job.image, job.prediction, scorer))
+    save_png(_place(out, record["overlay"]), draw(job.image, job.prediction, scorer.header_))
     if save_maps:
         write_atomically(_place(out, f"{MAPS}/{job.name}.npy"), _npy(job.prediction.score_map))
     return record
 
 
-def draw(image: NDArray[np.uint8], prediction: Prediction, scorer: Scorer) -> NDArray[np.uint8]:
-    """Return the overlay of an image (H, W, 3) with its verdict."""
+def draw(image: NDArray[np.uint8], prediction: Prediction, header: Header, *, word: bool = True) -> NDArray[np.uint8]:
+    """Return the overlay of an image (H, W, 3) by the model with this header; word: with the verdict written on it."""
     return overlay(
         image,
         prediction.score_map,
         inside=prediction.inside,
-        colours=scorer.header_.scale.colours,
-        verdict=prediction.verdict,
-        counted=scorer.header_.counted(*image.shape[:2]),
+        colours=header.scale.colours,
+        verdict=prediction.verdict if word else None,
+        counted=header.counted(*image.shape[:2]),
     )
 
 

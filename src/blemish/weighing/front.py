@@ -1,21 +1,23 @@
 """Which sets of modules are worth their time: the Pareto front, and its picture."""
 
-import io
 import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import InputError, printable
-from blemish.storage.files import write_atomically
-from blemish.storage.offline import folder_dropped
+from blemish.evaluation.plots import plotted
 from blemish.weighing.costs import Costs
 from blemish.weighing.labelled import LabelledMaps
 from blemish.weighing.search import unlikeness
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,12 @@ def plot_front(
 
     quantity: what the accuracy is. Raises InputError as `pareto` does, and both as `write_atomically` does.
     """
-    write_atomically(path, _picture(points, chosen=chosen, quantity=quantity), overwrite=overwrite)
+    with plotted(path, height=5, overwrite=overwrite) as figure:
+        _draw(figure, points, chosen=chosen, quantity=quantity)
 
 
-def _picture(points: Sequence[Point], *, chosen: Point | None, quantity: str) -> bytes:
-    with folder_dropped("MPLCONFIGDIR"):
-        from matplotlib.figure import Figure
-
+def _draw(figure: "Figure", points: Sequence[Point], *, chosen: Point | None, quantity: str) -> None:
     front = pareto(points)
-    figure = Figure(figsize=(8, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.plot([p.ms for p in points], [p.accuracy for p in points], "o", color="0.75", ms=5, label="sets of modules")
     axes.plot(
@@ -99,9 +98,6 @@ def _picture(points: Sequence[Point], *, chosen: Point | None, quantity: str) ->
             last = (x, y)
             axes.annotate(str(len(point.modules)), (point.ms, point.accuracy), xytext=(-4, 9), ha="right",
                           textcoords="offset points", fontsize=12)  # fmt: skip
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    return picture.getvalue()
 
 
 def _modules(point: Point) -> str:

@@ -158,6 +158,7 @@ def _check_outputs(
     overwrite: bool,
 ) -> None:
     from blemish.data.inputs import check_apart, check_root
+    from blemish.evaluation.plots import check_plots
     from blemish.runtime.bundle import OWN, is_bundle
     from blemish.storage.files import check_folder
     from blemish.storage.places import check_writable
@@ -168,6 +169,7 @@ def _check_outputs(
         check_writable(out, overwrite=overwrite)
     if plot is not None:
         check_writable(plot, overwrite=overwrite)
+        check_plots()
     check_root(inputs)
     check_apart([out, plot], inputs, files=files)
     check_apart([plot], [], files=[model])  # by `out` it may be replaced

@@ -73,6 +73,7 @@ def evaluate(
     """
     from blemish.data.inputs import check_root
     from blemish.evaluation.evaluate import choose, measure, save
+    from blemish.evaluation.plots import check_plots
     from blemish.evaluation.recall import draw
     from blemish.model.tested import list_path, read_tested
     from blemish.printing.bars import counting, error_console
@@ -81,6 +82,8 @@ def evaluate(
     word("resolution", resolution, SIDES)
     check_root([data])
     _check_outputs([json_file, plot], data, [model, list_path(model), weights], overwrite=overwrite)
+    if plot is not None:
+        check_plots()
     wanted, console = read_wanted(false_alarms, threshold), error_console()
     scorer = load_scorer(model, weights=weights, device=device, wanted=wanted)
     if record:

@@ -20,8 +20,10 @@ from blemish.cli.options import (
 from blemish.errors import InputError
 
 FitImages = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="The good images of the fit; the first become golden.")
-]
+    list[Path] | None,
+    typer.Option(metavar="FOLDER", help="The good images of the fit, and those held out since; as often as needed; "
+                 "the first become golden."),
+]  # fmt: skip
 Labelled = Annotated[Path | None, typer.Option(metavar="DATA", help="A labelled data set, to measure what is lost.")]
 
 
@@ -58,14 +60,15 @@ def export(
 
     if bf16 and int8:
         raise InputError("bf16 and int8: give one of them")
+    good = good or []
     check_folder(out, overwrite=overwrite, own=OWN)
-    check_root([good, labelled])
-    check_apart([out], [good, labelled], files=[model, weights])
+    check_root([*good, labelled])
+    check_apart([out], [*good, labelled], files=[model, weights])
     labels = read_labels(unlabelled, defects)
     detector = Detector.load(model, weights=weights, device=device)
     precision = "int8" if int8 else "bfloat16" if bf16 else "float32"
     error_console().out("exporting: half a minute or so")
-    found = detector.export(out, to=to, precision=precision, good=good or (), labelled=labelled, overwrite=overwrite,
+    found = detector.export(out, to=to, precision=precision, good=good, labelled=labelled, overwrite=overwrite,
                             labels=labels, false_alarms=false_alarms or None)  # fmt: skip
     say(moved_lines(detector.header_, found.bundle.model))
     print_exported(out, found)

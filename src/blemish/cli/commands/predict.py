@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from blemish.checks import number
 from blemish.cli.options import (
     Device,
     FalseAlarms,
     FollowLinks,
+    MmPerPx,
     ModelOrBundle,
     Overwrite,
     Root,
@@ -41,9 +41,7 @@ def predict(
     exit_verdict: Annotated[
         bool, typer.Option("--exit-verdict", help="End with 10 if the worst verdict is REVIEW, with 11 if it is NG.")
     ] = False,
-    mm_per_px: Annotated[
-        float | None, typer.Option(metavar="MM", help="What a pixel measures: regions get an area in mm2.")
-    ] = None,
+    mm_per_px: MmPerPx = None,
     _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
@@ -62,8 +60,6 @@ def predict(
     from blemish.results.write import write, write_model
     from blemish.runtime.bundle import identity
 
-    if mm_per_px is not None:
-        number("mm per px", mm_per_px, rule="a finite number above 0")
     check_root(paths)
     images = name_images(paths)
     check_apart([out], paths, files=[model, weights])

@@ -10,6 +10,7 @@ from blemish.cli.options import (
     Defects,
     Device,
     FollowLinks,
+    MmPerPx,
     Overwrite,
     Root,
     Unlabelled,
@@ -39,6 +40,7 @@ def report(
     data: Data = None,
     out: Out,
     embed: Embed = False,
+    mm_per_px: MmPerPx = None,
     used: Used = "refuse",
     unlabelled: Unlabelled = "",
     defects: Defects = "",
@@ -70,6 +72,8 @@ def report(
     else:
         subject = _of_model(given, data, out, embed=embed, used=used, unlabelled=unlabelled, defects=defects,
                             weights=weights, device=device)  # fmt: skip
+    if mm_per_px is not None:
+        subject = subject.measured(mm_per_px)
     page = render(subject, made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"))
     write_atomically(out, page, overwrite=overwrite)
     print(f"{printable(out)}: {len(subject.images)} images, {len(page) / 1e6:.1f} MB")

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 Labelled = Annotated[Path, typer.Argument(metavar="LABELLED", help="A data set whose test images are labelled.")]
 Out = Annotated[Path, typer.Option(metavar="MODEL2.safetensors", help="The model file to write.")]
 FitImages = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="The good images of the fit; default: those of LABELLED.")
-]
+    list[Path] | None,
+    typer.Option(metavar="FOLDER", help="The good images of the fit, and those held out since; as often as needed; "
+                 "default: those of LABELLED."),
+]  # fmt: skip
 Keep = Annotated[int | None, typer.Option(metavar="K", help="Keep the K best modules.")]
 Budget = Annotated[
     float | None, typer.Option("--budget-ms", metavar="T", help="Keep what scores an image in T ms here.")
@@ -71,7 +73,7 @@ def weigh(
 
     if plot is not None and budget_ms is None:
         raise InputError("plot: needs --budget-ms; it shows what each time can buy")
-    _check_outputs(out, plot, [labelled, good], model=model, weights=weights, overwrite=overwrite)
+    _check_outputs(out, plot, [labelled, *(good or [])], model=model, weights=weights, overwrite=overwrite)
     detector = Detector.load(model, weights=weights, device=device)
     before = detector.header_
     with counting(error_console(), "labelled images") as report:
@@ -100,10 +102,13 @@ def _check_outputs(
     out: Path, plot: Path | None, inputs: Sequence[Path | None], *, model: Path, weights: Path | None, overwrite: bool
 ) -> None:
     from blemish.data.inputs import check_apart, check_root
+    from blemish.evaluation.plots import check_plots
     from blemish.storage.places import check_writable
 
     for file in filter(None, (out, plot)):
         check_writable(file, overwrite=overwrite)
+    if plot is not None:
+        check_plots()
     check_root(inputs)
     check_apart([out, plot], inputs, files=[weights])
     check_apart([plot], [], files=[model])  # by `out` it may be replaced

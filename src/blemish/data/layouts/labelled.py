@@ -19,7 +19,7 @@ from blemish.data.layouts.places import PICTURES, Places
 from blemish.data.layouts.shapes import Drawings, Shape
 from blemish.data.layouts.trees import Reading
 from blemish.data.listing import Entry, entries, folder_name, is_folder, list_files
-from blemish.data.samples import Sample, Split, counted, size_problems
+from blemish.data.samples import Sample, Split, fault_lines, size_problems
 from blemish.data.words import LABEL_FOLDERS
 from blemish.errors import InputError, printable
 
@@ -143,7 +143,7 @@ def _with_truth(samples: list[Sample], drawings: Drawings, labels: Labels) -> Re
         "images in a folder of defects, but labelled as good": bad,
         "images with a mask and a label, of which one must go": both,
     }
-    return found, counted(faults) + size_problems([one for one in found if one.outlines], root=drawings.places.root)
+    return found, fault_lines(faults) + size_problems([one for one in found if one.outlines], root=drawings.places.root)
 
 
 def _readers(data: Path, root: Path) -> list[tuple[Path, ReadFile]]:

@@ -15,7 +15,7 @@ from unicodedata import normalize
 
 from blemish.data.holdout import hold_out, pixel_fingerprints
 from blemish.data.listing import entries, folder_name, is_data, is_folder, list_images, listed, none_found
-from blemish.data.samples import SPLITS, Sample, Split, counted, masks_beside, size_problems
+from blemish.data.samples import SPLITS, Sample, Split, fault_lines, masks_beside, size_problems
 from blemish.data.words import LABEL_FOLDERS, by_meaning, good_folder, masked, meaning, spelt
 from blemish.errors import InputError
 
@@ -145,7 +145,7 @@ def _learnt(folder: Path, split: Split, *, good: str) -> Reading:
     found = list_images(place / good, root=folder)
     others = sorted(entry.name for entry in entries(place) if entry.name != good and is_data(entry))
     problems = [] if found else [none_found(f"{split}/{good}")]
-    problems += counted({f"masks in {split}/{good}": [path.name for path in masks_beside(found)]})
+    problems += fault_lines({f"masks in {split}/{good}": [path.name for path in masks_beside(found)]})
     problems += _defects_among(found, place / good)
     if others:
         problems.append(f"{split} must hold only good images: found {listed(others)}")
@@ -187,7 +187,7 @@ def _tested(folder: Path, *, test: str, truth: str, goods: Collection[str], loos
         "images without a mask of their own": missing,
         "masks without an image": stray,
     }
-    problems = counted(faults)
+    problems = fault_lines(faults)
     if missing or stray:
         place = f"{truth}/{'[<type>/]' if loose else '<type>/'}"
         problems[-1] += f" (expected {place}NAME_mask.png, NAME.png or NAME/*.png)"
@@ -198,7 +198,7 @@ def _defects_among(found: Sequence[Path], good: Path) -> list[str]:
     """Return what is wrong with good images that lie in folders of defects or masks, of whatever depth."""
     names = [path.relative_to(good) for path in found]
     strange = [str(name) for name in names if any(meaning(part) in ("bad", "masks") for part in name.parts[:-1])]
-    return counted({f"in {good.name}, but in a folder of defects or masks": strange})
+    return fault_lines({f"in {good.name}, but in a folder of defects or masks": strange})
 
 
 def _without_masks(found: Sequence[Path], top: Path, top_truth: Path) -> tuple[list[Path], list[str]]:

@@ -1,0 +1,32 @@
+"""Pictures of strangers: which images are drawn, what they are called, and that no verdict is written on them."""
+
+import numpy as np
+from PIL import Image
+
+from blemish.model.scorer import said
+from blemish.results.overlays import overlay
+from blemish.results.strangers import draw_strangers
+from pages import header
+
+
+class Maps:
+    """Score maps: the brightness, from 0 to 1."""
+
+    def reference_maps(self, given):
+        for image in given:
+            yield image, image, image[..., 0].astype(np.float32) / 255
+
+
+def test_an_overlay_of_each_stranger_without_a_word(tmp_path):
+    model, random = header(), np.random.default_rng(0)
+    held_out = [random.integers(20, 40, (64, 64, 3), dtype=np.uint8) for _ in model.calibration.held_out]
+    held_out[0][20:30, 40:50] = 204
+    folder = draw_strangers(tmp_path / "m", Maps(), model, held_out)
+    assert folder == tmp_path / "m.strangers"
+    assert [one.name for one in folder.iterdir()] == ["1-a.png.png"]
+    image, reference = held_out[0], held_out[0][..., 0].astype(np.float32) / 255
+    prediction = said(model, image, image, reference)
+    assert prediction.verdict == "NG"
+    expected = overlay(image, reference, inside=prediction.inside, colours=model.scale.colours)
+    with Image.open(folder / "1-a.png.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), expected)
