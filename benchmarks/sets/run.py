@@ -42,8 +42,8 @@ FORMS = dict.fromkeys(METRICS.values(), ".4f") | {"found": ".4g", "false_alarms"
 OF = {"found": "defects", "false_alarms": "good"}
 QUIET = 0.003  # a smaller difference between single runs means nothing (docs/log.md)
 LEGEND = f"""In brackets: for blemish, the difference to the run kept last, over the seeds that both have; for a peer,
-blemish less the peer. ~ means nothing: below {QUIET} and from one seed. A peer's defects found are those
-above the threshold that gives it as many false alarms as blemish has.
+blemish less the peer. ~ means nothing: below {QUIET} and from one seed. A peer's defects found are those above the
+threshold that, chosen on the test images in its favour, gives it no more false alarms than blemish has.
 """
 
 Row = dict[str, float | None]
