@@ -6,6 +6,7 @@ python benchmarks/peers/score.py --data DATA --out OUT
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,36 @@ from blemish.data.samples import read_truth
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.images.resize import resize_mask
 
+SIZE = 256, 256
+
+
+def score(path: Path, data: Path) -> dict[str, Any]:
+    """Return what the maps beside METHOD-seedN.json are worth.
+
+    `overall` and, with that type's images and all good ones, `types`: the metrics. `images`: for each image what
+    `blemish evaluate` would say of it: image, label, score, and area of its defects in px of the image.
+    """
+    record = json.loads(path.read_text())
+    known = {sample.path.relative_to(data).as_posix(): sample for sample in test_samples(data)}
+    samples = [known[name] for name in record["order"]]
+    truths = [read_truth(sample) for sample in samples]
+    masks = [np.zeros(SIZE, bool) if truth is None else resize_mask(truth, *SIZE) for truth in truths]
+    maps, scores = np.load(path.with_suffix(".npy")), [record["image_scores"][name] for name in record["order"]]
+
+    def figures(label: str | None) -> dict[str, Any]:
+        chosen = [i for i, sample in enumerate(samples) if label is None or sample.label in ("good", label)]
+        pixel = pixel_metrics([maps[i] for i in chosen], [masks[i] for i in chosen])
+        return {**pixel, **image_metrics([scores[i] for i in chosen], [samples[i].label != "good" for i in chosen])}
+
+    return {
+        "overall": figures(None),
+        "types": {label: figures(label) for label in sorted({sample.label for sample in samples} - {"good"})},
+        "images": [
+            {"image": name, "label": sample.label, "score": one, "area": 0 if truth is None else int(truth.sum())}
+            for name, sample, one, truth in zip(record["order"], samples, scores, truths, strict=True)
+        ],
+    }
+
 
 def main() -> None:
     """Print a Markdown row for each method and seed."""
@@ -21,22 +52,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    samples = {str(sample.path.relative_to(options.data)): sample for sample in test_samples(options.data)}
     print("| method | seed | pixel AUROC | AUPRO | image AUROC | pixel AP | fit s | ms / image | peak MB |")
     print("|---|---|---|---|---|---|---|---|---|")
     for path in sorted(options.out.glob("*-seed*.json")):
-        record = json.loads(path.read_text())
-        ordered = [samples[name] for name in record["order"]]
-        size = 256, 256
-        masks = [
-            np.zeros(size, bool) if truth is None else resize_mask(truth, *size)
-            for truth in (read_truth(sample) for sample in ordered)
-        ]
-        pixel = pixel_metrics(list(np.load(path.with_suffix(".npy"))), masks)
-        scores = [record["image_scores"][name] for name in record["order"]]
-        image = image_metrics(scores, [sample.label != "good" for sample in ordered])
+        record, overall = json.loads(path.read_text()), score(path, options.data)["overall"]
         method, seed = path.stem.split("-seed")
-        figures = [pixel["pixel_auroc"], pixel["aupro"], image["image_auroc"], pixel["pixel_ap"]]
+        figures = [overall[name] for name in ("pixel_auroc", "aupro", "image_auroc", "pixel_ap")]
         print(
             f"| {method} | {seed} | " + " | ".join(f"{value:.4f}" for value in figures) + f" | "
             f"{record['fit_seconds']:.0f} | {1000 * record['predict_seconds_per_image']:.0f} | "
