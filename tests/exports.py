@@ -68,7 +68,7 @@ def tiny_of(good, *, names=("64/2", "64/3", "128/3"), weights=(0.5, 0.3, 0.2), s
     detector, _ = tiny_detector(list(names), sizes=[64, 128], weights=list(weights), score=score)
     if change:
         change(detector)
-    known, pyramid = read_known(good, [64, 128])
+    known, _, _, pyramid = read_known(good, [64, 128])
     held_out = {size: images[9:] for size, images in pyramid.items()}
     maps = score_pyramid(detector.model_.teacher, detector.modules_, held_out, size=64, score=score)
     data = DataPart(train=known[:9], held_out=known[9:])

@@ -141,7 +141,7 @@ def test_scikit_learn_can_clone_a_detector_and_set_its_arguments(detector):
 
     given = {"sizes": (96,), "levels": [2], "teacher": "resnet18", "weights": Path("w.pth"), "recipe": "quick",
              "score": "paper", "seed": 5, "device": "cpu", "bits": 12,
-             "min_area": 0.002}  # fmt: skip
+             "min_area": 0.002, "tiles": (500, 0.25)}  # fmt: skip
     assert clone(Detector(**given)).get_params() == given
     copied = clone(detector)
     assert (copied.sizes, copied.levels, copied.seed) == ((64, 128), (2, 3), 1)

@@ -32,7 +32,7 @@ from blemish.cli.allocator import keep_freed_memory
 from blemish.data.datasets import good_images
 from blemish.method import fitting, training
 from blemish.method.pretrained import load_teacher
-from blemish.model import fit
+from blemish.model import fit, reading
 
 PHASES = ("teacher", "pick", "forward", "loss", "backward", "optimiser", "probe", "statistics", "other")
 STUDENTS = ("pick", "forward", "loss", "backward", "optimiser", "probe")
@@ -87,7 +87,7 @@ def wrap(phases: Phases) -> Callable[[], None]:
         setattr(owner, name, function)
 
     for owner, name, phase in (
-        (fit, "read_known", "decode"),
+        (reading, "read_known", "decode"),
         (fitting, "cached_features", "teacher"),
         (fitting, "fit_statistics", "statistics"),
         (training, "pick", "pick"),

@@ -42,8 +42,8 @@ class Detector:
     `blemish teacher list`; weights: a file with its weights, by default what is on this machine. recipe: "fast",
     "quick" or "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". bits: of the values of 16-bit
     images that are used, 9 ... 16. min_area: the share of the image that a defect covers at least, 0.001 or "0.1%": the
-    image score is then the highest at which the map has a connected part of that area. The arguments are only stored;
-    `fit` checks them.
+    image score is then the highest at which the map has a connected part of that area. tiles: "auto", None, a side in
+    px or (side, overlap): how images are cut (docs/method.md). The arguments are only stored; `fit` checks them.
 
     Fitted: model_ (the teacher, the modules and the header), modules_ (trained modules), thresholds_ (of image scores:
     above `review` they want a look, above `ng` they are defects), header_ (all that the model file says about itself),
@@ -68,6 +68,7 @@ class Detector:
         device: str = "auto",
         bits: int = 16,
         min_area: str | float = 0.0,
+        tiles: str | int | tuple[int, str | float] | None = "auto",
     ) -> None:
         self.sizes = sizes
         self.levels = levels
@@ -79,6 +80,7 @@ class Detector:
         self.device = device
         self.bits = bits
         self.min_area = min_area
+        self.tiles = tiles
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # scikit-learn's signature
         """Return the arguments of the constructor by name; deep changes nothing, as none has arguments of its own."""
@@ -272,7 +274,7 @@ class Detector:
         header, levels = model.header, sorted({module.level for module in model.modules})
         detector = cls(sizes=header.sizes, levels=levels, teacher=header.teacher.name, weights=weights, device=device,
                        recipe=str(header.recipe.get("name", "fast")), score=header.score, seed=header.seed,
-                       bits=header.bits, min_area=header.calibration.min_area)  # fmt: skip
+                       bits=header.bits, min_area=header.calibration.min_area, tiles=header.wanted_tiles)  # fmt: skip
         detector.model_ = model
         return detector
 

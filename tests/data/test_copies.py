@@ -186,13 +186,15 @@ def test_files_and_arrays_are_identified_by_content_in_one_decode(tmp_path, monk
     decoded = []
     whole = np.array(picture(1, side=60))
     monkeypatch.setattr("blemish.method.pyramid.load", lambda one, bits, roi: decoded.append(one) or whole)
-    known, pyramid = read_known(given, [64, 96])
+    known, _, _, pyramid = read_known(given, [64, 96])
     assert len(decoded) == 2
     assert {size: tuple(images.shape) for size, images in pyramid.items()} == {
         64: (2, 3, 64, 64), 96: (2, 3, 96, 96)}  # fmt: skip
     monkeypatch.undo()
-    known, pyramid = read_known(given, [64])
+    known, looks, shapes, pyramid = read_known(given, [64])
     assert known == identify(given)
+    assert shapes == [(60, 80), (60, 80)]
+    assert looks.shape == (2, 64, 64)
     assert known[1].thumbnail == thumbnail(array)
     assert known[0].sha256 != known[1].sha256
     assert bool((pyramid[64] == read_pyramid(given, [64])[64]).all())

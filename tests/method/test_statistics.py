@@ -89,3 +89,22 @@ def test_one_position_is_enough():
     inside[0, 5] = True
     module = fitted(*features(), inside=inside)
     assert all(bool(buffer.isfinite().all()) for buffer in module.buffers())
+
+
+def test_where_each_image_has_its_own_positions_these_count():
+    """The same for all is what one for all is; what lies outside of an image's own changes nothing."""
+    inputs, targets = features()
+    whole, each = fitted(inputs, targets), fitted(inputs, targets, inside=np.stack([INSIDE] * IMAGES))
+    for (name, one), other in zip(whole.named_buffers(), each.buffers(), strict=True):
+        part = (slice(None), torch.from_numpy(INSIDE)) if name == "variance" else ...
+        assert torch.allclose(one[part], other[part], rtol=1e-5, atol=1e-7), name
+    own = np.stack([np.roll(INSIDE, index, axis=1) for index in range(IMAGES)])
+    before = fitted(inputs, targets, inside=own)
+    outside = torch.from_numpy(~own)[:, None]
+    other_inputs, other_targets = features(seed=1)
+    after = fitted(*(torch.where(outside, 100 * new, old) for old, new in (
+        (inputs, other_inputs), (targets, other_targets))), inside=own)  # fmt: skip
+    for (name, one), other in zip(before.named_buffers(), after.named_buffers(), strict=True):
+        assert torch.equal(one, other[1]), name
+    residuals = scaled_residual(targets, inputs).movedim(1, -1)[torch.from_numpy(own)]
+    assert torch.allclose(before.mean, residuals.mean(dim=0), atol=1e-6)

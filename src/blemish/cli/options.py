@@ -106,6 +106,12 @@ IgnoreBorder = Annotated[
 ]  # fmt: skip
 
 
+Tiles = Annotated[
+    str, typer.Option("--tiles", metavar="auto|off|SIZE[,OVERLAP]", help="Cut images into overlapping square tiles of "
+                      "SIZE px, such as 512,25%; auto: where long or large images would lose too much.")
+]  # fmt: skip
+
+
 def read_interest(roi: Path | None, ignore: Path | None, border: str) -> "Interest":
     """Return the region of interest that is typed; its masks have still to be read."""
     from blemish.images.roi import Interest

@@ -99,10 +99,11 @@ def size_problems(samples: Iterable[Sample], *, root: Path) -> list[str]:
     return fault_lines({"masks of another size than the image": differing, "files that cannot be read": once})
 
 
-def unlike(paths: Sequence[Path]) -> list[str]:
+def unlike(paths: Sequence[Path], *, tiled: bool = False) -> list[str]:
     """Return what to say of images that are not all of one shape, and of grey ones among those in colour.
 
-    Only headers are read; a file that cannot be read is passed over.
+    tiled: whether they are cut into tiles; their shapes then matter little. Only headers are read; a file that cannot
+    be read is passed over.
     """
     shapes: Counter[str] = Counter()
     channels: Counter[int] = Counter()
@@ -112,7 +113,7 @@ def unlike(paths: Sequence[Path]) -> list[str]:
             shapes[f"{width}x{height}"] += 1
             channels[depth] += 1
     lines = []
-    if len(shapes) > 1:
+    if len(shapes) > 1 and not tiled:
         named = [f"{count} of {shape}" for shape, count in shapes.most_common(SHAPES_NAMED)]
         more = f", and {len(shapes) - len(named)} shapes more" if len(shapes) > len(named) else ""
         lines.append(f"images differ in shape: {listed(named)}{more}; each is stretched to the same square")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from blemish.data.listing import find_images, is_folder, path_text
 from blemish.data.records import DataPart, ImagePart, Rule
 from blemish.data.samples import Sample
 from blemish.errors import InputError, printable
-from blemish.images.read import FULL_BITS, as_image, from_pillow, read_image
+from blemish.images.read import FULL_BITS, as_image, from_pillow, image_shape, read_image
 from blemish.images.roi import RoiPart
 
 EXPECTED = "expected paths, numpy arrays and pictures of PIL, one or several"
@@ -138,6 +139,16 @@ def load(source: Source, *, bits: int = FULL_BITS, roi: RoiPart | None = None) -
     if roi is not None:
         roi.check_aspect(image, name=source if isinstance(source, Path) else "")
     return image
+
+
+def shapes_of(given: Iterable[Source]) -> list[tuple[int, int]]:
+    """Return (height, width) of images, of which only headers are read; those that cannot be read are passed over."""
+    shapes = []
+    for source in given:
+        with suppress(InputError):
+            height, width = image_shape(source)[:2] if isinstance(source, Path) else as_image(source).shape[:2]
+            shapes.append((height, width))
+    return shapes
 
 
 def check_no_masks(given: Iterable[Source], masks: Iterable[Path]) -> None:

@@ -87,8 +87,8 @@ def export(
 
 def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Header:
     """Return the model's header with a threshold of the graph's own."""
-    maps = np.stack([raw_map(engine, load(source, bits=model.header.bits), model.sizes) for source in held_out])
     header = model.header
+    maps = np.stack([raw_map(engine, load(source, bits=header.bits), header) for source in held_out])
     found = calibrate_again(header, maps, names_of(held_out, header.data.held_out), score=header.score)
     return header.changed(calibration=found)
 

@@ -8,12 +8,16 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blemish.data.sources import Source, load
 from blemish.errors import StorageError, printable
 from blemish.export.gates import ELSEWHERE
 from blemish.export.golden import blotted
 from blemish.export.graph import Graph, write_onnx
 from blemish.images.resize import resize
+from blemish.images.tiles import cut
 from blemish.model.header import Header
 from blemish.model.model import Model
 from blemish.runtime.bundle import FILE, GRAPHS, Bundle, GoldenPart, Precision, Target, sealed
@@ -29,14 +33,14 @@ def write_graph(folder: Path, model: Model, *, target: Target, precision: Precis
     """Write the graph of a model, from images to the combined map; good: what the ranges of int8 come from."""
     header = model.header
     teacher, modules = copy.deepcopy(model.teacher).cpu(), copy.deepcopy(model.modules)
-    graph = Graph(teacher, [one.cpu() for one in modules], reference_size=header.reference_size, score=header.score)
+    graph = Graph(teacher, [one.cpu() for one in modules], reference_size=header.map_size, score=header.score)
     with scratch_folder("blemish-export-") as scratch, _writing(folder):
         path = scratch / GRAPHS["onnx"][0]
         write_onnx(path, graph)
         if precision == "int8":
             from blemish.export.quantise import quantise
 
-            loaded = enumerate(load(one, bits=header.bits) for one in good)
+            loaded = enumerate(_part(load(one, bits=header.bits), header, index) for index, one in enumerate(good))
             images = (blotted(image, seed=index) if index % 2 else image for index, image in loaded)
             feeds = ({f"image{size}": resize(image, size)[None] for size in model.sizes} for image in images)
             path.write_bytes(quantise(path, feeds))
@@ -45,6 +49,14 @@ def write_graph(folder: Path, model: Model, *, target: Target, precision: Precis
             openvino.save_model(openvino.Core().read_model(path), scratch / GRAPHS[target][0], compress_to_fp16=False)
         for name in GRAPHS[target]:
             write_atomically(folder / name, (scratch / name).read_bytes())
+
+
+def _part(image: NDArray[np.uint8], header: Header, index: int) -> NDArray[np.uint8]:
+    """Return what the graph sees of an image: all of it, or one of its tiles, in turn."""
+    if header.tiles is None:
+        return image
+    tiles = list(cut(image, header.tiles))
+    return tiles[index % len(tiles)]
 
 
 @contextmanager
@@ -71,10 +83,9 @@ def write_bundle(
     make_folder(paths[0].parent)
     for path, (_, data) in zip(paths, files, strict=True):
         write_atomically(path, data)
-    sizes = sorted({module.size for module in header.modules})
     golden = []
     for path, (name, data) in zip(paths, files, strict=True):
-        scaled = header.scored(raw_map(engine, load(path, bits=header.bits), sizes))
+        scaled = header.scored(raw_map(engine, load(path, bits=header.bits), header))
         score, mean = image_score(scaled), float(scaled.mean())
         golden.append(GoldenPart(file=name, sha256=sha256(data).hexdigest(), score=score, mean=mean))
     text = sealed(

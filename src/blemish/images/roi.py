@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from blemish.storage.fields import Part
 Flags = NDArray[np.bool_]
 StrPath = str | os.PathLike[str]
 Mask = StrPath | Flags | None
+Place = tuple[float, float, float, float]  # of a tile in its image: top, left, bottom, right, as shares of its sides
 LEAST = 0.001  # of the image; of less nothing could be said
 ASPECT = 0.01  # so far the aspect of an image may lie from that of the mask
 BORDER = "expected 0 % or more and below 50 % of each side, such as 3% or 0.03"
@@ -110,12 +112,14 @@ class RoiPart(Part):
 
         Bool (side, side). So a small region of interest has a position at every level.
         """
+        return _positions(self.inside, side)
+
+    def part(self, top: float, left: float, bottom: float, right: float) -> Flags:
+        """Return which pixels of a part of the map count: bool (h, w); its edges are shares of the image's sides."""
         inside = self.inside
-        for _ in range(2):  # rows, then columns
-            starts = np.arange(side) * len(inside) // side
-            stops = -(-np.arange(1, side + 1) * len(inside) // side)
-            inside = np.stack([inside[start:stop].any(axis=0) for start, stop in zip(starts, stops, strict=True)], 1)
-        return inside
+        first, start = (int(share * len(inside)) for share in (top, left))
+        last, stop = (math.ceil(share * len(inside)) for share in (bottom, right))
+        return inside[first:last, start:stop]
 
     def check_aspect(self, image: NDArray[Any], *, name: object = "") -> None:
         """Raise InputError for an image (H, W, ...) whose aspect is not that of the mask; name: what it is called."""
@@ -126,6 +130,18 @@ class RoiPart(Part):
                 f"{f'{printable(name)}: ' if name else ''}image {width}x{height} vs {mask}: the region of interest "
                 "needs images of its aspect (1 % apart at most)"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class TilesRoi:
+    """The region of interest in each of N tiles of images; places: their top, left, bottom and right, as shares."""
+
+    roi: RoiPart
+    places: list[Place]
+
+    def positions(self, side: int) -> Flags:
+        """Return which positions of the features of the tiles see a pixel that counts: bool (N, side, side)."""
+        return np.stack([_positions(self.roi.part(*place), side) for place in self.places])
 
 
 def read_roi(interest: Interest, *, side: int) -> RoiPart | None:
@@ -185,6 +201,15 @@ def _unlike(width: int, height: int, other_width: int, other_height: int) -> boo
     """Tell whether two aspects are further apart than is allowed."""
     one, other = sorted((width * other_height, other_width * height))
     return other > (1 + ASPECT) * one
+
+
+def _positions(inside: Flags, side: int) -> Flags:
+    """Return which of side x side positions, which share out a part of an image, see a pixel that counts."""
+    for _ in range(2):  # rows, then columns
+        starts = np.arange(side) * len(inside) // side
+        stops = -(-np.arange(1, side + 1) * len(inside) // side)
+        inside = np.stack([inside[start:stop].any(axis=0) for start, stop in zip(starts, stops, strict=True)], 1)
+    return inside
 
 
 def _unpacked(bits: str) -> Flags:

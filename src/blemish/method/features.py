@@ -49,6 +49,16 @@ def half_sizes(
     return halved
 
 
+def tiles_carried(
+    teacher: Teacher, sizes: Iterable[int], levels: Sequence[int], *, recipe: Recipe, cache_gb: float
+) -> int:
+    """Return how many tiles cache_gb carries, at least 1: at every size, and the features of the largest module."""
+    bfloat16 = autocasts(recipe, teacher.mean.device.type)
+    values = max(values for size in sizes for _, values in _module_values(teacher, size, levels))
+    each = (2 if bfloat16 else 4) * values + sum(3 * size * size for size in sizes)
+    return max(1, int(cache_gb * GIGABYTE / each))
+
+
 def cached_features(
     teacher: Teacher,
     images: Tensor,

@@ -1,14 +1,16 @@
 """Trains the modules of a pyramid one after the other; what is trained survives an interruption."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish.errors import InputError, ModelFileError, printable
-from blemish.images.roi import RoiPart
+from blemish.images.roi import RoiPart, TilesRoi
 from blemish.method.features import cached_features
 from blemish.method.networks import move_to, new_module
 from blemish.method.progress import Clock, Report, Step
@@ -24,12 +26,17 @@ from blemish.verdict.scale import image_score
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """What another set of students scores, and learns beside what is held out: positions among those that train."""
+    """What another set of students scores, and learns beside what is held out: positions among those that train.
+
+    roi: where the statistics of what it learns are taken, if that is tiles.
+    """
 
     scored: list[int]
     learnt: list[int]
+    roi: TilesRoi | None = None
 
 
+MapsOf = Callable[[Sequence[Module], Sequence[int]], NDArray[np.float32]]  # the maps (N, R, R), not yet on the scale
 Known = tuple[int, Tensor] | None  # a level and its feature of all images, where they are at hand
 
 
@@ -41,7 +48,7 @@ def fit_modules(
     recipe: Recipe,
     seed: int,
     half: Collection[int] = (),
-    roi: RoiPart | None = None,
+    roi: RoiPart | TilesRoi | None = None,
     workspace: Path | None = None,
     prefix: str = "",
     report: Report | None = None,
@@ -111,24 +118,28 @@ def score_crosswise(
     min_area: float = 0.0,
     half: Collection[int] = (),
     roi: RoiPart | None = None,
+    maps_of: MapsOf | None = None,
     workspace: Path | None = None,
     reports: Sequence[Report | None],
 ) -> list[list[float]]:
     """Return the image scores of good images that train, by students that have not learnt them; these are dropped.
 
     Arguments and errors are those of `fit_modules`, `score_pyramid` and `image_score`; there is a report for each set
-    of others.
+    of others. maps_of: what scores those at some positions, if what trains is no whole images.
     """
     found = []
     for one, prefix, report in zip(others, prefixes(len(others))[1:], reports, strict=True):
         pyramid = {side: torch.cat([held_out[side], train[side][one.learnt]]) for side in train}
         modules = fit_modules(
-            teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=roi,
+            teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
             workspace=workspace, prefix=prefix, report=report,
         )  # fmt: skip
         set_weights(modules, score=score)
-        unseen = {side: batch[one.scored] for side, batch in train.items()}
-        maps = score_pyramid(teacher, modules, unseen, size=size, score=score)
+        if maps_of:
+            maps = maps_of(modules, one.scored)
+        else:
+            unseen = {side: batch[one.scored] for side, batch in train.items()}
+            maps = score_pyramid(teacher, modules, unseen, size=size, score=score)
         if roi is not None:
             maps[:, ~roi.inside] = maps.min()  # what does not count is nowhere the highest
         found.append([image_score(one, min_area=min_area) for one in maps])
@@ -152,7 +163,7 @@ def _train(
     recipe: Recipe,
     half: bool,
     seed: int,
-    roi: RoiPart | None,
+    roi: RoiPart | TilesRoi | None,
     report: Step | None,
 ) -> Known:
     """Train a module and set its statistics; return its level and the feature of that: the next level starts there.

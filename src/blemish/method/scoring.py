@@ -7,8 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from blemish.data.sources import Source, load
+from blemish.images.read import FULL_BITS
+from blemish.images.tiles import TilesPart, mapped
 from blemish.method.imitation import combine, module_map, scaled_residual
-from blemish.method.pyramid import Pyramid
+from blemish.method.pyramid import Pyramid, stack
 from blemish.method.teacher import Teacher
 
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
@@ -136,6 +139,52 @@ def one_by_one(teacher: Teacher, images: Pyramid) -> Iterator[Pyramid]:
     """
     for index in range(len(next(iter(images.values())))):
         yield {size: part[index : index + 1].to(teacher.mean.device) for size, part in images.items()}
+
+
+def image_maps(
+    teacher: Teacher,
+    modules: Sequence[Module],
+    image: NDArray[np.uint8],
+    weightings: Sequence[Sequence[float]],
+    *,
+    size: int,
+    score: str,
+    tiles: TilesPart | None = None,
+) -> NDArray[np.float32]:
+    """Return the combined maps of an image (H, W, 3), one for each of the weightings: (n, size, size).
+
+    weightings: a weight for each module. tiles: how it is cut; its tiles are then scored one by one, as images are.
+    """
+    sizes, side = sorted({module.size for module in modules}), tiles.map_size if tiles else size
+
+    def of(part: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (pyramid,) = one_by_one(teacher, stack([part], sizes))
+        maps = module_maps(teacher, modules, pyramid, score=score)
+        return np.stack([combine(maps, weights, size=side)[0].cpu().numpy() for weights in weightings])
+
+    with torch.inference_mode():
+        return mapped(image, of, tiles=tiles, side=size)
+
+
+def score_sources(
+    teacher: Teacher,
+    modules: Sequence[Module],
+    given: Sequence[Source],
+    *,
+    size: int,
+    score: str,
+    tiles: TilesPart | None = None,
+    bits: int = FULL_BITS,
+) -> NDArray[np.float32]:
+    """Return the combined maps of images that are read and scored one by one: (N, size, size).
+
+    Raises InputError as `load` does.
+    """
+    weights = [module.weight for module in modules]
+    images = (load(source, bits=bits) for source in given)
+    return np.concatenate([
+        image_maps(teacher, modules, image, [weights], size=size, score=score, tiles=tiles) for image in images
+    ])  # fmt: skip
 
 
 def score_pyramid(

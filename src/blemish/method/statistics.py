@@ -1,6 +1,7 @@
 """What the residuals of a trained module are like on the good images that trained it."""
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -19,33 +20,37 @@ BATCH = 8
 def fit_statistics(module: Module, inputs: Tensor, targets: Tensor, *, inside: Tensor | None = None) -> None:
     """Set what a trained module's residuals are like on the good images that trained it; closed form, three passes.
 
-    inputs: (N, C', h', w') features f^{l-1}; targets: (N, C, h, w) features f^l. inside: bool (h, w), which positions
-    count, one at least; default: all. What lies at the others changes nothing. The variance at a position is half
-    its own (smoothed over 3 x 3 positions), half that of all: borders and edges that all parts share stop standing
-    out, yet a place that good parts find hard is not made blind. On unseen good images the distances are larger, the
-    more so the deeper the level and the fewer the images: the student and a covariance of many channels fit those that
-    they were made from too well. `scale.squash` hides the offset, since held-out images set its scale.
+    inputs: (N, C', h', w') features f^{l-1}; targets: (N, C, h, w) features f^l. inside: which positions count, one at
+    least: bool (h, w), or (N, h, w) for each image; default: all. What lies at the others changes nothing. The variance
+    at a position is half its own (smoothed over 3 x 3 positions), half that of all: borders and edges that all parts
+    share stop standing out, yet a place that good parts find hard is not made blind. On unseen good images the
+    distances are larger, the more so the deeper the level and the fewer the images: the student and a covariance of
+    many channels fit those that they were made from too well. `scale.squash` hides the offset, since held-out images
+    set its scale.
     """
     kept = list(_residuals(module, inputs, targets)) if 4 * targets.numel() <= RAM_FOR_RESIDUALS else None
 
-    def passes() -> Iterable[Tensor]:
-        return kept or _residuals(module, inputs, targets)
+    def passes() -> Iterable[tuple[Tensor, Tensor | None]]:
+        shares = repeat(inside) if inside is None or inside.dim() == 2 else torch.split(inside, BATCH)
+        return zip(kept or _residuals(module, inputs, targets), shares, strict=False)
 
     count, total, product = 0, torch.zeros(()), torch.zeros(())
-    for residuals in passes():
-        rows = _counted(residuals.movedim(1, -1), inside).double()
+    for residuals, some in passes():
+        rows = _counted(residuals.movedim(1, -1), some).double()
         count, total, product = count + len(rows), total + rows.sum(dim=0).cpu(), product + (rows.T @ rows).cpu()
     mean = total / count
     module.mean.copy_(mean)
     module.whitener.copy_(whitener(product / count - torch.outer(mean, mean)))
     squares = torch.zeros_like(module.variance)
-    for residuals in passes():
-        squares += whiten(residuals, module.mean, module.whitener).square().sum(dim=0)
+    for residuals, some in passes():
+        square = whiten(residuals, module.mean, module.whitener).square()
+        squares += (square if some is None or some.dim() == 2 else square * some[:, None]).sum(dim=0)
+    images, ever = _often(len(inputs), inside)
     # A channel that hardly varies has been whitened to less than 1 by the ridge; dividing must not undo that.
-    there = _smoothed(squares / len(inputs), inside).clamp(min=LEAST_VARIANCE)
-    mean_there = there.mean(dim=(1, 2), keepdim=True) if inside is None else there[:, inside].mean(dim=1)[:, None, None]
+    there = _smoothed(squares / images, ever).clamp(min=LEAST_VARIANCE)
+    mean_there = there.mean(dim=(1, 2), keepdim=True) if ever is None else there[:, ever].mean(dim=1)[:, None, None]
     module.variance.copy_(torch.lerp(mean_there.expand_as(there), there, POSITION))
-    logs = [_counted(log_distance(module, residuals), inside) for residuals in passes()]
+    logs = [_counted(log_distance(module, residuals), some) for residuals, some in passes()]
     spread, centre = torch.std_mean(torch.cat(logs).double())
     module.centre.copy_(centre)
     module.spread.copy_(spread.clamp(min=TINY))
@@ -53,7 +58,16 @@ def fit_statistics(module: Module, inputs: Tensor, targets: Tensor, *, inside: T
 
 def _counted(values: Tensor, inside: Tensor | None) -> Tensor:
     """Return the values at the positions that count, of all images: (B, h, w, ...) -> (n, ...)."""
-    return values.flatten(0, 2) if inside is None else values[:, inside].flatten(0, 1)
+    if inside is None:
+        return values.flatten(0, 2)
+    return values[:, inside].flatten(0, 1) if inside.dim() == 2 else values[inside]
+
+
+def _often(images: int, inside: Tensor | None) -> tuple[int | Tensor, Tensor | None]:
+    """Return in how many images a position counts, at least 1, and in which positions it does in any: bool (h, w)."""
+    if inside is None or inside.dim() == 2:
+        return images, inside
+    return inside.sum(dim=0).clamp(min=1), inside.any(dim=0)
 
 
 def _smoothed(values: Tensor, inside: Tensor | None) -> Tensor:

@@ -1,13 +1,15 @@
 """What a fit may be told: each argument is checked, and wrong ones are named."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from blemish.checks import share, shown, whole, word
+from blemish.data.sources import Source, shapes_of
 from blemish.errors import InputError
 from blemish.images.read import FULL_BITS
+from blemish.images.tiles import TilesPart, decide, read_tiles
 
 SIZES = range(64, 1025, 32)
 LEVELS = range(2, 6)
@@ -29,9 +31,10 @@ class Arguments:
     device: str
     bits: int = FULL_BITS
     min_area: float = 0.0
+    tiles: Any = None
 
     def checked(self) -> "Arguments":
-        """Return the same with sizes, levels, seed, bits and min_area as plain numbers.
+        """Return the same with sizes, levels, seed, bits, min_area and tiles as plain numbers.
 
         numpy's whole numbers and arrays of them are allowed. Raises InputError naming the first of these, or the score,
         that is not.
@@ -46,12 +49,19 @@ class Arguments:
             seed=whole("seed", self.seed, allowed=SEEDS),
             bits=whole("bits", self.bits, allowed=BITS),
             min_area=share("min_area", self.min_area),
+            tiles=read_tiles(self.tiles),
         )
 
     @property
     def reference_size(self) -> int:
         """The size that maps are scored at: the middle one of the sizes."""
         return sorted(self.sizes)[len(self.sizes) // 2]
+
+    def tiles_of(self, good: Iterable[Source]) -> TilesPart | None:
+        """Return how images are cut, by the good ones that are given; raises InputError for tiles that do not fit."""
+        wanted = read_tiles(self.tiles)
+        shapes = shapes_of(good) if wanted else []
+        return decide(wanted, shapes, sizes=self.sizes, map_size=self.reference_size)
 
     def check(self) -> None:
         """Raise InputError for the first argument that a fit would refuse, before anything is read."""

@@ -4,23 +4,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from blemish.data.datasets import AS_THEY_ARE
 from blemish.data.layouts.labels import Labels, Say, silent
-from blemish.data.records import DataPart
 from blemish.data.sources import Images, Source
 from blemish.data.together.groups import Grouping, Groups
-from blemish.images.roi import WHOLE, Interest, RoiPart, read_roi
-from blemish.method.features import check_cache, half_sizes
+from blemish.images.roi import WHOLE, Interest
+from blemish.method.features import check_cache, half_sizes, tiles_carried
 from blemish.method.fitting import costs, fit_modules, prefixes, score_crosswise
 from blemish.method.networks import move_to
 from blemish.method.pretrained import load_teacher
 from blemish.method.progress import Report, in_parts
-from blemish.method.scoring import Module, score_pyramid, set_weights
+from blemish.method.scoring import Module, score_pyramid, score_sources, set_weights
 from blemish.method.teacher import Teacher, pick_device
 from blemish.method.training import Recipe, find_recipe
 from blemish.model.arguments import Arguments
@@ -29,7 +31,7 @@ from blemish.model.calibration import calibrate, check_area
 from blemish.model.file import libraries
 from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart
 from blemish.model.model import Model
-from blemish.model.reading import read_material
+from blemish.model.reading import Material, read_material
 from blemish.storage.files import make_folder
 from blemish.verdict.threshold import Budget, thresholds
 from blemish.version import __version__
@@ -69,47 +71,57 @@ def fit(
     check_cache(cache_gb)
     given = arguments.checked()
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
-    roi = read_roi(interest, side=given.reference_size)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
-    read = read_material(images, held_out, given.sizes, bits=given.bits, labels=labels, groups=groups,
-                         roi=roi, masks=interest.files)  # fmt: skip
+    carried = partial(tiles_carried, teacher, given.sizes, given.levels, recipe=recipe, cache_gb=cache_gb)
+    read = read_material(images, held_out, given, labels=labels, groups=groups, interest=interest, carried=carried)
+    learnt, roi = read.learnt, read.roi
     for line in read.remarks:
         say(line)
     check_area(roi, given.min_area)
     thresholds(range(read.count), wanted)  # a rate that so few images cannot carry is refused before the work
-    count = len(read.data.train)
+    count = len(next(iter(learnt.train.values())))
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=count, cache_gb=cache_gb)
-    decided = [*read.run, str(half), *([roi.bits] if roi else [])]
+    decided = [*read.run, str(half), *([roi.bits] if roi else []), *([f"{read.tiles} {count}"] if read.tiles else [])]
     folder = _run_folder(workspace, decided, given, recipe, teacher) if workspace else None
-    own, *reports = in_parts(report, costs(recipe, images=count, others=len(read.others)), prefixes(len(read.others)))
+    parts = len(learnt.others)
+    own, *reports = in_parts(report, costs(recipe, images=count, others=parts), prefixes(parts))
     modules = fit_modules(
-        teacher, read.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=roi, workspace=folder,
-        report=own,
+        teacher, learnt.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=learnt.counted,
+        workspace=folder, report=own,
     )  # fmt: skip
     set_weights(modules, score=given.score)
-    size = given.reference_size
     crossed = score_crosswise(
-        teacher, read.train, read.held_out, read.others, levels=given.levels, recipe=recipe, seed=given.seed,
-        score=given.score, size=size, min_area=given.min_area, half=half, roi=roi, workspace=folder, reports=reports,
+        teacher, learnt.train, learnt.held_out, learnt.others, levels=given.levels, recipe=recipe, seed=given.seed,
+        score=given.score, size=read.size, min_area=given.min_area, half=half, roi=roi, workspace=folder,
+        reports=reports, maps_of=partial(_raw_maps, teacher, given, read) if read.tiles else None,
     )  # fmt: skip
-    maps = score_pyramid(teacher, modules, read.held_out, size=size, score=given.score)
+    maps = _raw_maps(teacher, given, read, modules)
     calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, min_area=given.min_area, roi=roi,
                             others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
-    header = _header(given, teacher, modules, read.data, calibration, size=size, half=half, roi=roi)
+    header = _header(given, teacher, modules, read, calibration, half=half)
     return Fitted(Model(teacher, modules, header), read.sources, read.trained, folder)
+
+
+def _raw_maps(
+    teacher: Teacher, given: Arguments, read: Material, modules: Sequence[Module], trained: Sequence[int] | None = None
+) -> NDArray[np.float32]:
+    """Return the maps (N, R, R), not yet on the scale, of the held-out images, or of some that trained tiles."""
+    if read.tiles is None:
+        return score_pyramid(teacher, modules, read.learnt.held_out, size=read.size, score=given.score)
+    held_out = read.sources[: len(read.scored[0])]
+    images = held_out if trained is None else [read.trained[index][1] for index in trained]
+    return score_sources(teacher, modules, images, size=read.size, score=given.score, tiles=read.tiles, bits=given.bits)
 
 
 def _header(
     given: Arguments,
     teacher: Teacher,
     modules: Sequence[Module],
-    data: DataPart,
+    read: Material,
     calibration: CalibrationPart,
     *,
-    size: int,
     half: Sequence[int],
-    roi: RoiPart | None,
 ) -> Header:
     return Header(
         blemish=__version__,
@@ -117,14 +129,15 @@ def _header(
         teacher=TeacherPart(name=given.teacher, sha256=teacher.sha256, embedded=False),
         preprocessing=preprocessing(teacher.architecture, bits=given.bits),
         sizes=sorted(given.sizes),
-        reference_size=size,
+        tiles=read.tiles,
+        reference_size=read.size,
         modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
         recipe=asdict(find_recipe(given.recipe)) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
         seed=given.seed,
         score=given.score,  # type: ignore[arg-type]  # checked
         calibration=calibration,
-        roi=roi,
-        data=data,
+        roi=read.roi,
+        data=read.data,
         libraries=libraries(),
     )
 

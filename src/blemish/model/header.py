@@ -5,11 +5,19 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from blemish.data.records import DataPart
 from blemish.images.read import FULL_BITS
 from blemish.images.roi import RoiPart
+from blemish.images.tiles import TilesPart
 from blemish.storage.fields import Part, Sha256, UtcTime
 from blemish.verdict.scale import Scale
 from blemish.verdict.strangers import strangers
@@ -144,6 +152,7 @@ class Header(Part):
     teacher: TeacherPart
     preprocessing: PreprocessingPart
     sizes: list[Side] = Field(min_length=1)
+    tiles: TilesPart | None = None
     reference_size: Side
     modules: list[ModulePart] = Field(min_length=1)
     recipe: dict[str, Setting]
@@ -170,6 +179,12 @@ class Header(Part):
         calibration = {**strange, **kept, "review": old["threshold"], "earlier": earlier}
         return {**fields, "schema_version": SCHEMA_VERSION, "calibration": calibration}
 
+    @model_serializer(mode="wrap")
+    def _without_empty_tiles(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say of tiles only where there are some, so that versions from before them read all other models."""
+        fields: dict[str, Any] = handler(self)
+        return fields if self.tiles else {name: value for name, value in fields.items() if name != "tiles"}
+
     def changed(self, **fields: Any) -> "Header":
         """Return a header that differs in some fields, checked as a new one is (pydantic's ValidationError)."""
         return Header.model_validate(self.model_copy(update=fields).model_dump())
@@ -183,6 +198,16 @@ class Header(Part):
     def bits(self) -> int:
         """How many bits of the values of 16-bit images are used."""
         return self.preprocessing.bits
+
+    @property
+    def map_size(self) -> int:
+        """The size that the maps of modules are combined at: R, or the side of the map of a tile."""
+        return self.tiles.map_size if self.tiles else self.reference_size
+
+    @property
+    def wanted_tiles(self) -> tuple[int, float] | None:
+        """The side and the overlap of tiles, as a fit may be told them; None without tiles."""
+        return (self.tiles.size, self.tiles.overlap) if self.tiles else None
 
     @property
     def scale(self) -> Scale:
@@ -205,10 +230,20 @@ class Header(Part):
         scaled = self.scale.of(values)
         return scaled if self.roi is None else np.where(self.roi.inside, scaled, np.float32(0))
 
+    @field_validator("tiles")
+    @classmethod
+    def _combined_at_one_of_the_sizes(cls, tiles: TilesPart | None, info: ValidationInfo) -> TilesPart | None:
+        if tiles and tiles.map_size not in (sizes := info.data.get("sizes", [tiles.map_size])):
+            raise ValueError(f"map_size must be one of sizes, {', '.join(map(str, sizes))}, got {tiles.map_size}")
+        return tiles
+
     @field_validator("reference_size")
     @classmethod
     def _one_of_the_sizes(cls, reference_size: int, info: ValidationInfo) -> int:
-        if reference_size not in (sizes := info.data.get("sizes", [reference_size])):
+        if tiles := info.data.get("tiles"):
+            if reference_size < tiles.map_size:
+                raise ValueError(f"must be at least the map_size of tiles, {tiles.map_size}")
+        elif reference_size not in (sizes := info.data.get("sizes", [reference_size])):
             raise ValueError(f"must be one of sizes, {', '.join(map(str, sizes))}")
         return reference_size
 

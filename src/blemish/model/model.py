@@ -4,13 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from blemish.data.sources import Source, load
-from blemish.method.imitation import combine
-from blemish.method.pyramid import stack
-from blemish.method.scoring import Module, label_free_weights, module_maps, one_by_one
+from blemish.method.scoring import Module, image_maps, label_free_weights
 from blemish.method.teacher import Teacher
 from blemish.model.header import Header
 
@@ -52,8 +49,8 @@ class Model:
         header = self.header
         for source in given:
             image = load(source, bits=header.bits, roi=header.roi)
-            with torch.inference_mode():
-                (pyramid,) = one_by_one(self.teacher, stack([image], self.sizes))
-                parts = module_maps(self.teacher, self.modules, pyramid, score=header.score)
-                maps = [combine(parts, weights, size=header.reference_size)[0].cpu().numpy() for weights in weightings]
+            maps = image_maps(
+                self.teacher, self.modules, image, weightings, size=header.reference_size, score=header.score,
+                tiles=header.tiles,
+            )  # fmt: skip
             yield source, image, [header.scored(one) for one in maps]

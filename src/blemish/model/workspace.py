@@ -14,6 +14,7 @@ from blemish.data.samples import dim, unlike
 from blemish.data.together.groups import check_rule, find_groups
 from blemish.errors import InputError, StoppedError, printable
 from blemish.images.roi import WHOLE, Interest, read_roi
+from blemish.images.tiles import TilesPart
 from blemish.method.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
@@ -59,7 +60,8 @@ def fit_to_file(
     try:
         images, apart = good_images(data, labels=labels), held_out_images(data, labels=labels)
         groups = find_groups([*images, *apart], given=[data], groups=group_by)
-        announce(arguments, [*images, *apart], data=data, say=say)
+        tiles = arguments.tiles_of(images)
+        announce(arguments, [*images, *apart], data=data, say=say, tiles=tiles)
         if roi is not None:
             say(f"what counts is {roi.words}")
         with _alone(workspace, out):
@@ -106,16 +108,20 @@ class _Follower:
         return report
 
 
-def announce(arguments: Arguments, images: Sequence[Path], *, data: Path, say: Say) -> None:
+def announce(
+    arguments: Arguments, images: Sequence[Path], *, data: Path, say: Say, tiles: TilesPart | None = None
+) -> None:
     """Say what a fit is going to do, and with what."""
     sizes, levels = (", ".join(map(str, sorted(numbers))) for numbers in (arguments.sizes, arguments.levels))
     modules = len(arguments.sizes) * len(arguments.levels)
     say(f"{printable(data)}: {len(images)} good images")
     for line in [*together(data, images), *passed_over(data)]:
         say(line)
-    for line in [*unlike(images), *dim(images, bits=arguments.bits)]:
+    for line in [*unlike(images, tiled=tiles is not None), *dim(images, bits=arguments.bits)]:
         say(f"warning: {line}")
     say(f"{modules} modules: sizes {sizes} x levels {levels}; teacher {printable(arguments.teacher)}")
+    if tiles:
+        say(tiles.words)
     say(f"recipe {printable(arguments.recipe)}, score {printable(arguments.score)}, seed {arguments.seed}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from blemish.errors import printable
 from blemish.printing.layout import print_facts
 from blemish.printing.numbers import many, megabytes
-from blemish.printing.promises import roi_facts, threshold_facts
+from blemish.printing.promises import roi_facts, threshold_facts, tiles_facts
 from blemish.runtime.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def print_bundle(folder: Path, bundle: Bundle) -> None:
             ("model", f"{bundle.model.created}, {many(len(modules), 'module')}: {', '.join(modules)}"),
             *threshold_facts(bundle.model),
             *roi_facts(bundle.model),
+            *tiles_facts(bundle.model),
             ("images", f"{good}; {len(data.weighed)} weighed, {len(data.tested)} tested"),
             ("self-test", f"{many(len(bundle.golden), 'golden image')}, on each start, within {bundle.tolerance:g}"),
         ]

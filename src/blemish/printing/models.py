@@ -10,14 +10,14 @@ from blemish.images.read import FULL_BITS
 from blemish.model.header import Header
 from blemish.printing.layout import empty_table, output_console, print_facts
 from blemish.printing.numbers import duration, labels, size_of
-from blemish.printing.promises import roi_facts, threshold_facts
+from blemish.printing.promises import roi_facts, threshold_facts, tiles_facts
 from blemish.storage.tensors import Tensors
 
 
 def print_fit(model: Path, header: Header, *, seconds: float) -> None:
     """Print what a fit has made."""
     name = ("model", f"{printable(model)} ({size_of(model)})")
-    print_facts([name, *threshold_facts(header), *roi_facts(header), ("time", duration(seconds))])
+    print_facts([name, *threshold_facts(header), *roi_facts(header), *tiles_facts(header), ("time", duration(seconds))])
 
 
 def model_facts(path: Path, header: Header, tensors: Tensors) -> dict[str, Any]:
@@ -49,6 +49,7 @@ def print_model(path: Path, header: Header, tensors: Tensors) -> None:
             ("recipe", f"{header.recipe.get('name')} ({recipe}), seed {header.seed}"),
             *threshold_facts(header),
             *roi_facts(header),
+            *tiles_facts(header),
             ("images", f"{met}; {len(data.weighed)} weighed, {len(data.tested)} tested; told by their {data.told_by}"),
             ("weights", f"from {labels(weighing)}" if weighing else "without labels"),
             ("libraries", ", ".join(f"{name} {number}" for name, number in header.libraries.items())),

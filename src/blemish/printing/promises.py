@@ -42,6 +42,11 @@ def roi_facts(header: Header) -> list[tuple[str, str]]:
     return [] if header.roi is None else [("counts", header.roi.words)]
 
 
+def tiles_facts(header: Header) -> list[tuple[str, str]]:
+    """Return a line on how a model cuts images; none where it does not."""
+    return [] if header.tiles is None else [("tiles", header.tiles.words.removeprefix("tiles "))]
+
+
 def moved_lines(before: Header, after: Header) -> list[str]:
     """Say that thresholds given as scores were lost with their scale, where that is so."""
     if before.scale == after.scale or not were_scores(before.calibration):

@@ -16,6 +16,7 @@ from blemish.data.ahead import ahead
 from blemish.data.sources import Images, Source, load, sources
 from blemish.errors import refused
 from blemish.images.resize import resize
+from blemish.images.tiles import mapped
 from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
 from blemish.model.scorer import said
@@ -29,14 +30,19 @@ Scored = tuple[Source, NDArray[np.uint8], NDArray[np.float32]]
 
 
 def raw_map(
-    engine: Engine, image: NDArray[np.uint8], sizes: Iterable[int], *, each: Callable[..., Iterable[Any]] = map
+    engine: Engine, image: NDArray[np.uint8], header: Header, *, each: Callable[..., Iterable[Any]] = map
 ) -> NDArray[np.float32]:
     """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale.
 
-    each: what resizes the image to the sizes, `map` or one that does it in threads.
+    header: of the model whose graph the engine runs: once for the image, or for each of its tiles. each: what resizes
+    to the sizes, `map` or one that does it in threads.
     """
-    sizes = list(sizes)
-    return engine.run(dict(zip(sizes, each(partial(resize, image), sizes), strict=True)))
+    sizes = sorted({module.size for module in header.modules})
+
+    def of(part: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return engine.run(dict(zip(sizes, each(partial(resize, part), sizes), strict=True)))
+
+    return mapped(image, of, tiles=header.tiles, side=header.reference_size)
 
 
 class Runtime:
@@ -50,10 +56,10 @@ class Runtime:
         self.header_: Header = bundle.model
         self.streams = streams
         self._engine = engine
-        self._sizes = sorted({module.size for module in bundle.model.modules})
+        sizes = {module.size for module in bundle.model.modules}
         # Of a large image, resizing takes as long as the network: the sizes at the same time, where threads are free.
-        several = threads > streams and len(self._sizes) > 1
-        self._map = ThreadPoolExecutor(len(self._sizes)).map if several else map
+        several = threads > streams and len(sizes) > 1
+        self._map = ThreadPoolExecutor(len(sizes)).map if several else map
 
     @classmethod
     def load(
@@ -120,7 +126,7 @@ class Runtime:
 
     def raw_map(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale."""
-        return raw_map(self._engine, image, self._sizes, each=self._map)
+        return raw_map(self._engine, image, self.header_, each=self._map)
 
     def golden_map(self, source: Source) -> NDArray[np.float32]:
         """Return the score map of a golden image at the reference size, whatever its aspect."""

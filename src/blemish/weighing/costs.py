@@ -56,8 +56,9 @@ class Costs:
 def measure(model: Model, *, repeats: int = 20, image: NDArray[np.uint8] | None = None) -> Costs:
     """Return what the parts of a model cost on this machine, with the threads that torch has: medians.
 
-    repeats: passes over all parts, at least 1; the parts take turns, so that a disturbance falls on all of them. image:
-    (H, W, 3) uint8, what is resized; default: 512 x 512. Raises InputError for other repeats.
+    Of a model with tiles it is that of all tiles of the median image of its fit. repeats: passes over all parts, at
+    least 1; the parts take turns, so that a disturbance falls on all of them. image: (H, W, 3) uint8, what is resized;
+    default: 512 x 512. Raises InputError for other repeats.
     """
     if repeats < 1:
         raise InputError(f"repeats: {repeats} is not allowed, expected a whole number of at least 1")
@@ -68,7 +69,8 @@ def measure(model: Model, *, repeats: int = 20, image: NDArray[np.uint8] | None 
     seconds: Seconds = defaultdict(list)
     for _ in range(repeats):
         _pass(model, image, seconds)
-    ms = {key: 1000 * median(values) for key, values in seconds.items()}
+    tiles = model.header.tiles.count if model.header.tiles else 1
+    ms = {key: tiles * 1000 * median(values) for key, values in seconds.items()}
     return Costs(
         resize={size: ms["resize", size, 0] for size in model.sizes},
         stages={size: tuple(value for key, value in ms.items() if key[:2] == ("stage", size)) for size in model.sizes},
@@ -96,7 +98,7 @@ def _pass(model: Model, image: NDArray[np.uint8], seconds: Seconds) -> None:
                 if module := modules.get((size, level)):
                     with _timed(seconds, "module", size, level):
                         score_map = module_score(module, feature, module.student(previous), score=header.score)
-                        resample(score_map, header.reference_size)
+                        resample(score_map, header.map_size)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from blemish.data.samples import Sample, square_truth
 from blemish.data.sources import load
 from blemish.errors import InputError, printable
+from blemish.images.tiles import blend, cut
 from blemish.method.imitation import resample
 from blemish.method.pyramid import stack
 from blemish.method.scoring import module_maps, one_by_one
@@ -26,7 +27,8 @@ Report = Callable[[int, int], None]  # images scored, of how many
 class LabelledMaps:
     """The score maps of labelled images, module by module, and the truth.
 
-    names: the N modules, SIZE/LEVEL. maps: for each of them (I, h, w) float32 at its own resolution. masks: (I, R, R)
+    names: the N modules, SIZE/LEVEL. maps: for each of them (I, h, w) float32 at its own resolution (with tiles
+    about that of a tile's). masks: (I, R, R)
     bool at the reference size R, True on defects. labels: of the I images, "good" or the type of defect. inside: (R, R)
     bool, which pixels count, default all; masks are False where they do not.
     Raises InputError where these do not fit together, for maps that are not finite, and without a pixel of each kind.
@@ -92,6 +94,24 @@ class LabelledMaps:
             yield torch.cat(parts).numpy(), mask
 
 
+def _module_maps(model: Model, image: NDArray[np.uint8], *, score: str) -> list[NDArray[np.float32]]:
+    """Return every module's map of an image, (h, w) each: at its own resolution, with tiles about that of a tile's."""
+
+    def of(part: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        (pyramid,) = one_by_one(model.teacher, stack([part], model.sizes))
+        with torch.inference_mode():
+            return [one[0].cpu().numpy() for one in module_maps(model.teacher, model.modules, pyramid, score=score)]
+
+    tiles, size = model.header.tiles, model.header.reference_size
+    if tiles is None:
+        return of(image)
+    found = zip(*(of(part) for part in cut(image, tiles)), strict=True)
+    return [
+        blend(maps, *image.shape[:2], tiles=tiles, side=min(size, -(-size // tiles.map_size) * len(maps[0])))
+        for maps in found
+    ]
+
+
 def label(model: Model, samples: Sequence[Sample], *, score: str, report: Report | None = None) -> LabelledMaps:
     """Return every module's maps of labelled images, each computed once, and their masks at the reference size.
 
@@ -102,11 +122,9 @@ def label(model: Model, samples: Sequence[Sample], *, score: str, report: Report
     parts: list[list[NDArray[np.float32]]] = [[] for _ in model.modules]
     masks = []
     for done, sample in enumerate(samples, start=1):
-        (pyramid,) = one_by_one(model.teacher, stack([load(sample.path, bits=model.header.bits, roi=roi)], model.sizes))
-        with torch.inference_mode():
-            maps = module_maps(model.teacher, model.modules, pyramid, score=score)
+        maps = _module_maps(model, load(sample.path, bits=model.header.bits, roi=roi), score=score)
         for part, found in zip(parts, maps, strict=True):
-            part.append(found.cpu().numpy())
+            part.append(found[None])
         truth = square_truth(sample, model.header.reference_size)
         masks.append(truth if inside is None else truth & inside)
         if report:

@@ -17,8 +17,7 @@ from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, doubtful_masks
 from blemish.data.sources import Distinct, Source, distinct, held_out_sources, names_of
 from blemish.errors import InputError, printable
-from blemish.method.pyramid import read_pyramid
-from blemish.method.scoring import Module, label_free_weights, score_pyramid
+from blemish.method.scoring import Module, label_free_weights, score_sources
 from blemish.model.calibration import calibrate_again, check_again
 from blemish.model.header import Header, ModulePart, WeighingPart
 from blemish.model.model import Model
@@ -173,8 +172,8 @@ def _header(
 ) -> Header:
     """Return the header of the weighed model; scale and thresholds come from the same held-out images, scored anew."""
     header = model.header
-    pyramid = read_pyramid(held_out, sorted({module.size for module in modules}), bits=header.bits)
-    maps = score_pyramid(model.teacher, modules, pyramid, size=header.reference_size, score=score)
+    maps = score_sources(model.teacher, modules, held_out, size=header.reference_size, score=score, tiles=header.tiles,
+                         bits=header.bits)  # fmt: skip
     names = names_of(held_out, header.data.held_out)
     known = {image.sha256: image for image in (*header.data.weighed, *images)}
     update = {

@@ -21,6 +21,7 @@ from blemish.cli.options import (
     Roi,
     Root,
     Sizes,
+    Tiles,
     Unlabelled,
     Weights,
     read_interest,
@@ -59,6 +60,7 @@ def fit(
     device: Device = "auto",
     bits: Annotated[int, typer.Option(metavar="9..16", help="Used by 16-bit images: 12 for a 12-bit camera.")] = 16,
     min_area: MinArea = "0",
+    tiles: Tiles = "auto",
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
     review_training: Review = 0,
@@ -82,7 +84,7 @@ def fit(
     arguments = Arguments(
         sizes=whole_numbers(sizes, "sizes", example="128,256"), levels=whole_numbers(levels, "levels", example="2,3"),
         teacher=teacher, weights=weights, recipe=recipe, score=score, seed=seed, device=device, bits=bits,
-        min_area=share("min-area", min_area),
+        min_area=share("min-area", min_area), tiles=tiles,
     )  # fmt: skip
     console = error_console()
     fitted, seconds = fit_to_file(
