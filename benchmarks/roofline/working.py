@@ -70,9 +70,10 @@ def untrained(
     name: str, names: Sequence[str], *, reference_size: int, score: Literal["whitened", "paper"] = "whitened"
 ) -> Any:
     """Return a detector with random weights and modules named SIZE/LEVEL: as fast as a trained one."""
+    from blemish.method.networks import move_to, new_module
+
     from blemish import Detector
     from blemish.data.records import DataPart
-    from blemish.method.networks import move_to, new_module
     from blemish.method.teacher import architecture, empty_teacher
     from blemish.model.assembly import preprocessing
     from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart

@@ -27,7 +27,7 @@ from blemish.verdict.threshold import Thresholds, read_rates, read_wanted
 if TYPE_CHECKING:
     from blemish.export.export import Exported
     from blemish.method.progress import Report
-    from blemish.method.scoring import Module
+    from blemish.method.scoring import AnyModule
     from blemish.model.model import Model
     from blemish.weighing.findings import Findings
 
@@ -40,9 +40,9 @@ class Detector:
 
     sizes: sides of the square network inputs, multiples of 32 in 64 ... 1024. levels: of 2 ... 5. teacher: one of
     `blemish teacher list`; weights: a file with its weights, by default what is on this machine. recipe: "fast",
-    "quick" or "paper". score: "whitened" or "paper". device: "auto", "cpu" or "cuda". bits: of the values of 16-bit
-    images that are used, 9 ... 16. min_area: the share of the image that a defect covers at least, 0.001 or "0.1%": the
-    image score is then the highest at which the map has a connected part of that area. tiles: "auto", None, a side in
+    "quick" or "paper". score: "memory", "whitened" or "paper". device: "auto", "cpu" or "cuda". bits: of the values of
+    16-bit images that are used, 9 ... 16. min_area: the share of the image that a defect covers at least, 0.001 or
+    "0.1%": the image score is then the highest at which the map has a connected part of that area. tiles: "auto", None, a side in
     px or (side, overlap): how images are cut (docs/method.md). The arguments are only stored; `fit` checks them.
 
     Fitted: model_ (the teacher, the modules and the header), modules_ (trained modules), thresholds_ (of image scores:
@@ -63,7 +63,7 @@ class Detector:
         teacher: str = "tf_efficientnet_lite0",
         weights: StrPath | None = None,
         recipe: str = "fast",
-        score: Literal["whitened", "paper"] = "whitened",
+        score: Literal["memory", "whitened", "paper"] = "memory",
         seed: int = 0,
         device: str = "auto",
         bits: int = 16,
@@ -174,8 +174,9 @@ class Detector:
         labelled: a data set in any layout of docs/datasets.md; its test images count. good: where the good images of
         the fit are; those that set the threshold are found by their content. keep: how many modules stay; budget_ms:
         the time that one image may take on this machine; default: all stay. objective: of `weighing.search.OBJECTIVES`;
-        "paper" makes the score the paper's, the others make it "whitened". share: weigh with this share of the images
-        of each type of defect, chosen by content, and leave the rest for a test; default: with all. report: called
+        "paper" makes the score the paper's and drops a memory, the others make "whitened" of that. share: weigh with
+        this share of the images of each type of defect, chosen by content, and leave the rest for a test; default: with
+        all. report: called
         with the number of images scored and of all. labels: as in `fit`, for `labelled`. false_alarms: as in `fit`;
         default: what was asked for before. `weighed_` says what was found. Raises InputError for arguments, images or
         labels that cannot be used; the detector then stays as it is.
@@ -279,7 +280,7 @@ class Detector:
         return detector
 
     @property
-    def modules_(self) -> "list[Module]":
+    def modules_(self) -> "list[AnyModule]":
         """The trained modules."""
         return self.model_.modules
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from blemish.method.networks import stored_tensors
 
 from blemish.errors import InputError, ModelFileError
-from blemish.method.networks import stored_tensors
 from blemish.method.pretrained import load_teacher
 from blemish.method.scoring import Module
 from blemish.method.teacher import ARCHITECTURES, student_stage

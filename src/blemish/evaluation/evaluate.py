@@ -274,7 +274,7 @@ def _identity(header: Header) -> dict[str, Any]:
         "created": header.created,
         "teacher": header.teacher.name,
         "teacher_sha256": header.teacher.sha256,
-        "modules": [f"{module.size}/{module.level}" for module in header.modules],
+        "modules": [module.name for module in header.modules],
         "recipe": header.recipe.get("name"),
         "seed": header.seed,
         "score": header.score,

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.method.scoring import Module, module_maps
+from blemish.method.imitation import resampling_matrix
+from blemish.method.scoring import AnyModule, module_maps
 from blemish.method.teacher import Teacher
 from blemish.storage.offline import folder_dropped
 
@@ -22,11 +22,11 @@ class Graph(nn.Module):
     fifth of the time.
     """
 
-    def __init__(self, teacher: Teacher, modules: Sequence[Module], *, reference_size: int, score: str) -> None:
+    def __init__(self, teacher: Teacher, modules: Sequence[AnyModule], *, reference_size: int, score: str) -> None:
         super().__init__()
         self.teacher, self.modules_, self.score = teacher, nn.ModuleList(modules), score
         self.sizes = sorted({module.size for module in modules})
-        matrices = [resampling_matrix(module.size >> module.level, reference_size) for module in modules]
+        matrices = [resampling_matrix(module.size >> min(module.levels), reference_size) for module in modules]
         # Side by side, the matrices of the rows add up all modules in one product.
         weighted = [module.weight * matrix for module, matrix in zip(modules, matrices, strict=True)]
         self.rows = nn.Buffer(torch.cat(weighted, dim=1).contiguous())
@@ -38,13 +38,6 @@ class Graph(nn.Module):
         maps = module_maps(self.teacher, list(self.modules_), pyramid, score=self.score)  # type: ignore[arg-type]
         wide = [score_map @ matrix for score_map, matrix in zip(maps, self.columns, strict=True)]
         return self.rows @ torch.cat(wide, dim=1)
-
-
-def resampling_matrix(side: int, size: int) -> Tensor:
-    """Return the bilinear weights that resample `side` values to `size`: (size, side); rows sum to 1."""
-    unit = torch.eye(side)[None, None]
-    matrix: Tensor = F.interpolate(unit, size=(size, side), mode="bilinear", align_corners=False)[0, 0]
-    return matrix.contiguous()
 
 
 def write_onnx(path: Path, graph: Graph) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ from torch import Tensor
 from blemish.errors import InputError, ModelFileError, printable
 from blemish.images.roi import RoiPart, TilesRoi
 from blemish.method.features import cached_features
-from blemish.method.networks import move_to, new_module
+from blemish.method.memory import balance, fit_memory
 from blemish.method.progress import Clock, Report, Step
 from blemish.method.pyramid import Pyramid
-from blemish.method.scoring import Module, score_pyramid, set_weights
+from blemish.method.scoring import AnyModule, Module, new_module, score_pyramid, set_weights
 from blemish.method.statistics import fit_statistics
-from blemish.method.teacher import Teacher
+from blemish.method.teacher import Teacher, move_to
 from blemish.method.training import RECIPES, Recipe, autocasts, batch_size, count_steps, train_module
 from blemish.storage.files import write_atomically
 from blemish.storage.tensors import check_tensors, packed, unpacked
@@ -36,7 +37,7 @@ class Other:
     roi: TilesRoi | None = None
 
 
-MapsOf = Callable[[Sequence[Module], Sequence[int]], NDArray[np.float32]]  # the maps (N, R, R), not yet on the scale
+MapsOf = Callable[..., NDArray[np.float32]]  # (modules, trained=positions): the maps (N, R, R), not yet on the scale
 Known = tuple[int, Tensor] | None  # a level and its feature of all images, where they are at hand
 
 
@@ -115,6 +116,7 @@ def score_crosswise(
     seed: int,
     score: str,
     size: int,
+    memory_size: int,
     min_area: float = 0.0,
     half: Collection[int] = (),
     roi: RoiPart | None = None,
@@ -130,20 +132,46 @@ def score_crosswise(
     found = []
     for one, prefix, report in zip(others, prefixes(len(others))[1:], reports, strict=True):
         pyramid = {side: torch.cat([held_out[side], train[side][one.learnt]]) for side in train}
-        modules = fit_modules(
+        students = fit_modules(
             teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
             workspace=workspace, prefix=prefix, report=report,
         )  # fmt: skip
+        modules = with_memory(students, teacher, pyramid, score=score, size=memory_size, seed=seed, roi=one.roi or roi)
         set_weights(modules, score=score)
         if maps_of:
-            maps = maps_of(modules, one.scored)
+            scored = partial(maps_of, trained=one.scored)
         else:
             unseen = {side: batch[one.scored] for side, batch in train.items()}
-            maps = score_pyramid(teacher, modules, unseen, size=size, score=score)
+            scored = partial(_pyramid_maps, teacher, unseen, size=size, score=score)
+        balance(modules, scored, inside=None if roi is None else roi.inside)
+        maps = scored(modules)
         if roi is not None:
             maps[:, ~roi.inside] = maps.min()  # what does not count is nowhere the highest
         found.append([image_score(one, min_area=min_area) for one in maps])
     return found
+
+
+def with_memory(
+    students: Sequence[Module],
+    teacher: Teacher,
+    pyramid: Pyramid,
+    *,
+    score: str,
+    size: int,
+    seed: int,
+    roi: RoiPart | TilesRoi | None,
+) -> list[AnyModule]:
+    """Return the students of a pyramid, and the memory of one of its sizes beside them if the score asks for one."""
+    if score != "memory":
+        return list(students)
+    levels = sorted({student.level for student in students})
+    return [*students, fit_memory(teacher, pyramid[size], levels=levels, seed=seed, roi=roi)]
+
+
+def _pyramid_maps(
+    teacher: Teacher, images: Pyramid, modules: Sequence[AnyModule], *, size: int, score: str
+) -> NDArray[np.float32]:
+    return score_pyramid(teacher, modules, images, size=size, score=score)
 
 
 def _new_module(teacher: Teacher, size: int, level: int, *, seed: int, weight: float) -> Module:

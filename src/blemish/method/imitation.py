@@ -54,6 +54,13 @@ def resample(score_map: Tensor, size: int) -> Tensor:
     return F.interpolate(score_map[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
 
 
+def resampling_matrix(side: int, size: int) -> Tensor:
+    """Return the bilinear weights that `resample` gives `side` values at `size` places: (size, side); rows sum to 1."""
+    unit = torch.eye(side)[None, None]
+    matrix: Tensor = F.interpolate(unit, size=(size, side), mode="bilinear", align_corners=False)[0, 0]
+    return matrix.contiguous()
+
+
 def combine(module_maps: Sequence[Tensor], weights: Sequence[float], *, size: int) -> Tensor:
     """Return the weighted sum of the modules' maps at the reference size, equations (4) and (7): (B, size, size).
 

@@ -11,8 +11,9 @@ from blemish.data.sources import Source, load
 from blemish.images.read import FULL_BITS
 from blemish.images.tiles import TilesPart, mapped
 from blemish.method.imitation import combine, module_map, scaled_residual
+from blemish.method.memory import SHARE, Memory
 from blemish.method.pyramid import Pyramid, stack
-from blemish.method.teacher import Teacher
+from blemish.method.teacher import Architecture, Teacher, student_stage
 
 TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
 
@@ -48,6 +49,20 @@ class Module(nn.Module):
         """The module's name, SIZE/LEVEL."""
         return f"{self.size}/{self.level}"
 
+    @property
+    def levels(self) -> tuple[int]:
+        """The levels whose features it looks at."""
+        return (self.level,)
+
+
+AnyModule = Module | Memory
+
+
+def new_module(architecture: Architecture, *, size: int, level: int, weight: float, seed: int) -> Module:
+    """Return a module whose student is freshly initialised from the seed, with statistics still to be set."""
+    student, channels = student_stage(architecture.name, level, seed=seed), architecture.channels[level - 2]
+    return Module(student, size=size, level=level, channels=channels, weight=weight)
+
 
 def whiten(residuals: Tensor, mean: Tensor, whitener: Tensor) -> Tensor:
     """Return the whitened residuals at every position: (B, C, h, w) -> (B, C, h, w)."""
@@ -69,50 +84,71 @@ def log_distance(module: Module, residuals: Tensor) -> Tensor:
     return torch.log(whitened_map(whiten(residuals, module.mean, module.whitener), module.variance) + TINY)
 
 
-def module_score(module: Module, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
+def module_score(module: AnyModule, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
     """Return one module's score map (B, h, w) from the teacher's and the student's feature, (B, C, h, w) each.
 
-    score: "paper" is equation (5), in [0, 1]; "whitened" is the logarithm of `whitened_map` in deviations from its
-    mean on the good images that trained the module: any real number, 0 on average on those images, above 0 on unseen
-    good ones (see `Module`). Of logarithms the mean over modules is a geometric one, so that the noise of one module
-    cannot rule the map.
+    Of a memory, which has no student, both are what it has joined. score: "paper" is equation (5), in [0, 1]; the
+    others are the logarithm of `whitened_map` in deviations from its mean on the good images that trained the module:
+    any real number, 0 on average on those images, above 0 on unseen good ones (see `Module`). Of logarithms the mean
+    over modules is a geometric one, so that the noise of one module cannot rule the map.
     """
+    if isinstance(module, Memory):
+        found: Tensor = module(teacher)
+        return found
     if score == "paper":
         return module_map(teacher, student)
     return (log_distance(module, scaled_residual(teacher, student)) - module.centre) / module.spread
 
 
-def label_free_weights(modules: Sequence[Module], *, score: str) -> list[float]:
+def label_free_weights(modules: Sequence[AnyModule], *, score: str) -> list[float]:
     """Return the weights that need no labels; they sum to 1.
 
-    "paper": all equal, equation (4). "whitened": proportional to channels times the root of the size. Every whitened
+    "paper": all equal, equation (4). Else proportional to channels times the root of the size. Every whitened
     channel has one say, so the deep levels, which see what a defect is, are not outvoted by the noise of shallow ones;
-    and larger sizes count for more, as small defects show nowhere else (docs/log.md).
+    and larger sizes count for more, as small defects show nowhere else (docs/log.md). A memory has `memory.SHARE` of
+    the whole, and the students the rest.
     """
-    shares = [1.0 if score == "paper" else len(module.mean) * module.size**0.5 for module in modules]
-    return [share / sum(shares) for share in shares]
+    students = [one for one in modules if not isinstance(one, Memory)]
+    whole = sum(_share(one, score=score) for one in students)
+    rest = 1.0 if len(students) == len(modules) else 1 - SHARE
+    return [
+        (SHARE if students else 1.0) if isinstance(one, Memory) else rest * (_share(one, score=score) / whole)
+        for one in modules
+    ]
 
 
-def set_weights(modules: Sequence[Module], *, score: str) -> None:
+def _share(module: Module, *, score: str) -> float:
+    return 1.0 if score == "paper" else len(module.mean) * module.size**0.5
+
+
+def set_weights(modules: Sequence[AnyModule], *, score: str) -> None:
     """Give each module its label-free weight."""
     for module, weight in zip(modules, label_free_weights(modules, score=score), strict=True):
         module.weight = weight
 
 
 def module_features(
-    teacher: Teacher, modules: Sequence[Module], images: Pyramid
-) -> Iterator[tuple[Module, Tensor, Tensor]]:
+    teacher: Teacher, modules: Sequence[AnyModule], images: Pyramid
+) -> Iterator[tuple[AnyModule, Tensor, Tensor]]:
     """Yield each module, smaller sizes first, with the teacher's and its student's feature, (B, C, h, w) each.
 
-    Each teacher stage is computed once per image size, and only as deep as the modules need.
+    Of a memory both are the features that it has joined. Each teacher stage is computed once per image size, and only
+    as deep as the modules need.
     """
     for side in sorted({module.size for module in modules}):
-        wanted = {module.level: module for module in modules if module.size == side}
-        for level, previous, feature in teacher.features(images[side], wanted):
-            yield wanted[level], feature, wanted[level].student(previous)
+        here = [module for module in modules if module.size == side]
+        students = {module.level: module for module in here if isinstance(module, Module)}
+        features = {}
+        for level, previous, feature in teacher.features(images[side], {one for each in here for one in each.levels}):
+            features[level] = feature
+            if level in students:
+                yield students[level], feature, students[level].student(previous)
+        for memory in (module for module in here if isinstance(module, Memory)):
+            joined = memory.joined(features)
+            yield memory, joined, joined
 
 
-def module_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, score: str) -> list[Tensor]:
+def module_maps(teacher: Teacher, modules: Sequence[AnyModule], images: Pyramid, *, score: str) -> list[Tensor]:
     """Return the score map of each module, in the order of `modules`, at its own resolution: (B, h, w) each."""
     maps = {
         module.name: module_score(module, feature, student, score=score)
@@ -121,10 +157,10 @@ def module_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *,
     return [maps[module.name] for module in modules]
 
 
-def score_maps(teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str) -> Tensor:
+def score_maps(teacher: Teacher, modules: Sequence[AnyModule], images: Pyramid, *, size: int, score: str) -> Tensor:
     """Return the combined score maps of a batch of images at the reference size: (B, size, size).
 
-    "paper" gives values in [0, 1], "whitened" any real number, still to be squashed.
+    "paper" gives values in [0, 1], the others any real number, still to be squashed.
     """
     maps = module_maps(teacher, modules, images, score=score)
     return combine(maps, [module.weight for module in modules], size=size)
@@ -143,7 +179,7 @@ def one_by_one(teacher: Teacher, images: Pyramid) -> Iterator[Pyramid]:
 
 def image_maps(
     teacher: Teacher,
-    modules: Sequence[Module],
+    modules: Sequence[AnyModule],
     image: NDArray[np.uint8],
     weightings: Sequence[Sequence[float]],
     *,
@@ -168,7 +204,7 @@ def image_maps(
 
 def score_sources(
     teacher: Teacher,
-    modules: Sequence[Module],
+    modules: Sequence[AnyModule],
     given: Sequence[Source],
     *,
     size: int,
@@ -188,7 +224,7 @@ def score_sources(
 
 
 def score_pyramid(
-    teacher: Teacher, modules: Sequence[Module], images: Pyramid, *, size: int, score: str
+    teacher: Teacher, modules: Sequence[AnyModule], images: Pyramid, *, size: int, score: str
 ) -> NDArray[np.float32]:
     """Return what `score_maps` does for any number of images, each scored alone: (N, size, size)."""
     with torch.inference_mode():

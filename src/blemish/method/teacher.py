@@ -175,6 +175,11 @@ def state_fingerprint(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def move_to(network: nn.Module, device: str | torch.device) -> None:
+    """Move a network to a device, laid out as it computes fastest there."""
+    network.to(device).to(memory_format=torch.channels_last)
+
+
 def pick_device(device: str) -> str:
     """Return "cuda" or "cpu" for "auto", "cpu" or "cuda"; InputError for another word or a GPU that is not there."""
     if word("device", device, ("auto", "cpu", "cuda")) == "cuda" and not torch.cuda.is_available():

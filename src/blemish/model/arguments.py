@@ -41,7 +41,7 @@ class Arguments:
         """
         sizes = _whole_numbers("sizes", self.sizes, allowed=SIZES, rule="multiples of 32 from 64 to 1024")
         levels = _whole_numbers("levels", self.levels, allowed=LEVELS, rule="of 2, 3, 4, 5")
-        word("score", self.score, ("whitened", "paper"))
+        word("score", self.score, ("memory", "whitened", "paper"))
         return replace(
             self,
             sizes=sizes,

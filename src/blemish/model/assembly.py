@@ -1,18 +1,20 @@
 """From the header and the tensors of a model file to a model, and back."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from blemish.errors import refused
-from blemish.method.networks import move_to, new_module, stored_tensors
+from blemish.method.memory import Memory
 from blemish.method.pretrained import load_teacher
-from blemish.method.teacher import ARCHITECTURES, Architecture, Teacher, empty_teacher, pick_device
+from blemish.method.scoring import AnyModule, new_module
+from blemish.method.teacher import ARCHITECTURES, Architecture, Teacher, empty_teacher, move_to, pick_device
 from blemish.model import file
-from blemish.model.header import Header, PreprocessingPart
+from blemish.model.header import Header, MemoryPart, ModulePart, PreprocessingPart
 from blemish.model.model import Model
 from blemish.storage.tensors import check_tensors
 from blemish.version import __version__
@@ -55,7 +57,7 @@ def assemble(
     has no weights here, or for a device that is not allowed.
     """
     architecture = _architecture(header, path)
-    modules = [new_module(architecture, seed=0, **part.model_dump()) for part in header.modules]
+    modules = [_module(architecture, part) for part in header.modules]
     levels = max(module.level for module in modules)
     name, known = architecture.name, header.teacher.sha256
     embedded = empty_teacher(name, levels, sha256=known) if header.teacher.embedded else None
@@ -74,6 +76,34 @@ def assemble(
     for network in (teacher, *modules):
         move_to(network, place)
     return Model(teacher, modules, header)
+
+
+def module_part(module: AnyModule) -> ModulePart:
+    """Return what a header says of a module."""
+    memory = None
+    if isinstance(module, Memory):
+        memory = MemoryPart(levels=list(module.levels), vectors=len(module.vectors))
+    return ModulePart(size=module.size, level=module.level, weight=module.weight, memory=memory)
+
+
+def stored_tensors(modules: Sequence[AnyModule], teacher: Teacher | None) -> dict[str, Tensor]:
+    """Return the tensors of a model file, by name; teacher: the one that the file holds, if it holds one.
+
+    Counters of batches, of no use after training, are left out.
+    """
+    state = {f"{module.name}/{key}": tensor for module in modules for key, tensor in module.state_dict().items()}
+    if teacher is not None:
+        levels = max(module.level for module in modules)
+        state |= {f"teacher/{key}": tensor for key, tensor in teacher.stages[:levels].state_dict().items()}
+    return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}
+
+
+def _module(architecture: Architecture, part: ModulePart) -> AnyModule:
+    """Return a module that has still to be filled with its tensors."""
+    if part.memory is None:
+        return new_module(architecture, size=part.size, level=part.level, weight=part.weight, seed=0)
+    channels = sum(architecture.channels[level - 2] for level in part.memory.levels)
+    return Memory(size=part.size, weight=part.weight, channels=channels, **part.memory.model_dump())
 
 
 def _architecture(header: Header, path: str | os.PathLike[str]) -> Architecture:

@@ -18,23 +18,25 @@ from blemish.data.sources import Images, Source
 from blemish.data.together.groups import Grouping, Groups
 from blemish.images.roi import WHOLE, Interest
 from blemish.method.features import check_cache, half_sizes, tiles_carried
-from blemish.method.fitting import costs, fit_modules, prefixes, score_crosswise
-from blemish.method.networks import move_to
+from blemish.method.fitting import costs, fit_modules, prefixes, score_crosswise, with_memory
+from blemish.method.memory import balance
 from blemish.method.pretrained import load_teacher
 from blemish.method.progress import Report, in_parts
-from blemish.method.scoring import Module, score_pyramid, score_sources, set_weights
-from blemish.method.teacher import Teacher, pick_device
+from blemish.method.scoring import AnyModule, score_pyramid, score_sources, set_weights
+from blemish.method.teacher import Teacher, move_to, pick_device
 from blemish.method.training import Recipe, find_recipe
 from blemish.model.arguments import Arguments
-from blemish.model.assembly import preprocessing
+from blemish.model.assembly import module_part, preprocessing
 from blemish.model.calibration import calibrate, check_area
 from blemish.model.file import libraries
-from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart
+from blemish.model.header import CalibrationPart, Header, TeacherPart
 from blemish.model.model import Model
 from blemish.model.reading import Material, read_material
 from blemish.storage.files import make_folder
 from blemish.verdict.threshold import Budget, thresholds
 from blemish.version import __version__
+
+BALANCED = 20  # held-out images that tell how far apart the maps of students and of a memory spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +88,21 @@ def fit(
     folder = _run_folder(workspace, decided, given, recipe, teacher) if workspace else None
     parts = len(learnt.others)
     own, *reports = in_parts(report, costs(recipe, images=count, others=parts), prefixes(parts))
-    modules = fit_modules(
+    students = fit_modules(
         teacher, learnt.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=learnt.counted,
         workspace=folder, report=own,
     )  # fmt: skip
+    modules = with_memory(students, teacher, learnt.train, score=given.score, size=given.reference_size,
+                          seed=given.seed, roi=learnt.counted)  # fmt: skip
     set_weights(modules, score=given.score)
+    balance(
+        modules, partial(_raw_maps, teacher, given, read, most=BALANCED), inside=None if roi is None else roi.inside
+    )
     crossed = score_crosswise(
         teacher, learnt.train, learnt.held_out, learnt.others, levels=given.levels, recipe=recipe, seed=given.seed,
-        score=given.score, size=read.size, min_area=given.min_area, half=half, roi=roi, workspace=folder,
-        reports=reports, maps_of=partial(_raw_maps, teacher, given, read) if read.tiles else None,
+        score=given.score, size=read.size, memory_size=given.reference_size, min_area=given.min_area, half=half,
+        roi=roi, workspace=folder, reports=reports,
+        maps_of=partial(_raw_maps, teacher, given, read) if read.tiles else None,
     )  # fmt: skip
     maps = _raw_maps(teacher, given, read, modules)
     calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, min_area=given.min_area, roi=roi,
@@ -104,20 +112,30 @@ def fit(
 
 
 def _raw_maps(
-    teacher: Teacher, given: Arguments, read: Material, modules: Sequence[Module], trained: Sequence[int] | None = None
+    teacher: Teacher,
+    given: Arguments,
+    read: Material,
+    modules: Sequence[AnyModule],
+    *,
+    trained: Sequence[int] | None = None,
+    most: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return the maps (N, R, R), not yet on the scale, of the held-out images, or of some that trained tiles."""
+    """Return the maps (N, R, R), not yet on the scale, of held-out images, or of some that trained tiles.
+
+    most: so many of the held-out images.
+    """
     if read.tiles is None:
-        return score_pyramid(teacher, modules, read.learnt.held_out, size=read.size, score=given.score)
-    held_out = read.sources[: len(read.scored[0])]
-    images = held_out if trained is None else [read.trained[index][1] for index in trained]
-    return score_sources(teacher, modules, images, size=read.size, score=given.score, tiles=read.tiles, bits=given.bits)
+        images = {side: batch[:most] for side, batch in read.learnt.held_out.items()}
+        return score_pyramid(teacher, modules, images, size=read.size, score=given.score)
+    held_out = read.sources[: len(read.scored[0])][:most]
+    chosen = held_out if trained is None else [read.trained[index][1] for index in trained]
+    return score_sources(teacher, modules, chosen, size=read.size, score=given.score, tiles=read.tiles, bits=given.bits)
 
 
 def _header(
     given: Arguments,
     teacher: Teacher,
-    modules: Sequence[Module],
+    modules: Sequence[AnyModule],
     read: Material,
     calibration: CalibrationPart,
     *,
@@ -131,7 +149,7 @@ def _header(
         sizes=sorted(given.sizes),
         tiles=read.tiles,
         reference_size=read.size,
-        modules=[ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
+        modules=[module_part(one) for one in modules],
         recipe=asdict(find_recipe(given.recipe)) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
         seed=given.seed,
         score=given.score,  # type: ignore[arg-type]  # checked

@@ -1,18 +1,11 @@
 """What a model says of itself: the header of the model file, every field checked (pydantic)."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blemish.data.records import DataPart
 from blemish.images.read import FULL_BITS
@@ -49,12 +42,34 @@ class PreprocessingPart(Part):
     bits: int = Field(default=FULL_BITS, gt=8, le=FULL_BITS)
 
 
-class ModulePart(Part):
-    """One kept module and its share of the combined score map."""
+class MemoryPart(Part):
+    """What a memory joins, levels in ascending order, and how many vectors it holds."""
 
+    levels: list[Annotated[int, Field(ge=2, le=5)]] = Field(min_length=1)
+    vectors: int = Field(ge=1, le=1_000_000)
+
+
+class ModulePart(Part):
+    """One kept module and its share of the combined score map; memory: what it remembers, if it is no student."""
+
+    SAID_IF_ANY: ClassVar = frozenset({"memory"})
     size: Side
     level: int = Field(ge=2, le=5)
     weight: float = Field(ge=0)
+    memory: MemoryPart | None = None
+
+    @field_validator("memory")
+    @classmethod
+    def _up_to_its_level(cls, memory: MemoryPart | None, info: ValidationInfo) -> MemoryPart | None:
+        level = info.data.get("level")
+        if memory and level and (sorted({*memory.levels}) != memory.levels or memory.levels[-1] != level):
+            raise ValueError(f"levels must ascend to {level}, got {', '.join(map(str, memory.levels))}")
+        return memory
+
+    @property
+    def name(self) -> str:
+        """The module's name: SIZE/LEVEL, of a memory SIZE/LEVEL+LEVEL."""
+        return f"{self.size}/{'+'.join(map(str, self.memory.levels)) if self.memory else self.level}"
 
 
 class ScoredPart(Part):
@@ -146,6 +161,7 @@ class WeighingPart(Part):
 class Header(Part):
     """Everything about a model but its tensors; each field is checked on creation (pydantic's ValidationError)."""
 
+    SAID_IF_ANY: ClassVar = frozenset({"tiles"})
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     blemish: str
     created: UtcTime
@@ -157,7 +173,7 @@ class Header(Part):
     modules: list[ModulePart] = Field(min_length=1)
     recipe: dict[str, Setting]
     seed: int = Field(ge=0, lt=1 << 32)
-    score: Literal["paper", "whitened"]
+    score: Literal["paper", "whitened", "memory"]
     calibration: CalibrationPart
     roi: RoiPart | None = None
     weighing: WeighingPart | None = None
@@ -178,12 +194,6 @@ class Header(Part):
         strange = {name: value for name, value in old.items() if name not in (*kept, *earlier, "threshold")}
         calibration = {**strange, **kept, "review": old["threshold"], "earlier": earlier}
         return {**fields, "schema_version": SCHEMA_VERSION, "calibration": calibration}
-
-    @model_serializer(mode="wrap")
-    def _without_empty_tiles(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say of tiles only where there are some, so that versions from before them read all other models."""
-        fields: dict[str, Any] = handler(self)
-        return fields if self.tiles else {name: value for name, value in fields.items() if name != "tiles"}
 
     def changed(self, **fields: Any) -> "Header":
         """Return a header that differs in some fields, checked as a new one is (pydantic's ValidationError)."""
@@ -250,7 +260,7 @@ class Header(Part):
     @field_validator("modules")
     @classmethod
     def _modules_agree(cls, modules: list[ModulePart], info: ValidationInfo) -> list[ModulePart]:
-        names = [f"{module.size}/{module.level}" for module in modules]
+        names = [module.name for module in modules]
         total = math.fsum(module.weight for module in modules)
         if len(set(names)) < len(names):
             raise ValueError(f"names must be unique, got {', '.join(names)}")
@@ -263,7 +273,7 @@ class Header(Part):
     @field_validator("calibration")
     @classmethod
     def _on_the_scale_of_the_score(cls, calibration: CalibrationPart, info: ValidationInfo) -> CalibrationPart:
-        if info.data.get("score") == "whitened" and calibration.limit <= calibration.good:
+        if info.data.get("score") in ("whitened", "memory") and calibration.limit <= calibration.good:
             raise ValueError(f"limit must be above good, got {calibration.limit:.9g} and {calibration.good:.9g}")
         return calibration
 

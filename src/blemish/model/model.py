@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.sources import Source, load
-from blemish.method.scoring import Module, image_maps, label_free_weights
+from blemish.method.scoring import AnyModule, image_maps, label_free_weights
 from blemish.method.teacher import Teacher
 from blemish.model.header import Header
 
@@ -20,7 +20,7 @@ class Model:
     """All that scores an image: the frozen teacher, the trained modules, and what the model says of itself."""
 
     teacher: Teacher
-    modules: list[Module]
+    modules: list[AnyModule]
     header: Header
 
     @property

@@ -18,7 +18,7 @@ def print_bundle(folder: Path, bundle: Bundle) -> None:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     data = bundle.model.data
     good = f"{len(data.train)} trained, {len(data.held_out)} held out"
-    modules = [f"{module.size}/{module.level}" for module in bundle.model.modules]
+    modules = [module.name for module in bundle.model.modules]
     print_facts(
         [
             ("bundle", f"{printable(folder)} ({megabytes(size)}), for {bundle.target}, {bundle.precision}"),

@@ -57,9 +57,8 @@ def print_model(path: Path, header: Header, tensors: Tensors) -> None:
     )
     table = empty_table("module", "size", "level", "weight", "parameters")
     for module in header.modules:
-        name = f"{module.size}/{module.level}"
-        count = f"{_parameters(tensors, name):,}"
-        table.add_row(name, str(module.size), str(module.level), f"{module.weight:.4f}", count)
+        count = f"{_parameters(tensors, module.name):,}"
+        table.add_row(module.name, str(module.size), module.name.partition("/")[2], f"{module.weight:.4f}", count)
     output_console().print(table)
 
 
@@ -80,9 +79,10 @@ def print_teachers() -> None:
 
 
 def _parameters(tensors: Tensors, module: str) -> int:
-    """Return how many numbers a module has learnt: running statistics of its batches are none."""
+    """Return how many numbers a module has learnt or remembers: running statistics of its batches are none."""
     return sum(
         tensor.size
         for name, tensor in tensors.items()
-        if name.startswith(f"{module}/student.") and not name.endswith(("running_mean", "running_var"))
+        if name.startswith((f"{module}/student.", f"{module}/vectors"))
+        and not name.endswith(("running_mean", "running_var"))
     )

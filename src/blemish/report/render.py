@@ -133,9 +133,8 @@ def _modules(subject: Subject) -> list[dict[str, Any]]:
     modules, costs = subject.header.modules, subject.costs
     most = max(module.weight for module in modules)
     return [
-        {"name": name, "weight": module.weight, "share": 100 * module.weight / most, "cost": costs.get(name)}
-        for module in modules
-        for name in [f"{module.size}/{module.level}"]
+        {"name": one.name, "weight": one.weight, "share": 100 * one.weight / most, "cost": costs.get(one.name)}
+        for one in modules
     ]
 
 

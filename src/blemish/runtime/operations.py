@@ -16,8 +16,8 @@ OPERATIONS = frozenset(
     re.findall(
         r"\w+",
         """Add AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Einsum Expand Gather GlobalAveragePool
-        Identity Log MatMul Max MaxPool Mul Pad Pow ReduceL2 ReduceMean ReduceSum Relu Reshape Shape Slice Sqrt Squeeze
-        Sub Transpose Unsqueeze""",
+        Identity Log MatMul Max MaxPool Mul Pad Pow ReduceL2 ReduceMean ReduceMin ReduceSum Relu Reshape Shape Slice Sqrt
+        Squeeze Sub Transpose Unsqueeze""",
     )
 )
 LAYERS = frozenset(
@@ -25,8 +25,8 @@ LAYERS = frozenset(
         r"\w+",
         """Add AvgPool BatchNormInference Broadcast Clamp Concat Const Convert Convolution Divide Einsum FakeQuantize
         GroupConvolution Log MatMul MaxPool Maximum Minimum Multiply Negative Pad Parameter Power ReLU ReduceL2
-        ReduceMean ReduceSum Reshape Result ShapeOf Slice Sqrt Squeeze StridedSlice Subtract Transpose Unsqueeze
-        VariadicSplit""",
+        ReduceMean ReduceMin ReduceSum Reshape Result ShapeOf Slice Sqrt Squeeze StridedSlice Subtract Transpose
+        Unsqueeze VariadicSplit""",
     )
 )
 GRAPH, NODE, SPARSE, OPERATION, DOMAIN = 7, 1, 15, 4, 7  # fields of ModelProto, GraphProto and NodeProto (onnx.proto)

@@ -2,18 +2,34 @@
 
 import json
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+)
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 UtcTime = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?(Z|\+00:00)$")]
 
 
 class Part(BaseModel):
-    """A part of a header: unknown fields, other types and numbers that are not finite are refused; nothing changes."""
+    """A part of a header: unknown fields, other types and numbers that are not finite are refused; nothing changes.
+
+    SAID_IF_ANY: the fields that are written only where they say something, so that versions from before them read all
+    other models.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    SAID_IF_ANY: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value or name not in self.SAID_IF_ANY}
 
 
 def read_object(text: str | bytes) -> dict[str, Any]:

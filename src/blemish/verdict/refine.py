@@ -15,7 +15,8 @@ from blemish.verdict.connected import Flags, parts
 
 Values = NDArray[np.float32]
 
-CUT = {"whitened": 0.88, "paper": 0.5}  # of the highest level around: what lies above it belongs to the defect
+# Of the highest level around: what lies above it belongs to the defect.
+CUT = {"memory": 0.88, "whitened": 0.88, "paper": 0.5}
 AROUND = 0.2  # of the side of the map: the width of the window in which a peak rules
 FLOOR = 0.8  # of the way from good pixels to the threshold: what lies below it belongs to no defect
 COLOUR = 0.5  # what a unit of log odds of colours counts, where 1 is the way from the cut to the peak

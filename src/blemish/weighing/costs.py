@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from blemish.errors import InputError, printable
 from blemish.method.imitation import resample
+from blemish.method.memory import Memory
 from blemish.method.pyramid import stack
-from blemish.method.scoring import module_score
+from blemish.method.scoring import Module, module_score
 from blemish.model.model import Model
 
 WARM_UP = 3  # passes that are not counted
-Seconds = dict[tuple[str, int, int], list[float]]  # (part, size, level) -> one per pass
+Seconds = dict[tuple[str, int, str | int], list[float]]  # (part, size, level or name of module) -> one per pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Costs:
         for name in set(modules):
             if name not in self.modules:
                 raise InputError(f"module {printable(name)} was not measured; measured: {', '.join(self.modules)}")
-            size, level = map(int, name.split("/"))
+            size, level = int(name.partition("/")[0]), max(map(int, name.partition("/")[2].split("+")))
             depths[size] = max(level, depths.get(size, 0))
             total += self.modules[name]
         return total + sum(self.resize[size] + sum(self.stages[size][:depth]) for size, depth in depths.items())
@@ -74,7 +75,7 @@ def measure(model: Model, *, repeats: int = 20, image: NDArray[np.uint8] | None 
     return Costs(
         resize={size: ms["resize", size, 0] for size in model.sizes},
         stages={size: tuple(value for key, value in ms.items() if key[:2] == ("stage", size)) for size in model.sizes},
-        modules={one.name: ms["module", one.size, one.level] for one in model.modules},
+        modules={one.name: ms["module", one.size, one.name] for one in model.modules},
         megabytes={
             one.name: sum(4 * value.numel() for value in one.state_dict().values() if value.is_floating_point()) / 1e6
             for one in model.modules
@@ -85,24 +86,29 @@ def measure(model: Model, *, repeats: int = 20, image: NDArray[np.uint8] | None 
 def _pass(model: Model, image: NDArray[np.uint8], seconds: Seconds) -> None:
     """Score one image as a prediction does, and add the time of each part."""
     teacher, header, place = model.teacher, model.header, model.teacher.mean.device
-    modules = {(module.size, module.level): module for module in model.modules}
     with torch.inference_mode():
         for size in model.sizes:
             with _timed(seconds, "resize", size, 0):
                 feature = stack([image], [size])[size].to(place)
-            for level in range(1, max(deep for side, deep in modules if side == size) + 1):
+            here = [module for module in model.modules if module.size == size]
+            students = {module.level: module for module in here if isinstance(module, Module)}
+            features = {}
+            for level in range(1, max(module.level for module in here) + 1):
                 previous = feature
                 with _timed(seconds, "stage", size, level):
                     given = previous if level > 1 else teacher.normalise(previous)
-                    feature = teacher.stages[level - 1](given)
-                if module := modules.get((size, level)):
-                    with _timed(seconds, "module", size, level):
-                        score_map = module_score(module, feature, module.student(previous), score=header.score)
+                    feature = features[level] = teacher.stages[level - 1](given)
+                if student := students.get(level):
+                    with _timed(seconds, "module", size, student.name):
+                        score_map = module_score(student, feature, student.student(previous), score=header.score)
                         resample(score_map, header.map_size)
+            for memory in (module for module in here if isinstance(module, Memory)):
+                with _timed(seconds, "module", size, memory.name):
+                    resample(memory(memory.joined(features)), header.map_size)
 
 
 @contextmanager
-def _timed(seconds: Seconds, part: str, size: int, level: int) -> Iterator[None]:
+def _timed(seconds: Seconds, part: str, size: int, level: str | int) -> Iterator[None]:
     start = time.perf_counter()
     yield
     if torch.cuda.is_initialized():

@@ -17,9 +17,11 @@ from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, doubtful_masks
 from blemish.data.sources import Distinct, Source, distinct, held_out_sources, names_of
 from blemish.errors import InputError, printable
-from blemish.method.scoring import Module, label_free_weights, score_sources
+from blemish.method.memory import Memory
+from blemish.method.scoring import AnyModule, label_free_weights, score_sources
+from blemish.model.assembly import module_part
 from blemish.model.calibration import calibrate_again, check_again
-from blemish.model.header import Header, ModulePart, WeighingPart
+from blemish.model.header import Header, WeighingPart
 from blemish.model.model import Model
 from blemish.verdict.threshold import Budget
 from blemish.weighing.costs import Costs, measure
@@ -48,13 +50,15 @@ def weigh(
 
     Arguments and errors are those of `Detector.weigh`.
     """
+    if objective == "paper":  # which knows students alone
+        model = replace(model, modules=[one for one in model.modules if not isinstance(one, Memory)])
     count = len(model.modules)
     keep, budget_ms = _checked(objective, keep=keep, budget_ms=budget_ms, modules=count)
     chosen, without_masks = _labelled_images(model.header, data, share=share, labels=labels)
     samples = chosen.samples
     held_out = held_out_sources(model.header.data, good, bits=model.header.bits)
     check_again(model.header, wanted)
-    score = "paper" if objective == "paper" else "whitened"
+    score = _score(model.header, objective)
     labelled = label(model, samples, score=score, report=report)
     bare = label_free_weights(model.modules, score=score)
     costs = measure(model)
@@ -144,7 +148,14 @@ def _within(sets: Sequence[list[int]], budget_ms: float, costs: Costs) -> list[i
     return fitting[-1]
 
 
-def _weighed(module: Module, weight: float) -> Module:
+def _score(header: Header, objective: str) -> str:
+    """Return the score of the weighed model: that of the objective, or its own, unless that is the paper's."""
+    if objective == "paper":
+        return "paper"
+    return "whitened" if header.score == "paper" else header.score
+
+
+def _weighed(module: AnyModule, weight: float) -> AnyModule:
     own = copy(module)  # shallow: the tensors are shared, the weight is its own
     own.weight = float(weight)
     return own
@@ -162,7 +173,7 @@ def _part(model: Model, samples: Sequence[Sample], *, objective: str, seconds: f
 
 def _header(
     model: Model,
-    modules: Sequence[Module],
+    modules: Sequence[AnyModule],
     images: Sequence[ImagePart],
     held_out: Sequence[Source],
     *,
@@ -177,7 +188,7 @@ def _header(
     names = names_of(held_out, header.data.held_out)
     known = {image.sha256: image for image in (*header.data.weighed, *images)}
     update = {
-        "modules": [ModulePart(size=one.size, level=one.level, weight=one.weight) for one in modules],
+        "modules": [module_part(one) for one in modules],
         "score": score,
         "calibration": calibrate_again(header, maps, names, score=score, wanted=wanted),
         "weighing": weighing,

@@ -48,7 +48,7 @@ def fit(
     teacher: Annotated[str, typer.Option(metavar="NAME", help="See blemish teacher list.")] = "tf_efficientnet_lite0",
     weights: Weights = None,
     recipe: Annotated[str, typer.Option(metavar="fast|quick|paper", help="How to train.")] = "fast",
-    score: Annotated[str, typer.Option(metavar="whitened|paper", help="How to score.")] = "whitened",
+    score: Annotated[str, typer.Option(metavar="memory|whitened|paper", help="How to score.")] = "memory",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same model on one machine.")] = 0,
     false_alarms: FalseAlarms = "",
     group_by: GroupBy = None,

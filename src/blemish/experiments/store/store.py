@@ -32,7 +32,7 @@ from blemish.experiments.store.stopwatch import PEAK, Stopwatch, add_cost, read_
 from blemish.method.pretrained import load_teacher
 from blemish.method.progress import Progress
 from blemish.method.pyramid import read_pyramid, stack
-from blemish.method.scoring import Module, module_features, module_score, one_by_one, score_pyramid
+from blemish.method.scoring import AnyModule, module_features, module_score, one_by_one, score_pyramid
 from blemish.method.teacher import Teacher, pick_device
 from blemish.method.training import find_recipe
 from blemish.storage.files import clean_stale, make_folder, write_atomically
@@ -165,7 +165,7 @@ class Store:
         for (size, level), maps in variants.chained_maps(teacher, chains, images, levels=unit.levels).items():
             self._keep("paper", f"{size}/{level}", maps)
 
-    def _keep_maps(self, teacher: Teacher, modules: Sequence[Module]) -> None:
+    def _keep_maps(self, teacher: Teacher, modules: Sequence[AnyModule]) -> None:
         paths = image_paths(self.unit.contents.samples)
         parts: dict[tuple[Score, str], list[Tensor]] = {}
         for path in paths:
