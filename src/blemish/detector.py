@@ -42,8 +42,8 @@ class Detector:
     `blemish teacher list`; weights: a file with its weights, by default what is on this machine. recipe: "fast",
     "quick" or "paper". score: "memory", "whitened" or "paper". device: "auto", "cpu" or "cuda". bits: of the values of
     16-bit images that are used, 9 ... 16. min_area: the share of the image that a defect covers at least, 0.001 or
-    "0.1%": the image score is then the highest at which the map has a connected part of that area. tiles: "auto", None, a side in
-    px or (side, overlap): how images are cut (docs/method.md). The arguments are only stored; `fit` checks them.
+    "0.1%": the image score is then the highest at which the map has a connected part of that area. tiles: "auto", None,
+    a side in px or (side, overlap): how images are cut (docs/method.md). The arguments are only stored until `fit`.
 
     Fitted: model_ (the teacher, the modules and the header), modules_ (trained modules), thresholds_ (of image scores:
     above `review` they want a look, above `ng` they are defects), header_ (all that the model file says about itself),

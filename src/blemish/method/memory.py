@@ -47,8 +47,8 @@ class Memory(nn.Module):
 
     @property
     def name(self) -> str:
-        """The module's name, such as 256/3+4."""
-        return f"{self.size}/{'+'.join(map(str, self.levels))}"
+        """The module's name, such as 256/m3+4."""
+        return f"{self.size}/m{'+'.join(map(str, self.levels))}"
 
     def joined(self, features: Mapping[int, Tensor]) -> Tensor:
         """Return the features of its levels side by side: {level: (B, C_l, h_l, w_l)} -> (B, C, h, w).

@@ -68,8 +68,8 @@ class ModulePart(Part):
 
     @property
     def name(self) -> str:
-        """The module's name: SIZE/LEVEL, of a memory SIZE/LEVEL+LEVEL."""
-        return f"{self.size}/{'+'.join(map(str, self.memory.levels)) if self.memory else self.level}"
+        """The module's name: SIZE/LEVEL, of a memory SIZE/mLEVEL+LEVEL."""
+        return f"{self.size}/{'m' + '+'.join(map(str, self.memory.levels)) if self.memory else self.level}"
 
 
 class ScoredPart(Part):

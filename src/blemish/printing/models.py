@@ -58,7 +58,9 @@ def print_model(path: Path, header: Header, tensors: Tensors) -> None:
     table = empty_table("module", "size", "level", "weight", "parameters")
     for module in header.modules:
         count = f"{_parameters(tensors, module.name):,}"
-        table.add_row(module.name, str(module.size), module.name.partition("/")[2], f"{module.weight:.4f}", count)
+        table.add_row(
+            module.name, str(module.size), module.name.partition("/")[2].lstrip("m"), f"{module.weight:.4f}", count
+        )
     output_console().print(table)
 
 

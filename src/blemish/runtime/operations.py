@@ -16,8 +16,8 @@ OPERATIONS = frozenset(
     re.findall(
         r"\w+",
         """Add AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Einsum Expand Gather GlobalAveragePool
-        Identity Log MatMul Max MaxPool Mul Pad Pow ReduceL2 ReduceMean ReduceMin ReduceSum Relu Reshape Shape Slice Sqrt
-        Squeeze Sub Transpose Unsqueeze""",
+        Identity Log MatMul Max MaxPool Mul Pad Pow ReduceL2 ReduceMean ReduceMin ReduceSum Relu Reshape Shape Slice
+        Sqrt Squeeze Sub Transpose Unsqueeze""",
     )
 )
 LAYERS = frozenset(

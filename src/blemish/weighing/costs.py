@@ -1,5 +1,6 @@
 """What each module costs on this machine: time and room."""
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -38,7 +39,7 @@ class Costs:
     megabytes: dict[str, float]
 
     def of(self, modules: Iterable[str]) -> float:
-        """Return the milliseconds of a set of modules, each named SIZE/LEVEL.
+        """Return the milliseconds of a set of modules, each by its name.
 
         A size is resized once, and each teacher stage of it computed once, only as deep as its modules need. Raises
         InputError for a module that was not measured.
@@ -48,7 +49,8 @@ class Costs:
         for name in set(modules):
             if name not in self.modules:
                 raise InputError(f"module {printable(name)} was not measured; measured: {', '.join(self.modules)}")
-            size, level = int(name.partition("/")[0]), max(map(int, name.partition("/")[2].split("+")))
+            size, *levels = map(int, re.findall("[0-9]+", name))
+            level = max(levels)
             depths[size] = max(level, depths.get(size, 0))
             total += self.modules[name]
         return total + sum(self.resize[size] + sum(self.stages[size][:depth]) for size, depth in depths.items())
