@@ -1,10 +1,15 @@
 """blemish report: a page of results, a page of a model on labelled data, and what is refused before any work."""
 
+import json
+import shutil
 import subprocess
 import sys
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
+from blemish.data.sources import identify
 from commands import model, parts, quick_recipe, run  # noqa: F401
 from pages import embedded, header, paint, results, words
 
@@ -57,6 +62,38 @@ def test_regions_in_square_millimetres(capsys, model, parts, tmp_path):
     line = refused(capsys, folder, "--out", out, "--mm-per-px", "0")
     assert line == "error: mm per px: 0.0 is not allowed, expected a finite number above 0\n"
     assert not out.exists()
+
+
+def noted(model):
+    path = model.with_name(f"{model.name}.tested.json")
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def test_the_images_that_a_page_shows_with_their_truth_are_noted(capsys, model, parts, tmp_path):
+    own, out = Path(shutil.copy(model, tmp_path / "own.safetensors")), tmp_path / "report.html"
+    command = "report", own, parts, "--out", out, "--overwrite"
+    assert run(capsys, *command, "--no-record")[0] == 0
+    assert noted(own) is None
+    assert run(capsys, *command)[0] == 0
+    found = noted(own)
+    assert found["model"] == sha256(own.read_bytes()).hexdigest() == embedded(out.read_text())["model"]
+    shown = identify(sorted((parts / "test").rglob("*.png")))
+    assert [one["sha256"] for one in found["images"]] == sorted(one.sha256 for one in shown)
+    assert run(capsys, "evaluate", own, parts)[0] == 0
+    assert noted(own) == found
+    assert "12 tested" in run(capsys, "inspect", own)[1]
+
+
+def test_a_list_that_is_damaged_or_would_be_replaced_is_said_before_the_work(capsys, model, parts, tmp_path):
+    own, out = Path(shutil.copy(model, tmp_path / "own.safetensors")), tmp_path / "report.html"
+    noted_in = own.with_name(f"{own.name}.tested.json")
+    noted_in.write_text("[]")
+    code, printed, err = run(capsys, "report", own, parts, "--out", out)
+    assert (code, printed) == (3, "")
+    assert err == f"error: {noted_in}: is damaged: not a JSON object; remove the file, and its images are forgotten\n"
+    assert not out.exists()
+    assert "is the input" in refused(capsys, own, parts, "--out", noted_in, "--overwrite")
+    assert noted_in.read_text() == "[]"
 
 
 def test_a_bundle_reports_without_what_only_training_needs(bundle, brick, tmp_path):
@@ -121,7 +158,9 @@ def test_what_is_neither_results_nor_a_model_with_data(capsys, model, parts, bun
     assert not out.exists()
 
 
-@pytest.mark.parametrize("options", [["--used", "skip"], ["--defects", "dent"], ["--weights", "w.pth"]])
+@pytest.mark.parametrize(
+    "options", [["--used", "skip"], ["--no-record"], ["--defects", "dent"], ["--weights", "w.pth"]]
+)
 def test_options_of_data_are_refused_for_results(capsys, tmp_path, options):
     line = refused(capsys, results(tmp_path, SCORES), "--out", tmp_path / "report.html", *options)
     assert line.startswith(f"error: {options[0].removeprefix('--')}: ")

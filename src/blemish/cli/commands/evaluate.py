@@ -22,12 +22,11 @@ from blemish.cli.options import (
     read_labels,
     read_wanted,
 )
-from blemish.errors import BlemishError, refused
+from blemish.cli.tested import Recorded, identity_to_note, note
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from blemish.data.records import ImagePart
     from blemish.evaluation.evaluate import Chosen
 
 SIDES = {"256": 256, "original": None}
@@ -42,9 +41,6 @@ Resolution = Annotated[
 ]
 Used = Annotated[
     str, typer.Option(metavar="refuse|skip|include", help="Images that the model has met before, or copies of them.")
-]
-Recorded = Annotated[
-    bool, typer.Option("--record/--no-record", help="Note beside the model which images it was tested on.")
 ]
 
 
@@ -75,9 +71,8 @@ def evaluate(
     from blemish.evaluation.evaluate import choose, measure, save
     from blemish.evaluation.plots import check_plots
     from blemish.evaluation.recall import draw
-    from blemish.model.tested import list_path, read_tested
+    from blemish.model.tested import list_path
     from blemish.printing.bars import counting, error_console
-    from blemish.runtime.bundle import identity
 
     word("resolution", resolution, SIDES)
     check_root([data])
@@ -87,7 +82,7 @@ def evaluate(
     wanted, console = read_wanted(false_alarms, threshold), error_console()
     scorer = load_scorer(model, weights=weights, device=device, wanted=wanted)
     if record:
-        read_tested(model, sha256=(sha256 := identity(model)))  # one that is damaged is said before the work
+        sha256 = identity_to_note(model)
     chosen = choose(scorer, data, used=used, labels=read_labels(unlabelled, defects))
     _remark(chosen, bits=scorer.header_.bits)
     with counting(console, "test images") as report:
@@ -99,7 +94,7 @@ def evaluate(
             draw(plot, result["recall_by_area"], overwrite=overwrite)
     finally:  # what was measured is shown and noted, whatever becomes of the file
         if record:
-            _note(model, chosen.images, sha256, console)
+            note(model, chosen.images, sha256=sha256)
         _show(result, console)
 
 
@@ -129,15 +124,3 @@ def _remark(chosen: "Chosen", *, bits: int) -> None:
     from blemish.printing.bars import say
 
     say(remarks([chosen.data], (sample.path for sample in chosen.samples), bits=bits))
-
-
-def _note(model: Path, images: "Sequence[ImagePart]", sha256: str, console: "Console") -> None:
-    from blemish.model.tested import note_tested
-    from blemish.runtime.bundle import identity
-
-    try:
-        if identity(model) != sha256:
-            raise refused(model, "another model has taken its place")
-        note_tested(model, images, sha256=sha256)
-    except BlemishError as error:
-        console.out(f"warning: the test images are not noted: {error}")

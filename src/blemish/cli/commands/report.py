@@ -18,9 +18,11 @@ from blemish.cli.options import (
     load_scorer,
     read_labels,
 )
+from blemish.cli.tested import Recorded, identity_to_note, note
 from blemish.errors import InputError, printable
 
 if TYPE_CHECKING:
+    from blemish.data.records import ImagePart
     from blemish.report.shown import Subject
 
 Given = Annotated[
@@ -42,6 +44,7 @@ def report(
     embed: Embed = False,
     mm_per_px: MmPerPx = None,
     used: Used = "refuse",
+    record: Recorded = True,
     unlabelled: Unlabelled = "",
     defects: Defects = "",
     weights: Weights = None,
@@ -58,24 +61,28 @@ def report(
     from datetime import datetime
 
     from blemish.data.inputs import check_apart, check_root
+    from blemish.model.tested import list_path
     from blemish.report.render import render
     from blemish.storage.files import write_atomically
     from blemish.storage.places import check_writable
 
     check_writable(out, overwrite=overwrite)
     check_root([data])
-    check_apart([out], [given, data], files=[weights])
+    check_apart([out], [given, data], files=[weights, list_path(given) if data is not None else None])
+    images: Sequence[ImagePart] = ()
     if data is None:
-        others = {"used": used != "refuse", "unlabelled": unlabelled, "defects": defects, "weights": weights,
-                  "device": device != "auto"}  # fmt: skip
+        others = {"used": used != "refuse", "no-record": not record, "unlabelled": unlabelled, "defects": defects,
+                  "weights": weights, "device": device != "auto"}  # fmt: skip
         subject = _of_results(given, out, embed=embed, others=[name for name, typed in others.items() if typed])
     else:
-        subject = _of_model(given, data, out, embed=embed, used=used, unlabelled=unlabelled, defects=defects,
-                            weights=weights, device=device)  # fmt: skip
+        subject, images = _of_model(given, data, out, embed=embed, used=used, record=record, unlabelled=unlabelled,
+                                    defects=defects, weights=weights, device=device)  # fmt: skip
     if mm_per_px is not None:
         subject = subject.measured(mm_per_px)
     page = render(subject, made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"))
     write_atomically(out, page, overwrite=overwrite)
+    if record and images:  # the page shows thresholds beside the truth: who moves them by it has tested by these
+        note(given, images, sha256=subject.sha256)
     print(f"{printable(out)}: {len(subject.images)} images, {len(page) / 1e6:.1f} MB")
 
 
@@ -98,9 +105,9 @@ def _of_results(folder: Path, out: Path, *, embed: bool, others: Sequence[str]) 
 
 
 def _of_model(
-    model: Path, data: Path, out: Path, *, embed: bool, used: str, unlabelled: str, defects: str, weights: Path | None,
-    device: str,
-) -> "Subject":  # fmt: skip
+    model: Path, data: Path, out: Path, *, embed: bool, used: str, record: bool, unlabelled: str, defects: str,
+    weights: Path | None, device: str,
+) -> "tuple[Subject, Sequence[ImagePart]]":  # fmt: skip
     from blemish.data.inputs import remarks
     from blemish.evaluation.evaluate import choose
     from blemish.printing.bars import counting, error_console, say
@@ -111,10 +118,11 @@ def _of_model(
     if (model / LINES).is_file():
         raise InputError(f"{printable(model)}: a folder of results; give it alone, without {printable(data)}")
     scorer = load_scorer(model, weights=weights, device=device)
-    sha256 = identity(model)
+    sha256 = identity_to_note(model) if record else identity(model)
     labels = read_labels(unlabelled, defects)
     chosen = choose(scorer, data, used=used, labels=labels)
     say(remarks([chosen.data], (sample.path for sample in chosen.samples), bits=scorer.header_.bits))
     with counting(error_console(), "test images") as tell:
-        return judged_subject(scorer, chosen, model=model, model_sha256=sha256, page=out, embed=embed, labels=labels,
-                              report=tell)  # fmt: skip
+        subject = judged_subject(scorer, chosen, model=model, model_sha256=sha256, page=out, embed=embed, labels=labels,
+                                 report=tell)  # fmt: skip
+    return subject, chosen.images
