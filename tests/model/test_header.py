@@ -67,7 +67,7 @@ def test_newer_file_is_named_even_if_nothing_else_in_it_is_known(path):
         ("sizes", [], "List should have at least 1 item after validation, not 0"),
         ("reference_size", 0, "Input should be greater than or equal to 64, got 0"),
         ("reference_size", 64, "must be one of sizes, 128, 256, got 64"),
-        ("score", "max", "Input should be 'paper' or 'whitened', got 'max'"),
+        ("score", "max", "Input should be 'paper', 'whitened' or 'memory', got 'max'"),
         ("created", "yesterday", "String should match pattern"),
         ("teacher.sha256", "A" * 64, "String should match pattern"),
         ("teacher.nam", "x", "Extra inputs are not permitted, got 'x'"),

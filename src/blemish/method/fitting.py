@@ -136,14 +136,11 @@ def score_crosswise(
             teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
             workspace=workspace, prefix=prefix, report=report,
         )  # fmt: skip
-        modules = with_memory(students, teacher, pyramid, score=score, size=memory_size, seed=seed, roi=one.roi or roi)
-        set_weights(modules, score=score)
-        if maps_of:
-            scored = partial(maps_of, trained=one.scored)
-        else:
-            unseen = {side: batch[one.scored] for side, batch in train.items()}
-            scored = partial(_pyramid_maps, teacher, unseen, size=size, score=score)
-        balance(modules, scored, inside=None if roi is None else roi.inside)
+        unseen = {side: batch[one.scored] for side, batch in train.items()} if maps_of is None else {}
+        whole: MapsOf = partial(_score_unseen, teacher, unseen, size=size, score=score)
+        scored = whole if maps_of is None else partial(maps_of, trained=one.scored)
+        modules = complete(students, teacher, pyramid, scored, score=score, size=memory_size, seed=seed,
+                           counted=one.roi or roi, roi=roi)  # fmt: skip
         maps = scored(modules)
         if roi is not None:
             maps[:, ~roi.inside] = maps.min()  # what does not count is nowhere the highest
@@ -151,24 +148,32 @@ def score_crosswise(
     return found
 
 
-def with_memory(
+def complete(
     students: Sequence[Module],
     teacher: Teacher,
     pyramid: Pyramid,
+    maps_of: MapsOf,
     *,
     score: str,
     size: int,
     seed: int,
-    roi: RoiPart | TilesRoi | None,
+    counted: RoiPart | TilesRoi | None,
+    roi: RoiPart | None,
 ) -> list[AnyModule]:
-    """Return the students of a pyramid, and the memory of one of its sizes beside them if the score asks for one."""
-    if score != "memory":
-        return list(students)
-    levels = sorted({student.level for student in students})
-    return [*students, fit_memory(teacher, pyramid[size], levels=levels, seed=seed, roi=roi)]
+    """Return students with their label-free weights and, if the score asks for one, a memory of one of the sizes.
+
+    pyramid: what trained the students; counted: which positions of it count. maps_of: as in `balance`, with roi.
+    """
+    modules: list[AnyModule] = list(students)
+    if score == "memory":
+        levels = sorted({student.level for student in students})
+        modules.append(fit_memory(teacher, pyramid[size], levels=levels, seed=seed, roi=counted))
+    set_weights(modules, score=score)
+    balance(modules, maps_of, inside=None if roi is None else roi.inside)
+    return modules
 
 
-def _pyramid_maps(
+def _score_unseen(
     teacher: Teacher, images: Pyramid, modules: Sequence[AnyModule], *, size: int, score: str
 ) -> NDArray[np.float32]:
     return score_pyramid(teacher, modules, images, size=size, score=score)

@@ -18,11 +18,10 @@ from blemish.data.sources import Images, Source
 from blemish.data.together.groups import Grouping, Groups
 from blemish.images.roi import WHOLE, Interest
 from blemish.method.features import check_cache, half_sizes, tiles_carried
-from blemish.method.fitting import costs, fit_modules, prefixes, score_crosswise, with_memory
-from blemish.method.memory import balance
+from blemish.method.fitting import complete, costs, fit_modules, prefixes, score_crosswise
 from blemish.method.pretrained import load_teacher
 from blemish.method.progress import Report, in_parts
-from blemish.method.scoring import AnyModule, score_pyramid, score_sources, set_weights
+from blemish.method.scoring import AnyModule, score_pyramid, score_sources
 from blemish.method.teacher import Teacher, move_to, pick_device
 from blemish.method.training import Recipe, find_recipe
 from blemish.model.arguments import Arguments
@@ -82,29 +81,26 @@ def fit(
         say(line)
     check_area(roi, given.min_area)
     thresholds(range(read.count), wanted)  # a rate that so few images cannot carry is refused before the work
-    count = len(next(iter(learnt.train.values())))
+    count, others = len(next(iter(learnt.train.values()))), len(learnt.others)
+    maps_of = partial(_raw_maps, teacher, given, read)
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=count, cache_gb=cache_gb)
     decided = [*read.run, str(half), *([roi.bits] if roi else []), *([f"{read.tiles} {count}"] if read.tiles else [])]
     folder = _run_folder(workspace, decided, given, recipe, teacher) if workspace else None
-    parts = len(learnt.others)
-    own, *reports = in_parts(report, costs(recipe, images=count, others=parts), prefixes(parts))
+    own, *reports = in_parts(report, costs(recipe, images=count, others=others), prefixes(others))
     students = fit_modules(
         teacher, learnt.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=learnt.counted,
         workspace=folder, report=own,
     )  # fmt: skip
-    modules = with_memory(students, teacher, learnt.train, score=given.score, size=given.reference_size,
-                          seed=given.seed, roi=learnt.counted)  # fmt: skip
-    set_weights(modules, score=given.score)
-    balance(
-        modules, partial(_raw_maps, teacher, given, read, most=BALANCED), inside=None if roi is None else roi.inside
-    )
+    modules = complete(
+        students, teacher, learnt.train, partial(maps_of, most=BALANCED), score=given.score,
+        size=given.reference_size, seed=given.seed, counted=learnt.counted, roi=roi,
+    )  # fmt: skip
     crossed = score_crosswise(
         teacher, learnt.train, learnt.held_out, learnt.others, levels=given.levels, recipe=recipe, seed=given.seed,
         score=given.score, size=read.size, memory_size=given.reference_size, min_area=given.min_area, half=half,
-        roi=roi, workspace=folder, reports=reports,
-        maps_of=partial(_raw_maps, teacher, given, read) if read.tiles else None,
+        roi=roi, workspace=folder, reports=reports, maps_of=maps_of if read.tiles else None,
     )  # fmt: skip
-    maps = _raw_maps(teacher, given, read, modules)
+    maps = maps_of(modules)
     calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, min_area=given.min_area, roi=roi,
                             others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
     header = _header(given, teacher, modules, read, calibration, half=half)
