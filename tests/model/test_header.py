@@ -64,6 +64,10 @@ def test_newer_file_is_named_even_if_nothing_else_in_it_is_known(path):
         ("modules", FIELDS["modules"][:1], "weights must sum to 1, got 0.25"),
         ("modules", [{"size": 128, "level": 3, "weight": 0.5}] * 2, "names must be unique, got 128/3, 128/3"),
         ("modules", [{"size": 64, "level": 3, "weight": 1.0}], "every size must be one of sizes, got 64/3"),
+        ("modules.0.memory", {"levels": [4, 3], "vectors": 9}, "levels must ascend to"),
+        ("modules.0.memory", {"levels": [5], "vectors": 9}, "levels must ascend to"),
+        ("modules.0.memory", {"levels": [], "vectors": 9}, None),
+        ("modules.0.memory", {"levels": [3], "vectors": 0}, None),
         ("sizes", [], "List should have at least 1 item after validation, not 0"),
         ("reference_size", 0, "Input should be greater than or equal to 64, got 0"),
         ("reference_size", 64, "must be one of sizes, 128, 256, got 64"),
@@ -100,6 +104,17 @@ def test_header_fields_are_named(path, place, value, reason):
         assert said.startswith(f"header field {place}: {reason}")
     with pytest.raises(ValidationError):
         Header.model_validate(fields)
+
+
+def test_only_a_model_with_a_memory_speaks_of_one_and_names_it():
+    header = Header.model_validate(FIELDS)
+    assert all("memory" not in module for module in header.model_dump()["modules"])
+    size, level = header.modules[0].size, header.modules[0].level
+    memory = {"levels": [level - 1, level], "vectors": 9} if level > 2 else {"levels": [level], "vectors": 9}
+    fields = changed("modules.0.memory", memory)
+    found = Header.model_validate(fields)
+    assert found.modules[0].name == f"{size}/m{'+'.join(map(str, memory['levels']))}"
+    assert found.model_dump()["modules"][0]["memory"] == memory
 
 
 def test_weights_may_miss_one_by_a_millionth():

@@ -19,7 +19,7 @@ class Scale:
     """What brings combined maps to where scores lie, in [0, 1]: the paper's score ("paper") lies there already.
 
     good: the median of held-out good pixels; limit: what a score lies at that is FAR from those of good images. Both
-    are of combined maps. A "whitened" score is squashed so that they come to lie at 0.018 and 0.5.
+    are of combined maps. Any other score is squashed so that they come to lie at 0.018 and 0.5.
     """
 
     score: str
