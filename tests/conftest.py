@@ -32,7 +32,7 @@ def detector(brick):
     full = training.RECIPES["fast"]
     training.RECIPES["fast"] = short_recipe()
     try:
-        return Detector(sizes=(64, 128), levels=(2, 3), seed=1).fit(brick / "train" / "good")
+        return Detector(sizes=(64, 128), levels=(2, 3), seed=1, score="whitened").fit(brick / "train" / "good")
     finally:
         training.RECIPES["fast"] = full
 
