@@ -281,7 +281,7 @@ def test_numpys_numbers_give_the_same_model_and_a_header(short, good_arrays, tmp
         ({"sizes": 64}, "sizes: 64 is not allowed, expected one or more different multiples of 32 from 64 to 1024"),
         ({"levels": (2.0,)}, r"levels: \[2.0\] is not allowed, expected one or more different of 2, 3, 4, 5"),
         ({"recipe": "slow"}, "recipe: slow is not allowed"),
-        ({"score": "best"}, "score: best is not allowed, expected whitened or paper"),
+        ({"score": "best"}, "score: best is not allowed, expected memory, whitened or paper"),
         ({"seed": True}, "seed: True is not allowed, expected a whole number from 0 to 4294967295"),
         ({"teacher": "vgg"}, "teacher: vgg is not allowed"),
         ({"device": "tpu"}, "device: tpu is not allowed, expected auto, cpu or cuda"),

@@ -57,7 +57,8 @@ def test_inspect_shows_the_header(capsys, model):
     assert f"created    {header.created} by blemish {blemish.__version__}" in lines
     assert "images     10 trained, 2 held out, sha256 " in printed
     assert "weights    without labels" in lines
-    assert lines[-1].split()[:4] == ["64/3", "64", "3", f"{header.modules[1].weight:.4f}"]
+    assert lines[-2].split()[:4] == ["64/3", "64", "3", f"{header.modules[1].weight:.4f}"]
+    assert lines[-1].split() == ["64/m3", "64", "3", "0.2500", f"{header.modules[2].memory.vectors * 40:,}"]
     code, printed, _ = run(capsys, "inspect", model, "--json")
     facts = json.loads(printed, parse_constant=pytest.fail)
     assert facts["calibration"] == header.calibration.model_dump()

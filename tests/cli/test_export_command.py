@@ -113,7 +113,7 @@ def test_export_hands_its_options_on(capsys, model, bundle, brick, tmp_path, mon
     assert given == {
         "to": "openvino",
         "precision": precision,
-        "good": brick,
+        "good": [brick],
         "labelled": brick,
         "overwrite": True,
         "out": tmp_path / "b",

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from blemish.method.networks import stored_tensors
 
 from blemish.errors import InputError, ModelFileError
 from blemish.method.pretrained import load_teacher
 from blemish.method.scoring import Module
 from blemish.method.teacher import ARCHITECTURES, student_stage
-from blemish.model.assembly import assemble, preprocessing
+from blemish.model.assembly import assemble, preprocessing, stored_tensors
 from tiny import tiny_detector
 
 LITE0 = "tf_efficientnet_lite0"
