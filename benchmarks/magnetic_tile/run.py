@@ -67,7 +67,7 @@ def run(data: Path, out: Path, *, seed: int, sizes: list[int], scale: float) -> 
     training.RECIPES["fast"] = dataclasses.replace(
         FAST, steps=round(FAST.steps * scale), warm_steps=round(FAST.warm_steps * scale)
     )
-    detector = Detector(sizes=sizes, seed=seed)
+    detector = Detector(sizes=sizes, seed=seed, score="whitened", tiles=None)
     started, cpu = time.monotonic(), time.process_time()
     detector.fit(good_images(data))
     record = {

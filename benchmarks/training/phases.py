@@ -142,7 +142,9 @@ def profile(files: list[Path], sizes: list[int], levels: list[int]) -> Phases:
     phases = Phases()
     undo = wrap(phases)
     try:
-        Detector(sizes=sizes, levels=levels, device="cpu").fit(files, report=lambda _: None)
+        Detector(sizes=sizes, levels=levels, device="cpu", score="whitened", tiles=None).fit(
+            files, report=lambda _: None
+        )
         phases.turn()
     finally:
         undo()

@@ -220,8 +220,9 @@ def listed(model):
 
 def test_evaluate_shows_a_weighed_model_with_and_without_labels(capsys, parts, own, tmp_path):
     header, tensors = modelfile.load(own)
-    first, second = header.modules
-    shares = [first.model_copy(update={"weight": 0.0}), second.model_copy(update={"weight": 1.0})]
+    shares = [
+        one.model_copy(update={"weight": weight}) for one, weight in zip(header.modules, (0.0, 1.0, 0.0), strict=True)
+    ]
     weighing = WeighingPart(objective="paper", labelled=5, defective=2, modules=9, seconds=0.5)
     weighed = header.model_copy(update={"modules": shares, "weighing": weighing})
     plain = json_of(capsys, own, parts, tmp_path)

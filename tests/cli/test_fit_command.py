@@ -30,7 +30,7 @@ def test_fit_says_what_it_does_and_what_came_of_it(capsys, parts, tmp_path, mode
     first, second, third, *lines = err.splitlines()
     assert first == f"{parts}: 12 good images"
     assert second == "2 modules: sizes 64 x levels 2, 3; teacher tf_efficientnet_lite0"
-    assert third == "recipe fast, score whitened, seed 0"
+    assert third == "recipe fast, score memory, seed 0"
     assert [line.split(",")[0] for line in lines[:-1]] == ["module 1 of 2", "module 2 of 2"]
     assert lines[-1] == "10 images trained, 2 held out"
     assert lines[1].startswith("module 2 of 2, 64/3: trained, loss ")

@@ -183,7 +183,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(teacher, images, tmp_path, monk
 
 def test_a_fit_with_little_room_says_so_and_scores_nearly_the_same(short, good_arrays):
     """Of 10 images that train: 22,528 values each at 64, so 0.901 MB in float32."""
-    seen, options = [], {"sizes": (64, 96), "levels": (2, 3)}
+    seen, options = [], {"sizes": (64, 96), "levels": (2, 3), "score": "whitened"}
     exact = Detector(**options).fit(good_arrays)
     fitted = Detector(**options).fit(good_arrays, cache_gb=0.0015, report=seen.append)
     assert "float16_features" not in exact.header_.recipe

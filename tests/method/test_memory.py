@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from blemish import Detector
 from blemish.images.roi import Interest, read_roi
-from blemish.method.memory import SHARE, Memory, balance, farthest, fit_memory, mean_of_three
+from blemish.method.memory import FLOOR, SHARE, Memory, balance, farthest, fit_memory, mean_of_three
 from blemish.method.pretrained import load_teacher
 from blemish.method.pyramid import stack
 from blemish.method.scoring import label_free_weights, module_maps, score_pyramid
@@ -55,9 +55,8 @@ def test_the_score_is_the_logarithm_of_the_distance_to_the_nearest_vector():
     found = memory(joined).numpy()
     for image, y, x in np.ndindex(2, 4, 4):
         nearest = min(float((joined[image, :, y, x] - vector).norm()) for vector in memory.vectors)
-        if nearest:
-            assert found[image, y, x] == pytest.approx((np.log(nearest) - 0.4) / 2, abs=1e-3)
-    assert found[1, 2, 3] == found.min() < -3  # what it remembers
+        assert found[image, y, x] == pytest.approx((np.log(nearest**2 + FLOOR) / 2 - 0.4) / 2, abs=1e-4)
+    assert found[1, 2, 3] == pytest.approx((np.log(FLOOR) / 2 - 0.4) / 2, abs=1e-3)  # what it remembers
 
 
 def test_the_farthest_are_chosen_one_after_the_other():
@@ -76,7 +75,7 @@ def test_what_it_remembers_is_near_and_what_it_has_not_met_is_far(teacher, strip
         known, strange = (
             module_maps(teacher, [memory], {64: some}, score="memory")[0] for some in (stripes[:8], unseen)
         )
-    assert known.max() < -5  # no distance but rounding
+    assert known.max() < np.log(FLOOR) / 2 + 0.01  # no distance but rounding
     assert strange[0, 3:5, 3:5].min() > strange[1:].max()
 
 

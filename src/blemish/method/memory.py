@@ -20,6 +20,7 @@ SAMPLE = 50_000  # positions that these are chosen from
 SHARE = 0.25  # of the combined map: on good images a third of what the students' maps spread
 JOINED = (3, 4)  # the levels laid side by side: deep enough to know what a place is, fine enough to say where
 BATCH = 8
+FLOOR = 1e-3  # added to squared distances: of what it remembers rounding alone would speak, differently everywhere
 TINY = 1e-6
 
 
@@ -68,7 +69,7 @@ class Memory(nn.Module):
         rows = joined.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
         nearest = (self.vectors.square().sum(dim=1) - 2 * rows @ self.vectors.T).amin(dim=2)
         squared = (nearest + rows.square().sum(dim=2)).clamp(min=0).reshape(batch, height, width)
-        return (0.5 * torch.log(squared + TINY) - self.centre) / self.spread
+        return (0.5 * torch.log(squared + FLOOR) - self.centre) / self.spread
 
 
 def mean_of_three(side: int) -> Tensor:

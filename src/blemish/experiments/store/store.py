@@ -120,7 +120,7 @@ class Store:
         make_folder(self.folder)
         detector = Detector(
             sizes=unit.sizes, levels=levels, teacher=unit.teacher, weights=self.weights, recipe=unit.recipe,
-            seed=unit.seed, device=self.device
+            seed=unit.seed, device=self.device, score="whitened", tiles=None,
         )  # fmt: skip
         file = self.folder / f"levels-{'-'.join(map(str, sorted(levels)))}.safetensors"
         for path in (file, self.costs):
