@@ -67,8 +67,10 @@ def test_inspect_shows_the_header(capsys, model):
 
     expected = [sum(value.numel() for value in student_stage("tf_efficientnet_lite0", level, seed=0).parameters())
                 for level in (2, 3)]  # fmt: skip
-    assert [module["parameters"] for module in facts["modules"]] == expected
-    assert lines[-1].split()[4] == f"{expected[1]:,}"
+    remembered = header.modules[2].memory.vectors * 40
+    assert [module["parameters"] for module in facts["modules"]] == [*expected, remembered]
+    assert [module["name"] for module in facts["modules"]] == ["64/2", "64/3", "64/m3"]
+    assert [line.split()[4] for line in lines[-2:]] == [f"{expected[1]:,}", f"{remembered:,}"]
 
 
 def test_teacher_list_shows_every_teacher(capsys, monkeypatch, tmp_path):

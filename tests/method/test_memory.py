@@ -55,7 +55,7 @@ def test_the_score_is_the_logarithm_of_the_distance_to_the_nearest_vector():
     found = memory(joined).numpy()
     for image, y, x in np.ndindex(2, 4, 4):
         nearest = min(float((joined[image, :, y, x] - vector).norm()) for vector in memory.vectors)
-        assert found[image, y, x] == pytest.approx((np.log(nearest**2 + FLOOR) / 2 - 0.4) / 2, abs=1e-4)
+        assert found[image, y, x] == pytest.approx((np.log(nearest**2 + FLOOR) / 2 - 0.4) / 2, abs=1e-3)
     assert found[1, 2, 3] == pytest.approx((np.log(FLOOR) / 2 - 0.4) / 2, abs=1e-3)  # what it remembers
 
 
@@ -133,16 +133,19 @@ def test_without_labels_a_memory_has_its_share_and_students_keep_their_proportio
 
 def test_beside_the_same_students_the_map_is_the_weighted_sum(teacher, good_arrays, short):
     settings = {"sizes": (64,), "levels": (3,), "seed": 0, "tiles": None}
-    plain, joint = (Detector(score=score, **settings).fit(good_arrays) for score in ("whitened", "memory"))
+    learnt, held_out = good_arrays[:8], good_arrays[8:]
+    plain, joint = (
+        Detector(score=score, **settings).fit(learnt, held_out=held_out) for score in ("whitened", "memory")
+    )
     (student, memory), (alone,) = joint.modules_, plain.modules_
     assert all(one.equal(other) for one, other in zip(student.parameters(), alone.parameters(), strict=True))
     assert [(one.name, one.weight) for one in joint.header_.modules] == [("64/3", 0.75), ("64/m3", 0.25)]
     (whole,), (part,) = (
-        score_pyramid(teacher, modules, stack([colour(good_arrays[0])], [64]), size=64, score="memory")
+        score_pyramid(teacher, modules, stack([colour(good_arrays[9])], [64]), size=64, score="memory")
         for modules in ([student, memory], [memory])
     )
     (students,) = score_pyramid(
-        teacher, plain.modules_, stack([colour(good_arrays[0])], [64]), size=64, score="whitened"
+        teacher, plain.modules_, stack([colour(good_arrays[9])], [64]), size=64, score="whitened"
     )
     assert whole == pytest.approx(0.75 * students + part, abs=1e-5)
     assert part.std() > 0.01

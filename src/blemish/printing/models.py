@@ -23,8 +23,8 @@ def print_fit(model: Path, header: Header, *, seconds: float) -> None:
 def model_facts(path: Path, header: Header, tensors: Tensors) -> dict[str, Any]:
     """Return all that a model file says of itself, and its size: plain JSON values."""
     facts = header.model_dump()
-    for module in facts["modules"]:
-        module["parameters"] = _parameters(tensors, f"{module['size']}/{module['level']}")
+    for module, part in zip(facts["modules"], header.modules, strict=True):
+        module |= {"name": part.name, "parameters": _parameters(tensors, part.name)}
     facts["file"] = {"path": path.as_posix(), "bytes": path.stat().st_size}
     return facts
 
