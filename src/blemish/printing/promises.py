@@ -59,9 +59,10 @@ def evidence(header: Header) -> str:
     images = header.calibration.held_out
     groups = len(header.calibration.scores)
     text = many(len(images), "good image")
-    if header.calibration.crossed:
-        learnt = {part.sha256 for part in header.data.train}
-        text += f", of which {sum(one.sha256 in learnt for one in images)} train and were scored by other students"
+    if others := len(learnt_images(header)):
+        text += (
+            f" scored by students that had not learnt them: {len(images) - others} by this model's, {others} by others"
+        )
     if groups < len(images):
         text += f"; in {many(groups, 'group')}, and the promise is about a new group"
     return text
