@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import PurePath
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ AnyScorer = TypeVar("AnyScorer", bound=Scorer)
 Report = Callable[[int, int], None]  # images scored, of how many
 TRAINED: tuple[Kind, ...] = ("train",)
 HASH = 8  # characters of a sha256 that name an image
+NEAR = 3  # held-out names that the error about an unknown one lists
 LEAST = 2  # held-out images: of one nobody can say what the second highest is
 
 
@@ -142,14 +144,21 @@ def _scored(
 
 
 def _left(held: Sequence[ScoredPart], without: Sequence[str]) -> list[ScoredPart]:
-    """Return the held-out images but those named: by their name, as it is or as it is printed, or by their hash."""
+    """Return the held-out images but those named: by name, as it is or as it is printed, by a path, or by hash.
+
+    A path means the image whose name it ends with, or else has as its last part.
+    """
     out: set[str] = set()
     for name in without:
         meant = [image for image in held if name in (image.name, printable(image.name))]
         meant = meant or [image for image in held if len(name) >= HASH and image.sha256.startswith(name)]
+        meant = meant or [
+            image for image in held if f"/{name}".endswith((f"/{image.name}", f"/{printable(image.name)}"))
+        ]
+        meant = meant or [image for image in held if PurePath(image.name).name == PurePath(name).name]
         if not meant:
-            near = get_close_matches(name, [image.name for image in held], n=1, cutoff=0.0)
-            such = f", such as {printable(near[0])}" if near else ""
+            near = get_close_matches(name, [image.name for image in held], n=NEAR, cutoff=0.0)
+            such = f", such as {', '.join(map(printable, near))}" if near else ""
             raise InputError(f"without: {printable(name)} is none of the {len(held)} held-out images{such}")
         if len(meant) > 1:
             hashes = " or ".join(image.sha256[:HASH] for image in meant)
