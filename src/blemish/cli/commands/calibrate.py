@@ -93,10 +93,10 @@ def calibrate(
     files = [weights, roi, ignore]
     _check_outputs(model, out, plot, [*(good or []), labelled], files=files, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device)
-    old, images = scorer.header_, held_out_first(good or [], labels=labels)
-    scorer = looking_at(scorer, read_interest(roi, ignore, ignore_border), good=images, add=add)
+    old, images, console = scorer.header_, held_out_first(good or [], labels=labels), error_console()
+    interest = read_interest(roi, ignore, ignore_border)
+    scorer, images = looking_at(scorer, interest, good=images, add=add, say=console.out)
     groups = find_groups(images, given=data_sets(good or []), groups=group_by)
-    console = error_console()
     with counting(console, "good images") as report:
         header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted, min_area=least,
                               groups=groups.names if groups else None, say=console.out, report=report)  # fmt: skip
