@@ -219,8 +219,9 @@ def test_the_golden_images_of_a_bundle_are_scored_anew_for_another(looking, bund
     held_out = detector_files(good, [image.sha256 for image in runtime.header_.data.held_out])
     wide = Interest(roi=np.ones((100, 200), bool), border=0.4)  # another aspect than that of all golden images
     with pytest.raises(InputError, match="vs 200x100"):
-        recalibrated(looking_at(runtime, wide, good=held_out, add=False), held_out)
-    other = looking_at(runtime, Interest(border=0.4), good=held_out, add=False)
+        recalibrated(*looking_at(runtime, wide, good=held_out, add=False))
+    other, used = looking_at(runtime, Interest(border=0.4), good=held_out, add=False)
+    assert used == held_out
     rewrite(bundle_of_it, tmp_path / "other", recalibrated(other, held_out), runtime=other, overwrite=False)
     again = Runtime.load(tmp_path / "other")  # which tests itself
     assert again.header_.roi.border == 0.4

@@ -213,7 +213,7 @@ class Detector:
 
         wanted = read_wanted(false_alarms, threshold)
         given = sources(good)
-        scorer = looking_at(self, Interest(roi, ignore, ignore_border), good=given, add=add)
+        scorer, given = looking_at(self, Interest(roi, ignore, ignore_border), good=given, add=add)
         header = recalibrated(scorer, given, add=add, without=without, wanted=wanted)
         self.model_ = replace(self._fitted(), header=header)
         return self

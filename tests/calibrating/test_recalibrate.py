@@ -113,7 +113,8 @@ def test_an_image_that_is_no_good_part_is_left_out_by_name():
 @pytest.mark.parametrize(
     ("without", "text"),
     [
-        (["4.png"], "without: 4.png is none of the 3 held-out images, such as 40.png"),
+        (["4.png"], "without: 4.png is none of the 3 held-out images, such as 40.png, 10.png"),
+        (["good/10.png"], "without: good/10.png is the name of 2 held-out images"),
         (["a\nb"], r"without: a\nb is none of the 3 held-out images"),
         (["10.png"], "without: 10.png is the name of 2 held-out images"),
         (["40.png", "10.png"], "without: 10.png is the name of 2"),
@@ -124,6 +125,29 @@ def test_names_that_do_not_name_one_image_are_refused(without, text):
     with pytest.raises(InputError) as caught:
         recalibrated(scorer, without=without)
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("40.png", [10, 11, 30]),
+        ("/somewhere/train/good/40.png", [10, 11, 30]),
+        ("train/a/10.png", [11, 30, 40]),
+        ("/data/train/b/10.png", [10, 30, 40]),
+        ("30.png", [10, 11, 40]),
+        ("elsewhere/30.png", [10, 11, 40]),
+    ],
+)
+def test_an_image_is_left_out_by_a_path_that_means_it_alone(name, left):
+    held = ["train/a/10.png", "train/b/10.png", "train/a/30.png", "40.png"]
+    header = recalibrated(Scorer(held_out=[10, 11, 30, 40], names=held), without=[name])
+    assert scores(header) == left
+
+
+def test_the_error_about_a_name_lists_some_that_there_are():
+    with pytest.raises(InputError) as caught:
+        recalibrated(Scorer(held_out=[10, 11, 30, 40]), without=["12.png"])
+    assert str(caught.value) == "without: 12.png is none of the 4 held-out images, such as 11.png, 10.png, 40.png"
 
 
 def test_a_least_area_is_set_only_where_all_scores_are_taken_anew():

@@ -144,6 +144,8 @@ def test_a_stranger_is_named_and_drawn(model, parts, tmp_path, capsys):
                                    "decides) or 67 %"),
         (["--false-alarms", "5%", "--threshold", "0.5"], "false alarms and threshold: give one of them"),
         (["--without", "x.png"], "without: x.png is none of the 2 held-out images"),
+        (["--labelled", "TRAIN"], "labelled: shows what thresholds do once one is chosen; add --false-alarms or "
+                                  "--threshold, or give good images"),
         (["--plot", "PLOT", "--threshold", "0.5"], "plot: needs GOOD, the new images; it shows their scores beside"),
         (["TRAIN"], "good: the model was trained on 10 of these 10 images: 10 trained (same picture)"),
         (["NOWHERE"], "no such file: NOWHERE"),

@@ -83,7 +83,9 @@ def test_export_says_what_it_has_made(capsys, model, bundle, brick, tmp_path, mo
     assert lines["could"].startswith(
         f"be   2.5 %: {scores[0]:.4f} (one image decides), 4.9 %: {scores[1]:.4f}, 7.4 %: {scores[2]:.4f}, "
     )
-    assert lines["held"] == "out   40 good images, of which 27 train and were scored by other students"
+    assert lines["held"] == (
+        "out   40 good images scored by students that had not learnt them: 13 by this model's, 27 by others"
+    )
     assert lines["self-test"] == "5 golden images, on each start, within 0.001"
     assert lines["labelled"].endswith("; 0 verdicts of 18 changed")
     aupro = lines["labelled"].split()[1].rstrip(",")

@@ -1,11 +1,13 @@
 """The options --roi, --ignore and --ignore-border: what they print, keep and refuse."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from blemish import Detector
 from blemish.cli.app import main
 from blemish.model.file import load
 from commands import (
@@ -82,6 +84,49 @@ def test_calibrate_scores_good_images_by_another(looking, parts, masks, tmp_path
     assert (code, err) == (0, "")
     assert "counts" not in facts(said)
     assert run(capsys, "predict", other, good, "--out", tmp_path / "results")[0] == 0  # it tests itself
+
+
+def test_the_folder_of_the_fit_gives_the_images_held_out(parts, masks, tmp_path, capsys):
+    """Of twelve images in one folder four are held out; two new ones count as given."""
+    folder, fitted, out = tmp_path / "good", tmp_path / "fitted.safetensors", tmp_path / "new.safetensors"
+    folder.mkdir()
+    for kind in ("train", "validation"):
+        for path in (parts / kind / "good").iterdir():
+            shutil.copy(path, folder / f"{kind}-{path.name}")
+    assert run(capsys, "fit", folder, "--out", fitted, *SIZES)[0] == 0
+    own = {part.sha256 for part in load(fitted)[0].data.held_out}
+    assert len(own) == 4
+    options = ["--roi", masks / "left.png", "--overwrite", "--out", out]
+    alone = "the scores that other students gave to images that train are gone: the promise now rests on these alone"
+    code, said, err = run(capsys, "calibrate", fitted, folder, *options)
+    assert code == 0, err
+    assert err.splitlines() == ["good: 4 held-out images used, 8 passed over as they trained", alone]
+    header = load(out)[0]
+    assert {image.sha256 for image in header.calibration.held_out} == own
+    assert header.calibration.crossed == 0
+    assert facts(said)["held out"].strip() == "4 good images"
+    for path in sorted((parts / "test" / "good").iterdir())[:2]:
+        shutil.copy(path, folder / f"new-{path.name}")
+    code, _, err = run(capsys, "calibrate", fitted, folder, *options)
+    assert code == 0, err
+    assert err.splitlines()[0] == "good: 4 held-out and 2 new images used, 8 passed over as they trained"
+    header = load(out)[0]
+    assert len(header.calibration.held_out) == 6
+    assert own < {image.sha256 for image in header.calibration.held_out}
+    code, _, err = run(capsys, "calibrate", out, folder, *options)  # of a model without scores by others
+    assert (code, alone in err) == (0, False)
+    detector = Detector.load(fitted).calibrate(folder, roi=masks / "left.png")
+    assert detector.header_.calibration.held_out == header.calibration.held_out
+    code, _, err = run(capsys, "calibrate", fitted, folder, "--out", tmp_path / "none")  # without a region: as ever
+    assert code == 2
+    assert "good: the model was trained on 8 of these 14 images" in err
+
+
+def test_without_an_image_held_out_those_that_trained_are_refused(looking, parts, masks, tmp_path, capsys):
+    command = ["calibrate", looking, parts / "train" / "good", "--roi", masks / "left.png", "--out", tmp_path / "none"]
+    code, _, err = run(capsys, *command)
+    assert code == 2
+    assert err.startswith("error: good: the model was trained on 10 of these 10 images: 10 trained (same picture)")
 
 
 @pytest.mark.parametrize(

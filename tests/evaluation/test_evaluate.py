@@ -38,7 +38,7 @@ def test_figures_are_those_of_the_maps(part):
     keys = {
         "pixel_auroc", "aupro", "image_auroc", "pixel_ap", "pixel_f1_max", "pixel_f1_threshold", "image_ap",
         "image_f1_max", "regions", "regions_lost", "pixels", "defect_pixels", "images", "good", "without_masks",
-        "found", "found_ng", "recall", "false_alarms", "false_ng", "undefined",
+        "found", "found_ng", "found_masked", "on_defect", "recall", "false_alarms", "false_ng", "undefined",
     }  # fmt: skip
     assert set(result["overall"]) == set(result["types"]["dot"]) == keys
 
@@ -235,7 +235,9 @@ def test_a_weighed_model_shows_what_its_modules_do_without_labels(part):
     assert figures["aupro"] == expected["aupro"]
     scores = [(1 - one).max() for one in maps]
     assert figures["image_auroc"] == image_metrics(scores, [mask.any() for mask in masks])["image_auroc"]
-    assert set(result["overall"]) - set(figures) == {"found", "found_ng", "recall", "false_alarms", "false_ng"}
+    assert set(result["overall"]) - set(figures) == {
+        "found", "found_ng", "found_masked", "on_defect", "recall", "false_alarms", "false_ng",
+    }  # fmt: skip
     assert result["model"]["weighing"] == weighing.model_dump()
 
 

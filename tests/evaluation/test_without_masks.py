@@ -5,6 +5,7 @@ import pytest
 
 from blemish.errors import InputError
 from blemish.evaluation.evaluate import evaluate
+from blemish.printing.figures import print_evaluation
 from evaluating import SIDE, Stub, paint, part  # noqa: F401
 
 
@@ -62,3 +63,29 @@ def test_a_mask_that_marks_all_is_named(part):
     paint(part / "ground_truth/dot/0_mask.png", np.full((SIDE, SIDE), 255, np.uint8))
     result = evaluate(Stub(), part, resolution=SIDE)
     assert result["doubtful_masks"] == {"nearly all": ["test/dot/0.png"]}
+
+
+def test_what_is_found_beside_the_defect_is_told_from_what_is_found_on_it(tmp_path, capsys):
+    """Spots of 3 x 3 px: on the mask, beside it, too dark to be found, and one without a mask."""
+    folder = tmp_path / "part"
+    paint(folder / "good" / "0.png", np.full((SIDE, SIDE), 40, np.uint8))
+    rows = ["path,label,mask,split", "good/0.png,good,,test"]
+    for name, level, left in (("dent/0", 240, 8), ("dent/1", 240, 24), ("dent/2", 90, 8), ("bare/0", 240, 16)):
+        pixels, mask = np.full((SIDE, SIDE), 40, np.uint8), np.zeros((SIDE, SIDE), np.uint8)
+        pixels[8:11, left : left + 3], mask[8:11, 8:11] = level, 255
+        paint(folder / f"{name}.png", pixels)
+        paint(folder / "masks" / f"{name}.png", mask)
+        label = name.split("/")[0]
+        rows.append(f"{name}.png,{label},{f'masks/{name}.png' if label == 'dent' else ''},test")
+    (folder / "all.csv").write_text("\n".join(rows))
+    result = evaluate(Stub(review=0.7), folder / "all.csv", resolution=SIDE)
+    for figures, expected in ((result["overall"], (3, 2, 1)), (result["types"]["dent"], (2, 2, 1)),
+                              (result["types"]["bare"], (1, 0, 0))):  # fmt: skip
+        assert tuple(figures[key] for key in ("found", "found_masked", "on_defect")) == expected
+    print_evaluation(result)
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("found: 3 of 4 defective images (75.0%) with the verdict NG (score above 0.7000)")
+    assert lines[at + 1 : at + 3] == [
+        "of these 1 have a region on the defect; 2 of them have a mask",
+        "false alarms: 0 of 1 good image with the verdict NG",
+    ]

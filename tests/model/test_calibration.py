@@ -180,5 +180,9 @@ def test_a_stranger_in_words():
     assert stranger_words(part(0.9, 0.7, 0.2, review=0.5), second) == (
         "1.png scores 0.7000, far above the other held-out images"
     )
+    assert stranger_words(part(0.9, 0.7, 0.2, review=0.5), second, learnt=True) == (
+        "1.png scores 0.7000, far above the other held-out images; "
+        "other students scored it: this model has learnt it, so its own map shows nothing"
+    )
     odd = first.model_copy(update={"name": "a\nb.png"})
     assert stranger_words(calibration, odd).startswith("a\\nb.png scores 0.9000, ")

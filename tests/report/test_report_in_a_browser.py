@@ -71,7 +71,9 @@ def test_counts_follow_a_line_that_is_dragged(visit, page):
     visit.open(page)
     assert counts(visit) == [3, 2, 1]
     assert visit.text("#promise b") == "≤ 19 %"
-    assert visit.text("#command") == "blemish calibrate MODEL --threshold 0.3,0.5 --out MODEL2"
+    said = [visit.one(name) for name in ("#command-label", "#command", "#model-named")]
+    assert not any(one.is_displayed() for one in said)  # as nothing has moved
+    assert visit.text("#moved") == "These are the thresholds of the model."
     width = visit.js("return document.querySelector('#plot').getBoundingClientRect().width")
     visit.drag("#handle-review .pill", round(-0.058 * width))
     value = float(visit.one("#handle-review").get_attribute("aria-valuenow"))
@@ -79,6 +81,8 @@ def test_counts_follow_a_line_that_is_dragged(visit, page):
     assert counts(visit) == [2, 3, 1]
     assert visit.text("#promise span").endswith("(5 of 11)")  # 0.5, 0.3, 0.29 and 0.28 lie above
     assert visit.text("#command") == f"blemish calibrate MODEL --threshold {value:g},0.5 --out MODEL2"
+    assert all(one.is_displayed() for one in said)
+    assert visit.text("#moved") == "Moved. Nothing changes in the model until you run the command."
     visit.until(lambda: visit.text("#of-REVIEW") == "3", "the gallery follows")
     visit.drag("#handle-review .pill", round(0.52 * width))
     assert float(visit.one("#handle-review").get_attribute("aria-valuenow")) == 0.5  # never above NG
@@ -139,10 +143,38 @@ def test_order_and_filters(visit, page):
     assert visit.one("#none").is_displayed()
 
 
+def test_a_name_that_does_not_fit_is_cut_at_the_front(visit, page):
+    visit.open(page)
+    name = f"test/{'long/' * 20}anomaly-(015).jpg"
+    first, last, left, right = visit.js(
+        """const name = document.querySelector("#cards .name"), text = name.querySelector("bdi");
+        text.textContent = arguments[0];
+        const place = (at) => {
+          const range = document.createRange();
+          range.setStart(text.firstChild, at);
+          range.setEnd(text.firstChild, at + 1);
+          return range.getBoundingClientRect();
+        };
+        const box = name.getBoundingClientRect();
+        return [place(0).left, place(arguments[0].length - 1).right, box.left, box.right];""",
+        name,
+    )
+    assert first < left
+    assert last == pytest.approx(right, abs=1)
+    short = "b.png"
+    assert visit.js(
+        """const name = document.querySelector("#cards .name"), text = name.querySelector("bdi");
+        text.textContent = arguments[0];
+        return text.getBoundingClientRect().left - name.getBoundingClientRect().left;""",
+        short,
+    ) == pytest.approx(0, abs=1)
+
+
 def test_marks_by_keyboard_are_kept_and_exported(visit, page, tmp_path, capsys):
     from selenium.webdriver.common.keys import Keys
 
     visit.open(page)
+    assert visit.text("#mark-counts") == "No marks yet"
     visit.focus("#cards .card")
     visit.keys("3", Keys.ARROW_RIGHT, "3", Keys.ARROW_RIGHT, "2", Keys.ARROW_RIGHT, "1", Keys.ARROW_RIGHT, "1")
     assert visit.text("#mark-counts") == "2 OK, 1 REVIEW, 2 NG; 1 without a mark"

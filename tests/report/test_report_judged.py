@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from blemish.data import sources
+from blemish.data.datasets import AS_THEY_ARE
 from blemish.errors import InputError
 from blemish.evaluation.evaluate import choose
 from blemish.images.roi import Interest, read_roi
@@ -12,6 +13,7 @@ from blemish.report import judged
 from blemish.report.judged import judged_subject
 from blemish.report.pictures import outline_path
 from blemish.report.render import render
+from blemish.report.strangers import strangers_in
 from blemish.verdict.judge import judge
 from blemish.verdict.threshold import Thresholds
 from pages import embedded, header, words
@@ -172,12 +174,28 @@ def test_a_stranger_is_shown_if_it_is_found_by_its_pixels(data, tmp_path, place)
     assert (found["0" * 64].picture, found["0" * 64].overlay) == (None, None)
 
 
+def test_a_stranger_that_trains_has_no_overlay_and_no_verdict(data, tmp_path):
+    (part,) = sources.identify([data / "train" / "good" / "0.png"])
+    model = header(crossed=3)
+    first = model.calibration.held_out[0].model_copy(update={"name": "0.png", "sha256": part.sha256})
+    calibration = model.calibration.model_copy(update={"held_out": [first, *model.calibration.held_out[1:]]})
+    trained = model.data.model_copy(update={"train": [part]})
+    scorer = Scorer(model=model.model_copy(update={"calibration": calibration, "data": trained}))
+    (shown,) = strangers_in(scorer, data, labels=AS_THEY_ARE)
+    assert shown.picture.startswith("data:image/webp")
+    assert (shown.overlay, scorer.seen) == (None, [])
+    assert shown.text == (
+        "0.png scores 0.5000, far above the other held-out images, and alone sets a threshold; "
+        "other students scored it: this model has learnt it, so its own map shows nothing."
+    )
+
+
 def test_costs_of_a_model_file_are_measured_and_those_of_a_bundle_are_not(data, tmp_path, detector):
     plain = subject(Scorer(), data, tmp_path)
     assert plain.costs == {}
     assert plain.costs_said.startswith("A bundle runs its modules as one graph")
     costs = judged.module_costs(detector)
-    assert set(costs) == {f"{one.size}/{one.level}" for one in detector.header_.modules}
+    assert set(costs) == {one.name for one in detector.header_.modules}
     assert all(cost.ms > 0 and cost.megabytes > 0 for cost in costs.values())
 
 

@@ -68,17 +68,19 @@ def test_escapes_false_alarms_and_recall_follow_a_threshold(visit):
     from selenium.webdriver.common.keys import Keys
 
     assert visit.texts("#counts tbody td") == ["2", "1", "0", "2", "2", "10"]
-    assert (visit.text("#escapes b"), visit.text("#escapes span")) == ("2", "of 14 defects get OK (14.3 %)")
+    assert (visit.text("#escapes b"), visit.text("#escapes span")) == ("2", "of 14 defective images get OK (14.3 %)")
     assert (visit.text("#alarms b"), visit.text("#alarms span")) == ("1", "of 3 good images get no OK (33.3 %)")
     assert visit.text("#command").endswith("calibrate 'my model.safetensors' --threshold 0.3,0.5 --out "
                                            "'my model-set.safetensors'")  # fmt: skip
     # from 120 px on all eleven are found, from 100 px on eleven of twelve, from 20 px on eleven of thirteen
-    assert visit.text("#found-from") == "Found 11 of 12 from 100 px up. 1 defect without a mask not counted here."
+    assert (
+        visit.text("#found-from") == "Found 11 of 12 from 100 px up. 1 defective image without a mask not counted here."
+    )
     rows = [[cell for cell in row if cell] for row in cells(visit, "#by-type tbody tr")]
     assert rows == [
         ["dent", "10 of 11", "90.9 %"],
         ["scratch", "2 of 3", "66.7 %"],
-        ["all defects", "12 of 14", "85.7 %"],
+        ["all defective", "12 of 14", "85.7 %"],
     ]
     visit.focus("#handle-review")
     visit.keys(Keys.PAGE_DOWN)  # 0.29: what lies at 0.3 is found, and raises an alarm

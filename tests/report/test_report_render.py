@@ -135,8 +135,11 @@ def test_images_that_train_and_were_scored_by_other_students_are_said():
     crossed = header(crossed=3)
     part = ImagePart(sha256=crossed.calibration.held_out[4].sha256, thumbnail="00" * 256)
     crossed = crossed.model_copy(update={"data": crossed.data.model_copy(update={"train": [part]})})
-    assert "Few images could be held out: 1 of these train, and were scored by other" in words(page(header=crossed))
-    assert "other students" not in words(page())
+    text = words(page(header=crossed))
+    assert "10 good images scored by students that had not learnt them: a new good part is called REVIEW or NG" in text
+    assert "Few images could be held out: 9 were scored by this model's students, 1 by others." in text
+    assert "10 held-out good images: a new good part is called REVIEW or NG" in words(page())
+    assert "by others" not in words(page())
 
 
 def test_no_promise_below_every_score_and_of_an_earlier_model():

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import PurePath
 from typing import TypeVar
 
 import numpy as np
 
-from blemish.data.copies import Kind, describe, used_images
+from blemish.data.copies import Kind, Use, describe, used_images
 from blemish.data.holdout import count_units
 from blemish.data.layouts.labels import Say, silent
 from blemish.data.records import ImagePart
-from blemish.data.sources import Source, check_no_masks, known, names_of
+from blemish.data.sources import Source, check_no_masks, identify, known, names_of
 from blemish.data.together.twins import find_twins, look
 from blemish.data.together.units import units
 from blemish.errors import InputError, printable
@@ -24,17 +25,22 @@ AnyScorer = TypeVar("AnyScorer", bound=Scorer)
 Report = Callable[[int, int], None]  # images scored, of how many
 TRAINED: tuple[Kind, ...] = ("train",)
 HASH = 8  # characters of a sha256 that name an image
+NEAR = 3  # held-out names that the error about an unknown one lists
 LEAST = 2  # held-out images: of one nobody can say what the second highest is
 
 
-def looking_at(scorer: AnyScorer, interest: Interest, *, good: Sequence[Source], add: bool) -> AnyScorer:
-    """Return a scorer with another region of interest, for `recalibrated` with the same good images.
+def looking_at(
+    scorer: AnyScorer, interest: Interest, *, good: Sequence[Source], add: bool, say: Say = silent
+) -> tuple[AnyScorer, list[Source]]:
+    """Return a scorer with another region of interest, and the good images that `recalibrated` is to score by it.
 
-    The same scorer if none is given; one that looks at all pixels for a border of 0 alone. Raises InputError for a
-    region of interest that cannot be used, and without good images that are to be scored by it alone.
+    The same scorer and images if none is given; one that looks at all pixels for a border of 0 alone. Of the images of
+    the fit those that trained are passed over, where any that it held out are among them; say: called with a line on
+    that. Raises InputError for a region of interest that cannot be used, and without good images that are to be scored
+    by it alone.
     """
     if not interest.given:
-        return scorer
+        return scorer, list(good)
     if not good:
         raise InputError("region of interest: another one needs good images, which are scored by it: give GOOD")
     if add:
@@ -42,7 +48,35 @@ def looking_at(scorer: AnyScorer, interest: Interest, *, good: Sequence[Source],
     check_no_masks(good, interest.files)
     header = scorer.header_
     roi = read_roi(interest, side=header.reference_size)
-    return scorer.with_header(header.changed(roi=roi))
+    return scorer.with_header(header.changed(roi=roi)), _untrained(header, good, say=say)
+
+
+def _untrained(header: Header, good: Sequence[Source], *, say: Say) -> list[Source]:
+    """Return good images but those that trained, if any that the model holds out is there; else all of them."""
+    parts = identify(good, told_by=header.data.told_by, bits=header.bits)
+    held = _held_out(header) & {part.sha256 for part in parts}
+    if not held:
+        return list(good)
+    trained = {use.index for use in _trained(parts, header)}
+    left = [index for index in range(len(good)) if index not in trained]
+    own = sum(parts[index].sha256 in held for index in left)
+    new = f" and {len(left) - own} new" if len(left) > own else ""
+    if trained:
+        say(f"good: {own} held-out{new} images used, {len(trained)} passed over as they trained")
+    if header.calibration.crossed:
+        say("the scores that other students gave to images that train are gone: the promise now rests on these alone")
+    return [good[index] for index in left]
+
+
+def _held_out(header: Header) -> set[str]:
+    return {part.sha256 for part in header.data.held_out}
+
+
+def _trained(parts: Sequence[ImagePart], header: Header) -> list[Use]:
+    """Return which images trained, or are near copies of one that did; of those that the model holds out none."""
+    held = _held_out(header)
+    uses = used_images(parts, header.data, kinds=TRAINED)
+    return [use for use in uses if use.same_picture or parts[use.index].sha256 not in held]
 
 
 def recalibrated(
@@ -124,7 +158,7 @@ def _scored(
         if report:
             report(index, len(good))
     names, hashes = names_of(good, parts), [part.sha256 for part in parts]
-    if uses := used_images(parts, header.data, kinds=TRAINED):
+    if uses := _trained(parts, header):
         raise InputError(
             f"good: the model was trained on {len(uses)} of these {len(parts)} images: {describe(uses, names)}"
         )
@@ -142,14 +176,21 @@ def _scored(
 
 
 def _left(held: Sequence[ScoredPart], without: Sequence[str]) -> list[ScoredPart]:
-    """Return the held-out images but those named: by their name, as it is or as it is printed, or by their hash."""
+    """Return the held-out images but those named: by name, as it is or as it is printed, by a path, or by hash.
+
+    A path means the image whose name it ends with, or else has as its last part.
+    """
     out: set[str] = set()
     for name in without:
         meant = [image for image in held if name in (image.name, printable(image.name))]
         meant = meant or [image for image in held if len(name) >= HASH and image.sha256.startswith(name)]
+        meant = meant or [
+            image for image in held if f"/{name}".endswith((f"/{image.name}", f"/{printable(image.name)}"))
+        ]
+        meant = meant or [image for image in held if PurePath(image.name).name == PurePath(name).name]
         if not meant:
-            near = get_close_matches(name, [image.name for image in held], n=1, cutoff=0.0)
-            such = f", such as {printable(near[0])}" if near else ""
+            near = get_close_matches(name, [image.name for image in held], n=NEAR, cutoff=0.0)
+            such = f", such as {', '.join(map(printable, near))}" if near else ""
             raise InputError(f"without: {printable(name)} is none of the {len(held)} held-out images{such}")
         if len(meant) > 1:
             hashes = " or ".join(image.sha256[:HASH] for image in meant)

@@ -21,7 +21,7 @@ from blemish.data.sources import distinct
 from blemish.errors import InputError, printable
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.evaluation.recall import Outcome, recall
-from blemish.evaluation.truth import clipped, regions_lost
+from blemish.evaluation.truth import clipped, on_defect, regions_lost
 from blemish.images.resize import resize_map, resize_mask
 from blemish.model.calibration import promises
 from blemish.model.header import Header
@@ -53,7 +53,9 @@ class Scored:
 
     bare_score and bare_map are by the weights that need no labels; None if there are no others. mask is None where it
     is not known which pixels are defective; area: of the defects, in px of the image, None likewise. inside: which
-    pixels count; None: all. outside: so many of the regions of the truth lie wholly where none does, of all `regions`.
+    pixels count; None: all. on_defect: whether a region that the model finds lies on the defect; None where it finds
+    none, or no mask is known. outside: so many of the regions of the truth lie wholly where none does, of all
+    `regions`.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Scored:
     bare_map: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
     inside: NDArray[np.bool_] | None
+    on_defect: bool | None
     area: int | None
     regions: int
     regions_lost: int
@@ -99,14 +102,14 @@ def evaluate(
     `pixel_metrics` and `image_metrics`, with the reason for each that is None in `undefined`; the counts images, good,
     without_masks (defective images of which no mask is known: pixels are judged without them), regions_lost (regions of
     which no pixel is left at the resolution), found (defective images whose verdict is not OK), recall (their share,
-    None without defects), false_alarms (good ones whose verdict is not OK), and found_ng and false_ng, of both those
-    that are NG. For a weighed model `without_labels` has an `overall` of the same modules by the weights that need no
-    labels, without found and all that follow, as the thresholds are not theirs; else it is None. Beside them data,
-    resolution, images, good, without_masks, regions, regions_lost, recall_by_area, escapes and alarms (of
-    `recall.recall`), used and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`), outside and model.
-    All of it is JSON. Where the model has a region of interest, pixels outside count nowhere, and outside lists
-    [{"image", "regions", "of"}]: how many of the regions of an image's truth lie wholly outside; an image whose regions
-    all do is left out.
+    None without defects), found_masked (those found whose masks are known) and on_defect (of these, with a region on
+    the defect), false_alarms (good ones whose verdict is not OK), and found_ng and false_ng, of both those that are NG.
+    For a weighed model `without_labels` has an `overall` of the same modules by the weights that need no labels,
+    without found and all that follow, as the thresholds are not theirs; else it is None. Beside them data, resolution,
+    images, good, without_masks, regions, regions_lost, recall_by_area, escapes and alarms (of `recall.recall`), used
+    and repeated (of `choose`), doubtful_masks (of `samples.doubtful_masks`), outside and model. All of it is JSON.
+    Where the model has a region of interest, pixels outside count nowhere, and outside lists [{"image", "regions",
+    "of"}]: how many of the regions of an image's truth lie wholly outside; an image whose regions all do is left out.
     Raises InputError for another resolution, and as `choose` and `read_truth` do.
     """
     side = _side(resolution)  # before the images are read
@@ -195,12 +198,13 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
         height, width = image.shape[:2] if resolution is None else (resolution, resolution)
         inside = scorer.header_.counted(height, width)
         mask, area, lost = (np.zeros((height, width), np.bool_), 0, 0) if sample.has_truth else (None, None, 0)
-        regions = outside = 0
+        regions, outside, met = 0, 0, None
         if (truth := read_truth(sample)) is not None:
             if (counted := scorer.header_.counted(*truth.shape)) is not None:
                 truth, regions, outside = clipped(truth, counted)
             mask, lost = resize_mask(truth, height, width), regions_lost(truth, height, width, inside)
             area = int(truth.sum())
+            met = on_defect(truth, image, maps[0], scorer.header_)
         # A type has the same name in many categories; a model that serves several is judged on each.
         label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label
         scores = [image_score(one, min_area=scorer.header_.calibration.min_area) for one in maps]
@@ -214,6 +218,7 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
             bare_map=resized[1] if len(maps) > 1 else None,
             mask=mask,
             inside=inside,
+            on_defect=met,
             area=area,
             regions=regions,
             regions_lost=lost,
@@ -253,6 +258,8 @@ def _figures(scored: Sequence[Scored], thresholds: Thresholds | None) -> dict[st
         words = Counter((thresholds.verdict(one.score), one.good) for one in scored)
         counts["found"] = words["REVIEW", False] + words["NG", False]
         counts["found_ng"] = words["NG", False]
+        counts["found_masked"] = sum(one.on_defect is not None for one in scored)
+        counts["on_defect"] = sum(bool(one.on_defect) for one in scored)
         counts["recall"] = counts["found"] / sum(defective) if any(defective) else None
         counts["false_alarms"] = words["REVIEW", True] + words["NG", True]
         counts["false_ng"] = words["NG", True]

@@ -1,8 +1,12 @@
-"""What is left of a mask where pixels count, and at another resolution."""
+"""What is left of a mask where pixels count, and at another resolution; and whether what is found lies on it."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from blemish.images.resize import resize_mask
+from blemish.model.header import Header
+from blemish.verdict.regions import find_regions
 
 
 def clipped(truth: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int, int]:
@@ -25,3 +29,20 @@ def regions_lost(mask: NDArray[np.bool_], height: int, width: int, inside: NDArr
     small = Image.fromarray(labels.astype(np.int32)).resize((width, height), Image.Resampling.NEAREST)
     kept = np.array(small) if inside is None else np.array(small)[inside]
     return int(count) - np.setdiff1d(kept, [0]).size
+
+
+def on_defect(
+    truth: NDArray[np.bool_], image: NDArray[np.uint8], reference: NDArray[np.float32], header: Header
+) -> bool | None:
+    """Return whether a region that a model finds in an image overlaps its mask; None without a region, or a defect.
+
+    reference: the score map (R, R) that decides the verdict.
+    """
+    calibration, counted = header.calibration, header.counted(*image.shape[:2])
+    regions, inside = find_regions(
+        reference, image, threshold=calibration.review, scale=header.scale, min_area=calibration.min_area,
+        counted=counted,
+    )  # fmt: skip
+    if not regions or not truth.any():
+        return None
+    return bool((resize_mask(inside, *truth.shape) & truth).any())

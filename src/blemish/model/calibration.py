@@ -146,10 +146,20 @@ def were_scores(calibration: CalibrationPart) -> bool:
     return calibration.thresholds != thresholds(calibration.scores)
 
 
-def stranger_words(calibration: CalibrationPart, image: ScoredPart) -> str:
-    """Say of a held-out image that it stands far out of the rest, and whether it alone sets a threshold."""
+def learnt_images(header: Header) -> set[str]:
+    """Return the sha256 of the images that train and whose scores set the thresholds: other students scored them."""
+    trained = {part.sha256 for part in header.data.train}
+    return {image.sha256 for image in header.calibration.held_out if image.sha256 in trained}
+
+
+def stranger_words(calibration: CalibrationPart, image: ScoredPart, *, learnt: bool = False) -> str:
+    """Say of a held-out image that it stands far out of the rest, and whether it alone sets a threshold.
+
+    learnt: whether it trains, so that only other students have seen what is strange about it.
+    """
     alone = ", and alone sets a threshold" if image.score in (calibration.review, calibration.ng) else ""
-    return f"{printable(image.name)} scores {image.score:.4f}, far above the other held-out images{alone}"
+    by = "; other students scored it: this model has learnt it, so its own map shows nothing" if learnt else ""
+    return f"{printable(image.name)} scores {image.score:.4f}, far above the other held-out images{alone}{by}"
 
 
 def promises(calibration: CalibrationPart) -> list[tuple[str, float, float | None]]:

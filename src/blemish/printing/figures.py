@@ -100,10 +100,13 @@ def _print_verdicts(overall: dict[str, Any], model: dict[str, Any]) -> None:
     review, ng = model["thresholds"]["review"], model["thresholds"]["ng"]
     if ng is None:
         print(f"found: {found} with the verdict NG (score above {review:.4f})")
-        print(f"false alarms: {alarms} with the verdict NG")
     else:
         print(f"found: {found}, {overall['found_ng']} NG (above {ng:.4f}), the others REVIEW (above {review:.4f})")
-        print(f"false alarms: {alarms}, {overall['false_ng']} NG, the others REVIEW")
+    if masked := overall["found_masked"]:
+        known = "" if masked == overall["found"] else f"; {masked} of them have a mask"
+        print(f"of these {overall['on_defect']} have a region on the defect{known}")
+    words = "with the verdict NG" if ng is None else f"{overall['false_ng']} NG, the others REVIEW"
+    print(f"false alarms: {alarms}{' ' if ng is None else ', '}{words}")
     if (promise := model["promises"][0])["rate"] is not None:
         print(
             f"promised: at most {percent(promise['rate'])} false alarms, by {model['held_out']} good images (or groups)"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.errors import printable
-from blemish.model.calibration import NO_SCORES, promises, stranger_words, were_scores
+from blemish.model.calibration import NO_SCORES, learnt_images, promises, stranger_words, were_scores
 from blemish.model.header import Header
 from blemish.printing.numbers import many
 from blemish.verdict.threshold import menu, percent
@@ -59,9 +59,10 @@ def evidence(header: Header) -> str:
     images = header.calibration.held_out
     groups = len(header.calibration.scores)
     text = many(len(images), "good image")
-    if header.calibration.crossed:
-        learnt = {part.sha256 for part in header.data.train}
-        text += f", of which {sum(one.sha256 in learnt for one in images)} train and were scored by other students"
+    if others := len(learnt_images(header)):
+        text += (
+            f" scored by students that had not learnt them: {len(images) - others} by this model's, {others} by others"
+        )
     if groups < len(images):
         text += f"; in {many(groups, 'group')}, and the promise is about a new group"
     return text
@@ -70,13 +71,15 @@ def evidence(header: Header) -> str:
 def stranger_lines(header: Header, *, model: Path, pictures: Path | None) -> list[str]:
     """Return a line for each held-out image that stands far out of the rest.
 
-    model: what the command that leaves it out is to name; pictures: the folder with their overlays, if there is one.
+    model: what the command that leaves it out is to name; pictures: the folder with their overlays, or the plain
+    pictures of those that train, if there is one.
     """
-    calibration = header.calibration
+    calibration, trained = header.calibration, learnt_images(header)
     found = [calibration.held_out[index] for index in header.strangers]
-    lines = [stranger_words(calibration, image) for image in found]
+    lines = [stranger_words(calibration, image, learnt=image.sha256 in trained) for image in found]
     if found:
-        place = f" (overlays in {printable(pictures)})" if pictures else ""
+        kind = "pictures" if any(image.sha256 in trained for image in found) else "overlays"
+        place = f" ({kind} in {printable(pictures)})" if pictures else ""
         names = " ".join(f"--without {shlex.quote(printable(image.name))}" for image in found)
         lines.append(f"look at {'it' if len(found) == 1 else 'them'}{place}; if one is no good part:")
         lines.append(f"  blemish calibrate {shlex.quote(printable(model))} {names} --out MODEL2")

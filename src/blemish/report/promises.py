@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from blemish.model.calibration import NO_SCORES
+from blemish.model.calibration import NO_SCORES, learnt_images
 from blemish.model.header import Header
 from blemish.verdict.threshold import percent, promised
 
@@ -27,17 +27,19 @@ def promises(header: Header) -> list[str]:
     lines = [f"{line}, on average and {AS_LONG}."]
     if len(scores) < len(calibration.held_out):
         lines.append("The promise is about parts of a new group: of each group the highest score counts.")
-    if calibration.crossed:
-        learnt = {part.sha256 for part in header.data.train}
-        count = sum(one.sha256 in learnt for one in calibration.held_out)
-        lines.append(f"Few images could be held out: {count} of these train, and were scored by other students.")
+    if others := len(learnt_images(header)):
+        own = len(calibration.held_out) - others
+        lines.append(f"Few images could be held out: {own} were scored by this model's students, {others} by others.")
     return [*lines, "Nothing is promised about defects: what is found of them takes labelled ones."]
 
 
 def held_out(header: Header) -> str:
-    """Say how many held-out images, or groups of them, a promise rests on."""
+    """Say how many good images, or groups of them, a promise rests on."""
     images, units = len(header.calibration.held_out), len(header.calibration.scores)
-    return f"{images} held-out good images" if units == images else f"{units} groups of {images} held-out good images"
+    said = f"{images} held-out good images"
+    if learnt_images(header):
+        said = f"{images} good images scored by students that had not learnt them"
+    return said if units == images else f"{units} groups of {said}"
 
 
 def fingerprints(header: Header, *, sha256: str) -> list[tuple[str, str]]:

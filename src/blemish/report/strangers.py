@@ -8,7 +8,7 @@ from blemish.data.datasets import good_images, held_out_images
 from blemish.data.layouts.labels import Labels
 from blemish.data.sources import known, load
 from blemish.errors import InputError, printable
-from blemish.model.calibration import stranger_words
+from blemish.model.calibration import learnt_images, stranger_words
 from blemish.model.header import Header, ScoredPart
 from blemish.model.scorer import Scorer
 from blemish.report.pictures import small
@@ -24,7 +24,8 @@ def strangers_among(header: Header) -> list[Stranger]:
 def strangers_in(scorer: Scorer, data: Path, *, labels: Labels) -> list[Stranger]:
     """Return the strangers, with picture and overlay of those that are found among the good images of a data set.
 
-    Only images of a stranger's name are read. Raises InputError for a score map that is not finite.
+    One that trains has no overlay: the model has learnt it, and its verdict would be no verdict. Only images of a
+    stranger's name are read. Raises InputError for a score map that is not finite.
     """
     header, found = scorer.header_, []
     for index in header.strangers:
@@ -39,7 +40,8 @@ def strangers_in(scorer: Scorer, data: Path, *, labels: Labels) -> list[Stranger
 
 
 def _named(header: Header, part: ScoredPart) -> Stranger:
-    return Stranger(name=printable(part.name), text=f"{stranger_words(header.calibration, part)}.")
+    words = stranger_words(header.calibration, part, learnt=part.sha256 in learnt_images(header))
+    return Stranger(name=printable(part.name), text=f"{words}.")
 
 
 def _called(name: str, data: Path, labels: Labels) -> Iterator[Path]:
@@ -58,6 +60,8 @@ def _pictured(scorer: Scorer, path: Path, part: ScoredPart, stranger: Stranger) 
         return None
     if known(path, image, told_by=header.data.told_by).sha256 != part.sha256:
         return None
+    if part.sha256 in learnt_images(header):
+        return Stranger(name=stranger.name, text=stranger.text, picture=small(image))
     (prediction,) = scorer.predict([image])
     heat = draw(image, prediction, header)
     return Stranger(name=stranger.name, text=stranger.text, picture=small(image), overlay=small(heat))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.sources import Source
+from blemish.model.calibration import learnt_images
 from blemish.model.header import Header
 from blemish.model.scorer import said
 from blemish.results.overlays import save_png
@@ -28,13 +29,16 @@ class Maps(Protocol):
 
 
 def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence[Source]) -> Path | None:
-    """Write an overlay of each stranger to MODEL.strangers/, and return that folder; None where there is no stranger.
+    """Write a picture of each stranger to MODEL.strangers/, and return that folder; None where there is no stranger.
 
+    It is an overlay; of a stranger that trains the plain image, as the model has learnt what is strange about it.
     held_out: the images that header.calibration.held_out names, in its order. Raises StorageError where nothing can be
     written.
     """
     chosen = [(header.calibration.held_out[index].name, held_out[index]) for index in header.strangers]
-    return _draw(model.with_name(f"{model.name}.strangers"), scorer, header, chosen)
+    trained = learnt_images(header)
+    plain = [header.calibration.held_out[index].sha256 in trained for index in header.strangers]
+    return _draw(model.with_name(f"{model.name}.strangers"), scorer, header, chosen, plain=plain)
 
 
 def draw_worst(
@@ -49,17 +53,22 @@ def draw_worst(
     scores = [image_score(reference, min_area=header.calibration.min_area) for _, _, reference in maps]
     worst = sorted(range(len(scores)), key=lambda index: -scores[index])[:count]
     folder = model.with_name(f"{model.name}.review")
-    _draw(folder, scorer, header, [trained[index] for index in worst])
+    _draw(folder, scorer, header, [trained[index] for index in worst], plain=[False] * len(worst))
     return folder, [(trained[index][0], scores[index]) for index in worst]
 
 
-def _draw(folder: Path, scorer: Maps, header: Header, chosen: Sequence[tuple[str, Source]]) -> Path | None:
-    """Write an overlay of each image, numbered from the first, in place of those of an earlier model of that name."""
+def _draw(
+    folder: Path, scorer: Maps, header: Header, chosen: Sequence[tuple[str, Source]], *, plain: Sequence[bool]
+) -> Path | None:
+    """Write each image, numbered from the first, in place of those of an earlier model of that name.
+
+    plain: of each, whether the image alone is drawn; else it is an overlay.
+    """
     for old in folder.glob("[0-9]*-*.png") if folder.is_dir() else ():
         old.unlink(missing_ok=True)
-    for number, (name, given) in enumerate(chosen, start=1):
+    for number, ((name, given), alone) in enumerate(zip(chosen, plain, strict=True), start=1):
         ((source, image, reference),) = scorer.reference_maps([given])
-        picture = draw(image, said(header, source, image, reference), header, word=False)
+        picture = image if alone else draw(image, said(header, source, image, reference), header, word=False)
         make_folder(folder)
         called = PurePosixPath(name).name.encode()[:LONGEST].decode(errors="ignore")
         save_png(folder / f"{number}-{called}.png", picture)

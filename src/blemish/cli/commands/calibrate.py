@@ -88,16 +88,15 @@ def calibrate(
     from blemish.printing.promises import stranger_lines
 
     wanted, labels = read_wanted(false_alarms, threshold), read_labels(unlabelled, defects)
-    if plot is not None and not good:
-        raise InputError("plot: needs GOOD, the new images; it shows their scores beside those of before")
+    _check_enough(plot, labelled, good=bool(good), chosen=bool(without or wanted))
     least = share("min-area", min_area) if min_area else None
     files = [weights, roi, ignore]
     _check_outputs(model, out, plot, [*(good or []), labelled], files=files, overwrite=overwrite)
     scorer = load_scorer(model, weights=weights, device=device)
-    old, images = scorer.header_, held_out_first(good or [], labels=labels)
-    scorer = looking_at(scorer, read_interest(roi, ignore, ignore_border), good=images, add=add)
+    old, images, console = scorer.header_, held_out_first(good or [], labels=labels), error_console()
+    interest = read_interest(roi, ignore, ignore_border)
+    scorer, images = looking_at(scorer, interest, good=images, add=add, say=console.out)
     groups = find_groups(images, given=data_sets(good or []), groups=group_by)
-    console = error_console()
     with counting(console, "good images") as report:
         header = recalibrated(scorer, images, add=add, without=without or (), wanted=wanted, min_area=least,
                               groups=groups.names if groups else None, say=console.out, report=report)  # fmt: skip
@@ -113,6 +112,14 @@ def calibrate(
     same = header.roi == old.roi and header.calibration.min_area == old.calibration.min_area
     shifted = shift_lines(before, new) if same else []  # else the scores are of other pixels, or other parts
     say([*shifted, *stranger_lines(header, model=out, pictures=pictures)])
+
+
+def _check_enough(plot: Path | None, labelled: Path | None, *, good: bool, chosen: bool) -> None:
+    if plot is not None and not good:
+        raise InputError("plot: needs GOOD, the new images; it shows their scores beside those of before")
+    if labelled is not None and not (good or chosen):
+        ways = "add --false-alarms or --threshold, or give good images"
+        raise InputError(f"labelled: shows what thresholds do once one is chosen; {ways}")
 
 
 def _draw_strangers(out: Path, scorer: "Scorer", header: "Header", images: "Sequence[Source]") -> Path | None:

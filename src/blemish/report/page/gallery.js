@@ -71,7 +71,7 @@ function card(image, place) {
   const button = make("button", { type: "button", class: "card", "data-place": place,
     tabindex: place === gallery.at ? 0 : -1, onclick: () => openViewer(place), onfocus: () => focused(place) });
   const line = make("span", { class: "line" }, chip(""), make("span", { class: "score", text: shownScore(image.score) }), make("span", { class: "mark" }));
-  button.append(layers(image, false), line, make("bdi", { class: "name", text: image.name, title: image.name }));
+  button.append(layers(image, false), line, make("span", { class: "name", title: image.name }, make("bdi", { text: image.name })));
   if (image.label) button.append(make("bdi", { class: "type", text: image.label }));
   word(button, image);
   return make("li", {}, button);

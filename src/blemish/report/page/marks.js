@@ -65,7 +65,7 @@ function showMarks() {
   const counts = WORDS.map((word) => marked(word).length);
   const sum = counts[0] + counts[1] + counts[2];
   const nameless = data.images.filter((image) => state.marks.has(image.index) && !image.path).length;
-  $("#mark-counts").textContent = sum ? `${counts[0]} OK, ${counts[1]} REVIEW, ${counts[2]} NG; ${data.images.length - sum} without a mark` : "no marks yet";
+  $("#mark-counts").textContent = sum ? `${counts[0]} OK, ${counts[1]} REVIEW, ${counts[2]} NG; ${data.images.length - sum} without a mark` : "No marks yet";
   $("#left-out").textContent = [
     counts[1] ? `${counts[1]} marked REVIEW ${counts[1] === 1 ? "is" : "are"} left out of the CSV.` : "",
     nameless ? `${many(nameless, "file name")} cannot be written in a CSV; left out.` : "",

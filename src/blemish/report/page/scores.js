@@ -162,7 +162,7 @@ function showCounts() {
   for (const word of WORDS) $(`#counts th.${word}`).classList.toggle("gone", lone(word) !== "");
   if (data.truth) {
     const bad = total(counts.bad), good = total(counts.good), alarms = good - counts.good.OK;
-    tile("escapes", `${counts.bad.OK}`, `of ${many(bad, "defect")} get OK (${shared(counts.bad.OK, bad)})`);
+    tile("escapes", `${counts.bad.OK}`, `of ${many(bad, "defective image")} get OK (${shared(counts.bad.OK, bad)})`);
     tile("alarms", `${alarms}`, `of ${good} good ${good === 1 ? "image" : "images"} get no OK (${shared(alarms, good)})`);
   } else {
     const flagged = data.images.length - counts.all.OK;
@@ -183,6 +183,8 @@ function showCounts() {
   $("#command").textContent = `blemish calibrate ${data.command.model} --threshold ${values} --out ${data.command.out}`;
   const moved = state.review !== data.thresholds.review || state.ng !== data.thresholds.ng;
   $("#reset").disabled = !moved;
+  for (const name of ["#command", "#command-label"]) $(name).closest("p").classList.toggle("gone", !moved);
+  $("#model-named")?.classList.toggle("gone", !moved);
   $("#moved").textContent = moved ? "Moved. Nothing changes in the model until you run the command." : "These are the thresholds of the model.";
   showMarkedCounts();
 }

@@ -62,7 +62,7 @@ function showRecall() {
   if (!data.truth) return;
   const types = [...new Set(defects.map((image) => image.label))].sort();
   $("#by-type tbody").replaceChildren(...types.map((type) => recallRow(type, defects.filter((one) => one.label === type))),
-    ...(types.length > 1 ? [recallRow("all defects", defects)] : []));
+    ...(types.length > 1 ? [recallRow("all defective", defects)] : []));
   const sized = defects.filter((image) => image.area);
   $("#by-area").classList.toggle("gone", !sized.length);
   const bins = sized.length ? areaBins(sized) : [];
@@ -72,9 +72,9 @@ function showRecall() {
   const best = foundFrom(sized), bare = defects.length - sized.length;
   $("#found-from").textContent = [
     !sized.length ? "No defect has a mask, so sizes are not known." : sized.length < ENOUGH
-      ? `Only ${many(sized.length, "defect")} with a mask: too few to say from which size on they are found.` : best
+      ? `Only ${many(sized.length, "defective image")} with a mask: too few to say from which size on they are found.` : best
       ? `Found ${best.found} of ${best.of} from ${best.area} px up.` : "At no size nine of ten are found.",
-    sized.length && bare ? `${many(bare, "defect")} without a mask not counted here.` : "",
+    sized.length && bare ? `${many(bare, "defective image")} without a mask not counted here.` : "",
   ].filter(Boolean).join(" ");
 }
 
