@@ -133,6 +133,14 @@ def test_a_stranger_is_named_and_drawn(model, parts, tmp_path, capsys):
     assert f"blemish calibrate {out} --without 'a hair.png'" in err
     (picture,) = (tmp_path / "new.safetensors.strangers").iterdir()
     assert picture.name.endswith("a hair.png.png")
+    more = tmp_path / "more.safetensors"
+    Image.fromarray(np.uint8(255 * (np.indices((192, 192)).sum(axis=0) % 48 < 24))).save(tmp_path / "another hair.png")
+    code, _, err = run(capsys, "calibrate", out, tmp_path / "another hair.png", "--add", "--out", more)
+    assert code == 0
+    assert "a hair.png" in err  # from before: named, but nobody knows where it is
+    assert "another hair.png scores" in err
+    (picture,) = (tmp_path / "more.safetensors.strangers").iterdir()
+    assert picture.name.endswith("another hair.png.png")
 
 
 @pytest.mark.parametrize(

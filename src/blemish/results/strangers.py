@@ -28,16 +28,17 @@ class Maps(Protocol):
         """Yield (path or array, image, score map at the reference size) for each image."""
 
 
-def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence[Source]) -> Path | None:
-    """Write a picture of each stranger to MODEL.strangers/, and return that folder; None where there is no stranger.
+def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence[Source | None]) -> Path | None:
+    """Write a picture of each stranger to MODEL.strangers/, and return that folder; None where none is written.
 
     It is an overlay; of a stranger that trains the plain image, as the model has learnt what is strange about it.
-    held_out: the images that header.calibration.held_out names, in its order. Raises StorageError where nothing can be
-    written.
+    held_out: the images that header.calibration.held_out names, in its order, None for those that are not at hand.
+    Raises StorageError where nothing can be written.
     """
-    chosen = [(header.calibration.held_out[index].name, held_out[index]) for index in header.strangers]
     trained = learnt_images(header)
-    plain = [header.calibration.held_out[index].sha256 in trained for index in header.strangers]
+    strangers = [(header.calibration.held_out[index], held_out[index]) for index in header.strangers]
+    chosen = [(part.name, source) for part, source in strangers if source is not None]
+    plain = [part.sha256 in trained for part, source in strangers if source is not None]
     return _draw(model.with_name(f"{model.name}.strangers"), scorer, header, chosen, plain=plain)
 
 

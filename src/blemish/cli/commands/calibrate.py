@@ -123,18 +123,15 @@ def _check_enough(plot: Path | None, labelled: Path | None, *, good: bool, chose
 
 
 def _draw_strangers(out: Path, scorer: "Scorer", header: "Header", images: "Sequence[Source]") -> Path | None:
-    """Draw the strangers if all held-out images are new ones; of those from before nobody knows where they are."""
+    """Draw the strangers among the new images; of those from before nobody knows where they are."""
     from blemish.data.sources import identify
     from blemish.results.strangers import draw_strangers
 
-    held_out = header.calibration.held_out
     if not images or not header.strangers:
         return None
     parts = identify(images, told_by=header.data.told_by, bits=header.bits)
     known = {part.sha256: source for part, source in zip(parts, images, strict=True)}
-    if not all(image.sha256 in known for image in held_out):
-        return None
-    return draw_strangers(out, scorer, header, [known[image.sha256] for image in held_out])
+    return draw_strangers(out, scorer, header, [known.get(image.sha256) for image in header.calibration.held_out])
 
 
 def _write(model: Path, out: Path, scorer: "Scorer", header: "Header", *, overwrite: bool) -> None:
