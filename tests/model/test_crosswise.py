@@ -38,9 +38,9 @@ def test_each_good_image_is_scored_by_students_that_have_not_learnt_it(short, go
         learnt.append(contents(pyramid))
         return train(teacher, pyramid, **options)
 
-    def judging(teacher, modules, pyramid, **options):
-        scored.append(contents(pyramid))
-        return judge(teacher, modules, pyramid, **options)
+    def judging(teacher, modules, images, **options):
+        scored.append(contents(images))
+        return judge(teacher, modules, images, **options)
 
     monkeypatch.setattr(fitting, "fit_modules", training_on)
     monkeypatch.setattr(fitting, "score_pyramid", judging)

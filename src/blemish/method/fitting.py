@@ -136,9 +136,11 @@ def score_crosswise(
             teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
             workspace=workspace, prefix=prefix, report=report,
         )  # fmt: skip
-        unseen = {side: batch[one.scored] for side, batch in train.items()} if maps_of is None else {}
-        whole: MapsOf = partial(_score_unseen, teacher, unseen, size=size, score=score)
-        scored = whole if maps_of is None else partial(maps_of, trained=one.scored)
+        if maps_of is None:
+            unseen = {side: batch[one.scored] for side, batch in train.items()}
+            scored: MapsOf = partial(score_pyramid, teacher, images=unseen, size=size, score=score)
+        else:
+            scored = partial(maps_of, trained=one.scored)
         modules = complete(students, teacher, pyramid, scored, score=score, size=memory_size, seed=seed,
                            counted=one.roi or roi, roi=roi)  # fmt: skip
         maps = scored(modules)
@@ -171,12 +173,6 @@ def complete(
     set_weights(modules, score=score)
     balance(modules, maps_of, inside=None if roi is None else roi.inside)
     return modules
-
-
-def _score_unseen(
-    teacher: Teacher, images: Pyramid, modules: Sequence[AnyModule], *, size: int, score: str
-) -> NDArray[np.float32]:
-    return score_pyramid(teacher, modules, images, size=size, score=score)
 
 
 def _new_module(teacher: Teacher, size: int, level: int, *, seed: int, weight: float) -> Module:

@@ -131,7 +131,7 @@ def farthest(rows: Tensor, count: int) -> Tensor:
 
 
 def balance(
-    modules: Sequence["nn.Module"],
+    modules: Sequence[nn.Module],
     maps_of: Callable[[Sequence[nn.Module]], NDArray[np.float32]],
     *,
     inside: NDArray[np.bool_] | None = None,
