@@ -303,9 +303,9 @@ def test_a_least_area_is_kept_and_honoured(capsys, parts, tmp_path):
 
 def test_training_images_that_fit_worst_are_named_and_drawn(parts, tmp_path, capsys):
     good = shutil.copytree(parts / "train" / "good", tmp_path / "good")
-    ramp = np.indices((192, 192)).sum(axis=0)
-    for number in range(3):  # of which one at least trains
-        Image.fromarray(np.uint8(255 * (ramp % (64 + number) < 32))).save(good / f"stripes {number}.png")
+    down, across = np.indices((192, 192))
+    for number, ramp in enumerate((down + across, 2 * down, down - across)):  # of which one at least trains
+        Image.fromarray(np.uint8(255 * (ramp % (64 - 16 * number) < 24))).save(good / f"stripes {number}.png")
     out = tmp_path / "model.safetensors"
     code, _, err = run(capsys, "fit", good, "--out", out, "--review-training", "4", *SIZES)
     assert code == 0
@@ -314,6 +314,6 @@ def test_training_images_that_fit_worst_are_named_and_drawn(parts, tmp_path, cap
     scores = [float(one.rsplit(" ", 1)[1]) for one in named]
     assert len(named) == 4
     assert scores == sorted(scores, reverse=True)
-    assert named[0].startswith("stripes ")
+    assert named[0].startswith("stripes "), named
     pictures = sorted(path.name for path in (tmp_path / "model.safetensors.review").iterdir())
     assert pictures == [f"{number}-{one.rsplit(' ', 1)[0]}.png" for number, one in enumerate(named, start=1)]

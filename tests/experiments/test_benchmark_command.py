@@ -34,7 +34,7 @@ def test_the_command_line_runs_plans_and_makes_tables(out, parts, tmp_path, caps
         "models 2, 1 trained, 1 to do",
         "modules 8, 4 trained, 4 to do",
         "rows 12, 6 measured, 6 to do",
-        "disk 1.2 MB of models, 0.2 MB of module maps",
+        "disk 1.8 MB of models, 0.2 MB of module maps",
     ]
     command(capsys, "benchmark", parts, "--out", again, *GRID_OPTIONS, "--experiments", "coverage,keep")
     report = tmp_path / "report"

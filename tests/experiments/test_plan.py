@@ -22,9 +22,11 @@ def test_a_plan_by_hand(out, parts, monkeypatch):
     assert (found.rows, found.rows_done) == (6, 0)
     positions = 16**2 + 8**2 + 24**2 + 12**2
     assert found.map_bytes == 2 * 4 * 10 * positions
-    # Parameters and running statistics of the stages, from timm's table of the network, then mean, whitener, variance.
-    level_2, level_3 = 15_024 + 24 + 24**2, 41_408 + 40 + 40**2
-    assert found.model_bytes == 4 * (2 * (level_2 + level_3 + 4) + 24 * (16**2 + 24**2) + 40 * (8**2 + 12**2))
+    # Parameters and running statistics of the stages, from timm's table of the network, then mean, and a root
+    # for each cell of 4 x 4 or 2 x 2 positions.
+    level_2, level_3 = 15_024 + 24, 41_408 + 40
+    roots = 24**2 * (4**2 + 6**2) + 40**2 * (4**2 + 6**2)
+    assert found.model_bytes == 4 * (2 * (level_2 + level_3 + 4) + roots)
     assert found.temporary_bytes == 0
     # 4 steps at 64, 3 (warm) at 96, of two levels; 10 images that train and 10 that test.
     assert found.training_seconds == 2 * (4 + 3) * 2.0 + 4 * 20 * 0.5
@@ -60,10 +62,10 @@ def test_a_plan_needs_no_weights_and_says_so(parts, tmp_path, monkeypatch):
     assert found.notes[0].startswith("teacher wide_resnet50_2: no weights on this machine; name a file with --weights")
     students = 637_952 + 3_491_840 + 20_762_624 + 42_000_384  # parameters and running statistics of conv2_x ... conv5_x
     statistics = sum(
-        count + count**2 + 2 + count * (size >> level) ** 2
+        count + 2 + (count**2 * (size // 16) ** 2 if level == 2 else count**2 + count * (size >> level) ** 2)
         for level, count in zip((2, 3, 4, 5), (256, 512, 1024, 2048), strict=True)
         for size in (64, 96)
-    )
+    )  # level 2 alone has roots: cells of 16 px
     assert found.model_bytes == 4 * (2 * students + statistics)
     assert {row.teacher_sha256 for row in rows_of_plan(parts, some)} == {UNKNOWN}
 

@@ -117,7 +117,7 @@ def test_int8_is_int8_and_has_a_scale_of_its_own(detector, bundle, brick, tmp_pa
     assert weights / 2 < kinds["FakeQuantize"] <= weights  # teacher and student share what goes into a stage
     constants = onnx.load(bundle / "graph.onnx").graph.initializer
     size = sum(numpy_helper.to_array(one).nbytes for one in constants)
-    assert (tmp_path / "b" / "graph.bin").stat().st_size < 0.65 * size
+    assert (tmp_path / "b" / "graph.bin").stat().st_size < 0.72 * size  # roots stay what they are
     before, after = detector.header_.calibration, found.bundle.model.calibration
     runtime, plain = Runtime.load(tmp_path / "b"), Runtime.load(bundle)
     held_out = [runtime.raw_map(read_image(path)) for path in held_out_files(detector, brick)]

@@ -6,9 +6,9 @@ import torch
 
 from blemish.errors import InputError, ModelFileError
 from blemish.method.pretrained import load_teacher
-from blemish.method.scoring import Module
+from blemish.method.scoring import Module, new_module
 from blemish.method.teacher import ARCHITECTURES, student_stage
-from blemish.model.assembly import assemble, preprocessing, stored_tensors
+from blemish.model.assembly import assemble, module_part, preprocessing, stored_tensors
 from tiny import tiny_detector
 
 LITE0 = "tf_efficientnet_lite0"
@@ -59,6 +59,22 @@ def test_what_is_stored_comes_back(teacher, modules, embedded, monkeypatch):
         ((_, *want),) = teacher.features(images, [3])
         ((_, *have),) = found_teacher.features(images, [3])
     assert all(torch.equal(a, b) for a, b in zip(want, have, strict=True))
+
+
+def test_cells_come_back_and_are_told_from_models_that_have_none(teacher):
+    """Those of earlier versions say nothing of cells, and hold a whitener and a variance."""
+    celled = new_module(ARCHITECTURES[LITE0], size=64, level=3, weight=1.0, seed=0)
+    celled.roots.mul_(torch.rand(celled.roots.shape, generator=torch.Generator().manual_seed(0)))
+    part = module_part(celled)
+    assert (part.cell, celled.roots.shape) == (2, (4, 4, 40, 40))
+    header = header_of(teacher, modules=[part])
+    assert '"cell":2' in header.model_dump_json()
+    (found,) = assemble(header, arrays([celled]), path="m", weights=None, device="cpu").modules
+    assert torch.equal(found.roots, celled.roots)
+    older = new_module(ARCHITECTURES[LITE0], size=64, level=3, weight=1.0, seed=0, cell=0)
+    assert '"cell"' not in header_of(teacher, modules=[module_part(older)]).model_dump_json()
+    with pytest.raises(ModelFileError, match=r"^m: tensor 64/3/roots is missing$"):
+        assemble(header, arrays([older]), path="m", weights=None, device="cpu")
 
 
 def test_a_preprocessing_that_is_not_the_teachers_is_refused(teacher, modules):

@@ -67,6 +67,8 @@ def test_newer_file_is_named_even_if_nothing_else_in_it_is_known(path):
         ("modules.0.memory", {"levels": [4, 3], "vectors": 9}, "levels must ascend to"),
         ("modules.0.memory", {"levels": [5], "vectors": 9}, "levels must ascend to"),
         ("modules.0.memory", {"levels": [], "vectors": 9}, None),
+        ("modules.0.cell", 3, "must divide the positions of a side, got 3"),
+        ("modules.0.cell", -1, "Input should be greater than or equal to 0, got -1"),
         ("modules.0.memory", {"levels": [3], "vectors": 0}, None),
         ("sizes", [], "List should have at least 1 item after validation, not 0"),
         ("reference_size", 0, "Input should be greater than or equal to 64, got 0"),

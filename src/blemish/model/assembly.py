@@ -80,10 +80,11 @@ def assemble(
 
 def module_part(module: AnyModule) -> ModulePart:
     """Return what a header says of a module."""
-    memory = None
+    part = ModulePart(size=module.size, level=module.level, weight=module.weight)
     if isinstance(module, Memory):
         memory = MemoryPart(levels=list(module.levels), vectors=len(module.vectors))
-    return ModulePart(size=module.size, level=module.level, weight=module.weight, memory=memory)
+        return part.model_copy(update={"memory": memory})
+    return part.model_copy(update={"cell": module.cell})
 
 
 def stored_tensors(modules: Sequence[AnyModule], teacher: Teacher | None) -> dict[str, Tensor]:
@@ -101,7 +102,7 @@ def stored_tensors(modules: Sequence[AnyModule], teacher: Teacher | None) -> dic
 def _module(architecture: Architecture, part: ModulePart) -> AnyModule:
     """Return a module that has still to be filled with its tensors."""
     if part.memory is None:
-        return new_module(architecture, size=part.size, level=part.level, weight=part.weight, seed=0)
+        return new_module(architecture, size=part.size, level=part.level, weight=part.weight, seed=0, cell=part.cell)
     channels = sum(architecture.channels[level - 2] for level in part.memory.levels)
     return Memory(size=part.size, weight=part.weight, channels=channels, **part.memory.model_dump())
 

@@ -50,13 +50,21 @@ class MemoryPart(Part):
 
 
 class ModulePart(Part):
-    """One kept module and its share of the combined score map; memory: what it remembers, if it is no student."""
+    """One kept module and its share of the combined map; cell: as of `scoring.Module`; memory: if it is no student."""
 
-    SAID_IF_ANY: ClassVar = frozenset({"memory"})
+    SAID_IF_ANY: ClassVar = frozenset({"cell", "memory"})
     size: Side
     level: int = Field(ge=2, le=5)
     weight: float = Field(ge=0)
+    cell: int = Field(default=0, ge=0, le=64)
     memory: MemoryPart | None = None
+
+    @field_validator("cell")
+    @classmethod
+    def _divides_the_side(cls, cell: int, info: ValidationInfo) -> int:
+        if cell and (info.data.get("size", 0) >> info.data.get("level", 0)) % cell:
+            raise ValueError(f"must divide the positions of a side, got {cell}")
+        return cell
 
     @field_validator("memory")
     @classmethod
@@ -103,10 +111,9 @@ class CalibrationPart(Part):
     good, limit: of whitened scores the median of good pixels and what becomes 0.5, before they are squashed. review,
     ng: the thresholds, numbers on the scale; without ng all above review is NG. asked: the false-alarm rates that set
     them, none for the default or where they were given as scores. min_area: the share of the image that a defect covers
-    at least, for all scores of images. crossed: 0, or into how many sets of students the
-    good images were dealt, as few were held out: then `held_out` names images that trained, too, with the scores that
-    other students gave them. earlier: in place of held_out, in models of earlier
-    versions.
+    at least, for all scores of images. crossed: 0, or into how many sets of students the good images were dealt, as few
+    were held out: then `held_out` names images that trained, too, with the scores that other students gave them.
+    earlier: in place of held_out, in models of earlier versions.
     """
 
     good: float = 0.0
@@ -288,7 +295,6 @@ class Header(Part):
     @field_validator("weighing")
     @classmethod
     def _no_more_than_there_were(cls, weighing: WeighingPart | None, info: ValidationInfo) -> WeighingPart | None:
-        kept = len(info.data.get("modules", []))
-        if weighing and weighing.modules < kept:
+        if weighing and weighing.modules < (kept := len(info.data.get("modules", []))):
             raise ValueError(f"{kept} modules cannot be kept of {weighing.modules}")
         return weighing

@@ -15,6 +15,7 @@ from blemish.experiments.runs.run import DONE, read_all, weights_sha256
 from blemish.experiments.runs.speed import Speed, shapes
 from blemish.experiments.store.store import Store
 from blemish.method.features import RAM_FOR_FEATURES
+from blemish.method.scoring import cell_of
 from blemish.method.teacher import pick_device, student_stage
 
 FLOAT = 4  # bytes
@@ -87,7 +88,9 @@ def module_bytes(teacher: str, size: int, level: int) -> int:
     with torch.device("meta"):
         state = student_stage(teacher, level, seed=0).state_dict()
     student: int = sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())
-    return FLOAT * (student + channels + channels**2 + channels * height * width + 2)
+    cell = cell_of(channels, size=size, level=level)
+    spread = height * width // cell**2 * channels**2 if cell else channels**2 + channels * height * width
+    return FLOAT * (student + channels + spread + 2)
 
 
 def _digest(teacher: str, file: Path | None) -> tuple[str, list[str]]:

@@ -14,7 +14,7 @@ from blemish.method.features import cached_features
 from blemish.method.fitting import module_seed
 from blemish.method.imitation import imitation_loss, module_map
 from blemish.method.pyramid import Pyramid
-from blemish.method.scoring import Module, one_by_one
+from blemish.method.scoring import Module, cell_of, one_by_one
 from blemish.method.statistics import fit_statistics
 from blemish.method.teacher import Teacher, student_stage
 from blemish.method.training import (
@@ -125,7 +125,8 @@ def train_one_group(
             raise InputError(f"one group, level {level}: {error}") from error
         channels, weight = teacher.architecture.channels[level - 2], 1 / (len(pyramid) * len(levels))
         for size, (inputs, targets) in features.items():
-            module = Module(student, size=size, level=level, channels=channels, weight=weight)
+            cell = cell_of(channels, size=size, level=level)
+            module = Module(student, size=size, level=level, channels=channels, weight=weight, cell=cell)
             fit_statistics(module.to(teacher.mean.device), inputs, targets)
             modules[size, level] = module
     return [modules[name] for name in sorted(modules)]
