@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import event
 
-from blemish.history.records import Correction, Selection
+from blemish.history.records import Correction, NamedModel, Selection
 from histories import NOON, history, judged, picture  # noqa: F401
 
 DAY = timedelta(days=1)
@@ -88,7 +88,8 @@ def test_counts_read_indexes_only(plans):
 
 @pytest.mark.parametrize("each", ["hour", "day"])
 def test_scores_are_counted_off_in_order(plans, each):
-    steps = plans(lambda history: history.scores("brick", "b" * 64, each=each, start=NOON, end=NOON + DAY))
+    model = NamedModel(name="brick", fingerprint="b" * 64)
+    steps = plans(lambda history: history.scores(model, each=each, start=NOON, end=NOON + DAY))
     searched = [step for step in steps if "inspections" in step]
     assert len(searched) > 3
     assert all(f"INDEX good_by_{each} ({each}" in step for step in searched)
