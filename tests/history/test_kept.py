@@ -4,6 +4,9 @@ import errno
 import logging
 import os
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from hashlib import sha256
 
@@ -13,7 +16,7 @@ from sqlalchemy import select
 from blemish.data.datasets import read_samples
 from blemish.errors import InputError, StorageError
 from blemish.history import kept as kept_module
-from blemish.history import retention
+from blemish.history import retention, writing
 from blemish.history.history import History
 from blemish.history.kept import Kept, location, suffix_of
 from blemish.history.manifest import as_csv
@@ -228,6 +231,47 @@ def test_a_sweep_removes_what_killed_writers_left_and_nothing_of_others(history,
     os.utime(part / ".x.blemish-tmp", (0, 0))
     assert history.sweep() == 0
     assert files(history) == {name_of(0), ".y.blemish-tmp", *others}  # .y is new: a writer may be at it
+
+
+def test_who_removes_waits_for_who_keeps(history, monkeypatch):
+    digest, real = sha256(picture()).hexdigest(), writing.add_image
+    history.images.write(digest, ".png", picture())  # by a writer that was killed
+    with ThreadPoolExecutor(1) as other:
+        sweeping = []
+
+        def add_image(*given, **named):  # the file has been seen, its row is not there yet
+            sweeping.append(other.submit(history.sweep))
+            time.sleep(0.5)
+            assert not sweeping[0].done()
+            real(*given, **named)
+
+        monkeypatch.setattr(writing, "add_image", add_image)
+        added = history.add(judged(), picture())
+        assert sweeping[0].result() == 0
+    assert history.image(history.one(added.id)) == picture()
+
+
+def test_keeping_and_removing_at_the_same_time_never_parts_rows_from_files(history):
+    """Four threads bring in the same few images again and again, while one removes all it can."""
+    done = threading.Event()
+
+    def bring(first):
+        return sum(history.add(judged(first + number), picture(number % 3)).kept for number in range(40))
+
+    def remove():
+        while not done.is_set():
+            history.tidy(room=0)
+            history.sweep()
+
+    with ThreadPoolExecutor(5) as threads:
+        removing = threads.submit(remove)
+        kept = sum(threads.map(bring, range(0, 400, 100)))
+        done.set()
+        removing.result()
+    assert kept == 160
+    assert history.images.fault is None
+    assert rows(history) == files(history)
+    assert history.counts().verdicts["OK"] == 160
 
 
 def test_a_file_that_cannot_be_removed_is_one_line(history, monkeypatch):
