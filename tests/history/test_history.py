@@ -8,6 +8,7 @@ from hashlib import sha256
 import pytest
 
 from blemish.errors import InputError
+from blemish.history import figures
 from blemish.history.figures import Band, Counts
 from blemish.history.records import Correction, NamedModel, Selection, ThresholdChange
 from blemish.verdict.threshold import Thresholds
@@ -182,6 +183,16 @@ def test_scores_over_time_are_those_of_parts_that_stand_as_good(history):
         history.scores(BRICK, each="hour", start=NOON, end=NOON + 401 * hour)
     with pytest.raises(InputError, match=r"^each: week is not allowed"):
         history.scores(BRICK, each="week", start=NOON, end=NOON + hour)
+
+
+def test_what_is_read_together_is_of_one_moment(history):
+    history.add(judged(), picture())
+    with history.database.reading() as connection:
+        before = figures.counts(connection, Selection())
+        history.add(judged(1, verdict="NG"), picture())
+        history.correct(1, correction("NG"))
+        assert figures.counts(connection, Selection()) == before == Counts({"OK": 1, "REVIEW": 0, "NG": 0}, 0, 0)
+    assert history.counts() == Counts({"OK": 0, "REVIEW": 0, "NG": 2}, 0, 1)
 
 
 def test_many_threads_write_at_the_same_time(history):
