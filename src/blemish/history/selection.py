@@ -1,0 +1,129 @@
+"""Which inspections are meant, in pages: each begins where the last has ended, however many come in meanwhile."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, TextClause, func, select, tuple_, type_coerce
+
+from blemish.checks import shown
+from blemish.errors import InputError
+from blemish.history.kept import location
+from blemish.history.records import LONG, Correction, Inspection, Mistake, Selection
+from blemish.history.tables import NOT_GOOD, columns, corrections, images, inspections, models
+from blemish.verdict.regions import Region
+from blemish.verdict.threshold import Thresholds, Verdict
+
+Condition = ColumnElement[bool] | TextClause
+CURSOR = re.compile(r"(-?[0-9]{1,18})-([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Inspections, the newest first, and what the next page is asked for with; None if this is the last."""
+
+    inspections: list[Inspection]
+    next: str | None
+
+
+def folded(name: str) -> str:
+    """Return a name for a search that minds no case, no longer than a name may be: a few letters fold to several."""
+    return name.casefold().encode()[:LONG].decode(errors="ignore")
+
+
+def clauses(connection: Connection, selection: Selection) -> list[Condition]:
+    """Return the conditions of a selection."""
+    given: list[Condition] = []
+    if selection.model is not None:
+        # Looked up first, so that the planner sees plain numbers and stays with the order of the index.
+        called = select(models.c.id).where(models.c.name == selection.model)
+        given.append(columns.model_id.in_(connection.scalars(called).all()))
+    if selection.verdict is not None:
+        given += standing(selection.verdict)
+    if selection.start is not None:
+        given.append(columns.at >= selection.start)
+    if selection.end is not None:
+        given.append(columns.at < selection.end)
+    if selection.name:
+        find = func.instr if connection.dialect.name == "sqlite" else func.strpos
+        given.append(find(columns.folded, folded(selection.name)) > 0)
+    if selection.source is not None:
+        given.append(columns.source == selection.source)
+    if selection.mistake is not None:
+        given += mistaken(selection.mistake)
+    return given
+
+
+def standing(verdict: Verdict) -> list[Condition]:
+    """Return the conditions of what stands as a verdict, in the words of the index that is for those not OK."""
+    return [columns.standing == verdict, *([] if verdict == "OK" else [NOT_GOOD])]
+
+
+def mistaken(mistake: Mistake) -> list[Condition]:
+    """Return the conditions of what people have corrected, as the index of it has them."""
+    conditions: list[Condition] = [
+        columns.verdict != columns.standing,
+        columns.standing == ("OK" if mistake == "false alarm" else "NG"),
+    ]
+    return conditions if mistake == "false alarm" else [*conditions, columns.verdict == "OK"]
+
+
+def page(connection: Connection, selection: Selection, *, before: str | None, limit: int) -> Page:
+    """Return a page of a selection; before: `next` of the page before it. Raises InputError for another text."""
+    # The rows are fetched once it is known which: the search itself stays within an index.
+    chosen = select(columns.id).where(*clauses(connection, selection)).limit(limit + 1)
+    if before is not None:
+        chosen = chosen.where(tuple_(type_coerce(columns.at, BigInteger), columns.id) < _cursor(before))
+    chosen = _newest_first(chosen)
+    rows = connection.execute(_newest_first(_whole().where(columns.id.in_(chosen)))).all()
+    found = _inspections(connection, rows[:limit])
+    last = rows[limit - 1] if len(rows) > limit else None
+    return Page(found, None if last is None else f"{last.microseconds}-{last.id}")
+
+
+def one(connection: Connection, number: int) -> Inspection:
+    """Return an inspection; raises InputError if there is none with this number."""
+    found = _inspections(connection, connection.execute(_whole().where(columns.id == number)).all())
+    if not found:
+        raise InputError(f"history: inspection {number} is not there")
+    return found[0]
+
+
+def _newest_first(query: Select[Any]) -> Select[Any]:
+    return query.order_by(columns.at.desc(), columns.id.desc())
+
+
+def _cursor(text: str) -> tuple[int, int]:
+    if not (match := CURSOR.fullmatch(text)):
+        raise InputError(f"history: page {shown(text)} is not allowed, expected what the page before it says")
+    return int(match[1]), int(match[2])
+
+
+def _whole() -> Select[Any]:
+    return (
+        select(
+            inspections,
+            type_coerce(columns.at, BigInteger).label("microseconds"),
+            models.c.name.label("model"),
+            models.c.fingerprint,
+            images.c.suffix,
+        )
+        .join(models, models.c.id == columns.model_id)
+        .outerjoin(images, images.c.sha256 == columns.sha256)
+    )
+
+
+def _inspections(connection: Connection, rows: Sequence[Row[Any]]) -> list[Inspection]:
+    said: dict[int, list[Correction]] = {row.id: [] for row in rows}
+    query = select(corrections).where(corrections.c.inspection_id.in_(said)).order_by(corrections.c.id)
+    for row in connection.execute(query):
+        said[row.inspection_id].append(Correction(verdict=row.verdict, who=row.who, why=row.why, at=row.at))
+    return [_inspection(row, said[row.id]) for row in rows]
+
+
+def _inspection(row: Row[Any], said: list[Correction]) -> Inspection:
+    fields = {name: getattr(row, name) for name in Inspection.model_fields if hasattr(row, name)}
+    fields["regions"] = [Region(**region | {"box": tuple(region["box"])}) for region in row.regions]
+    kept = None if row.suffix is None else location(row.sha256, row.suffix)
+    return Inspection(**fields, thresholds=Thresholds(row.review, row.ng), kept=kept, corrections=said)
