@@ -101,8 +101,9 @@ def fit(
         score=given.score, size=read.size, memory_size=given.reference_size, min_area=given.min_area, half=half,
         roi=roi, workspace=folder, reports=reports, maps_of=maps_of if read.tiles else None,
     )  # fmt: skip
-    calibration = calibrate(maps_of(modules), read.scored[0], score=given.score, wanted=wanted, roi=roi, surfaces=surfaces,
-                            min_area=given.min_area, others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
+    calibration = calibrate(maps_of(modules), read.scored[0], score=given.score, wanted=wanted, roi=roi,
+                            min_area=given.min_area, surfaces=surfaces,
+                            others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
     header = _header(given, teacher, modules, read, calibration, half=half, surface=surface)
     return Fitted(Model(teacher, modules, header, surface), read.sources, read.trained, folder)
 
