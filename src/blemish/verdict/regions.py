@@ -25,8 +25,9 @@ class Region:
     """A connected part of an image that differs.
 
     area: in px; share: of the image's pixels, in (0, 1]; box: (x, y, width, height) in px from the upper left corner;
-    peak: its highest score, above the threshold; mean: that of its pixels. The highest peak of an image is its score.
-    surface: whether it is the whole image, in which no place stands out; its peak is then the score of its surface.
+    peak: its highest score, above the threshold; mean: that of its pixels. The highest peak of an image is its score,
+    unless its whole surface scores higher. surface: whether it is the whole image, in which no place stands out; its
+    peak is then the score of the surface.
     """
 
     area: int
