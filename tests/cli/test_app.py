@@ -277,7 +277,15 @@ def test_the_demo_makes_its_folder_and_can_run_again(capsys, tmp_path, monkeypat
         lines = printed.splitlines()
         assert [line.split()[0] for line in lines[2:5]] == ["brick", "grass", "gravel"]
         assert f"pictures      {out}/demo.png" in lines
-        assert sorted(os.listdir(out)) == ["data", "demo.json", "demo.png", "made-by-blemish-demo", "models", "results"]
+        assert sorted(os.listdir(out)) == [
+            "bundles",
+            "data",
+            "demo.json",
+            "demo.png",
+            "made-by-blemish-demo",
+            "models",
+            "results",
+        ]
     figures = json.loads((out / "demo.json").read_text())
     assert figures["grass"]["images"] == 5
     assert len(list((out / "results" / "gravel" / "overlays").rglob("*.png"))) == 5

@@ -19,6 +19,7 @@ from blemish.demo.textures import KINDS, make_textures
 from blemish.detector import Detector
 from blemish.errors import InputError, StoppedError, printable
 from blemish.evaluation.evaluate import evaluate, save
+from blemish.export.export import export
 from blemish.images.read import read_image
 from blemish.model.arguments import Arguments
 from blemish.model.workspace import fit_to_file
@@ -45,10 +46,11 @@ MARK = "made-by-blemish-demo"  # a folder that holds this file is the demo's own
 def run(out: Path, *, console: Console) -> None:
     """Make the data, fit a model for each texture, evaluate it, and leave pictures and a table in `out`.
 
-    These are data, models, results (for each texture what `blemish predict` writes), demo.png (image, truth and
-    overlay of the first defect of each kind) and demo.json (for each texture what `blemish evaluate --json` writes).
-    The same folder can be used again. Raises InputError for a folder that is not empty and not the demo's, or
-    in which another command is at work, StorageError where it cannot write.
+    These are data, models, bundles (of each model what `blemish export` writes), results (for each texture what
+    `blemish predict` writes), demo.png (image, truth and overlay of the first defect of each kind) and demo.json (for
+    each texture what `blemish evaluate --json` writes). The same folder can be used again. Raises InputError for a
+    folder that is not empty and not the demo's, or in which another command is at work, StorageError where it cannot
+    write.
     """
     with _claimed(out):
         _run(out, console)
@@ -65,6 +67,7 @@ def _run(out: Path, console: Console) -> None:
         figures[name] = evaluate(detector, folder)
         _predict(detector, model, folder / "test", out / "results" / name, console=console)
         panels[name] = _panels(detector, folder)
+        export(detector.model_, out / "bundles" / name, to="onnx", overwrite=True)
     lines = zip(*panels.values(), strict=True)  # a column for each texture, a line for each kind of defect
     save_png(out / "demo.png", contact_sheet([panel for line in lines for panel in line], columns=len(panels)))
     save(out / "demo.json", figures)
@@ -77,6 +80,7 @@ def _run(out: Path, console: Console) -> None:
             ("pictures", f"{place}/demo.png"),
             ("all overlays", f"{place}/results"),
             ("models", f"{place}/models"),
+            ("bundles", f"{place}/bundles"),
             ("time", duration(time.monotonic() - started)),
         ]
     )
@@ -95,6 +99,7 @@ def _claimed(out: Path) -> Iterator[None]:
     with alone_in(out):
         write_atomically(out / MARK, b"blemish demo made this folder and may replace what is in it.\n")
         make_folder(out / "models")
+        make_folder(out / "bundles")
         yield
 
 

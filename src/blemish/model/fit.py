@@ -17,7 +17,7 @@ from blemish.data.layouts.labels import Labels, Say, silent
 from blemish.data.sources import Images, Source
 from blemish.data.together.groups import Grouping, Groups
 from blemish.images.roi import WHOLE, Interest
-from blemish.method.beside.surface import Surface, anchor, fit_surface
+from blemish.method.beside.surface import Surface, anchor, fit_surface, widen
 from blemish.method.features import check_cache, half_sizes, tiles_carried
 from blemish.method.fitting import complete, costs, fit_modules, prefixes, score_crosswise
 from blemish.method.pretrained import load_teacher
@@ -142,9 +142,11 @@ def _surface(
     surface = fit_surface(teacher, read.learnt.train[given.reference_size], levels=given.levels)
     if surface is None:
         return None, None
-    anchor(surface, balanced)
     held_out = read.sources[: len(read.scored[0])]
-    return surface, surface_levels(teacher, surface, held_out, tiles=read.tiles, bits=given.bits)
+    levels = partial(surface_levels, teacher, surface, held_out, tiles=read.tiles, bits=given.bits)
+    widen(surface, levels())
+    anchor(surface, balanced)
+    return surface, levels()
 
 
 def _header(

@@ -1,5 +1,7 @@
 """What looks at the whole surface: what it joins, what it has learnt of good images, and where it puts what it says."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from blemish.method.beside.surface import (
     learn,
     shrunk,
     surface_rows,
+    widen,
 )
 from blemish.method.pretrained import load_teacher
 from blemish.method.pyramid import stack
@@ -103,6 +106,35 @@ def test_good_images_lie_around_zero_deviations_and_others_beyond(teacher, surfa
     deviations = (surface.distance(surface_rows(teacher, surface, grain(40, seed=1))) - surface.centre) / surface.spread
     assert abs(float(deviations.mean())) < 0.7
     assert 0.5 < float(deviations.std()) < 1.6
+
+
+@pytest.mark.parametrize(
+    ("distances", "expected"),
+    [
+        ([2.0, 2.4, 1.6], (2.0, 0.5)),  # as cross-validation says
+        ([3.0, 3.2, 2.8], (3.0, 0.5)),  # farther away
+        ([2.0, 4.0, 0.0], (2.0, 2.0)),  # they vary more
+        ([1.0, 1.1, 0.9], (2.0, 0.5)),  # nearer: that promises nothing
+    ],
+)
+def test_held_out_images_that_are_farther_away_or_vary_more_count(distances, expected):
+    one = Surface(size=64, levels=(3,), channels=1)
+    one.centre.fill_(2.0)
+    one.spread.fill_(0.5)
+    levels = ((np.array(distances) - 2.0) / 0.5 - NOTICED) / FAR
+    widen(one, levels)
+    assert (float(one.centre), float(one.spread)) == pytest.approx(expected)
+
+
+def test_parts_of_another_day_are_good_where_held_out_ones_are(teacher):
+    one, other_day = fit_surface(teacher, grain(60), levels=(2, 3, 4)), grain(30, seed=4, light=0.5)
+    maps = np.float32([np.full((8, 8), level) for level in (0.9, 1.0, 1.1)])
+    bare = copy.deepcopy(one)
+    anchor(bare, maps)
+    assert np.median(says(teacher, bare, other_day[15:])) > float(bare.limit)
+    widen(one, says(teacher, one, other_day[:15]).astype(np.float64))
+    anchor(one, maps)
+    assert np.max(says(teacher, one, other_day[15:])) < float(one.limit)
 
 
 def test_it_lies_where_the_maps_of_good_images_do(surface):

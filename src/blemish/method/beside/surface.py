@@ -142,6 +142,18 @@ def shrunk(rows: Tensor) -> Tensor:
     return torch.lerp(covariance, target, share.to(covariance))
 
 
+def widen(surface: Surface, levels: NDArray[np.float64]) -> None:
+    """Let held-out good images count, if they lie farther away or vary more than cross-validation says.
+
+    They may be of another day or place than those that train; what changes between these is no fault. levels: what a
+    surface that is not anchored yet says of each of them, (N,).
+    """
+    centre, spread = float(surface.centre), float(surface.spread)
+    distances = centre + spread * (NOTICED + FAR * levels)
+    surface.centre.fill_(max(centre, float(distances.mean())))
+    surface.spread.fill_(max(spread, float(distances.std(ddof=1))))
+
+
 def anchor(surface: Surface, maps: NDArray[np.float32]) -> None:
     """Put what a surface says where the combined maps lie, by those of held-out good images, (N, R, R)."""
     scale = scale_of(maps, score="whitened")
