@@ -1,11 +1,18 @@
 """What the tests of the service share: a real bundle served, images, and one line for what is refused."""
 
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 from io import BytesIO
 
+import httpx
 import numpy as np
+import psutil
 from PIL import Image
 
 from blemish.history.history import History
+from blemish.runtime.engines import available_threads
 from blemish.service.app import make_app
 from blemish.service.http.tokens import Tokens
 from blemish.service.service import Service
@@ -44,3 +51,47 @@ class Standing:
         self.history = History.open(folder, keep=keep)
         self.service = Service(models, pool, self.history)
         self.app = make_app(self.service, tokens=tokens or Tokens(), hosts=hosts)
+
+
+class Server:
+    """A server as a process of its own."""
+
+    def __init__(self, process, url):
+        self.process, self.url = process, url
+        self.port = int(url.rpartition(":")[2])
+
+    def post(self, image, *, model="brick", **headers):
+        place = f"{self.url}/v1/models/{model}/inspections"
+        return httpx.post(place, content=image, headers={"Content-Type": "image/png"} | headers, timeout=30)
+
+    def workers(self):
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def figure(self, name):
+        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def until_ready(self, *, count=None):
+        """Wait until all workers are ready, and return how long that took, s."""
+        start = time.monotonic()
+        while self.figure("blemish_workers") < (count or available_threads()):
+            assert time.monotonic() - start < 20
+            time.sleep(0.05)
+        return time.monotonic() - start
+
+    def memory(self):
+        return psutil.Process(self.process.pid).memory_info().rss
+
+
+@contextmanager
+def served(*arguments):
+    """Run `blemish serve` on a free port, and yield it once it takes images."""
+    command = [sys.executable, "-W", "error", "-m", "blemish", "serve", *map(str, arguments), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert "http://" in line, line
+            yield Server(process, line.split()[-1])
+        finally:
+            process.kill()

@@ -96,7 +96,8 @@ class Pool:
     @property
     def waiting(self) -> int:
         """How many jobs wait for a process."""
-        return len(self._waiting)
+        with self._changed:
+            return sum(not job.future.cancelled() for job in self._waiting)
 
     def submit(self, fields: Fields, data: bytes = b"") -> Future[Answer]:
         """Return the answer to a job, to come: its fields, with "queue", the ms that it has waited, and its bytes.
