@@ -106,7 +106,7 @@ def opened(folder, **options):
 def judged(number=0, **fields):
     """Return an inspection, one a minute from noon on."""
     standard = {
-        "name": f"part {number:04d}.png",
+        "name": f"part {int(number):04d}.png",
         "width": 640,
         "height": 480,
         "model": "brick",

@@ -142,3 +142,12 @@ def test_of_images_given_together_each_bears_its_share_of_the_weights(scripts, l
     assert (share.compute, share.limit, share.reached_of_compute) == (11.0, 4.0 + 10.0, 11 / 40)
     together = working.Timed("a", "int8", 8, 1, 40.0, 0.0, None, demands)
     assert shares.prediction_share(together, limits).limit == 1.0 + 10.0
+
+
+def test_an_untrained_model_scores(scripts):
+    """What the benchmark measures where no model is given."""
+    detector = scripts["working"].untrained("tf_efficientnet_lite0", ["64/2", "96/3"], reference_size=64)
+    assert [part.name for part in detector.header_.modules] == ["64/2", "96/3"]
+    (found,) = detector.score_maps([torch.zeros(80, 80, 3, dtype=torch.uint8).numpy()])
+    assert found.shape == (80, 80)
+    assert 0 <= found.min() <= found.max() <= 1

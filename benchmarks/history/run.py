@@ -2,8 +2,8 @@
 
     python benchmarks/history/run.py FOLDER [--url URL] [--rows 1000000] [--times 40]
 
-FOLDER and the database are filled first, unless they are already: four models, 2 % NG and 3 % REVIEW, three in a
-minute, half a year in all, one in a hundred corrected. No image is written.
+FOLDER and the database are filled first, unless they are already: four models, 2 % NG and 3 % REVIEW, one every 16
+seconds, half a year in all, one in a hundred corrected. No image is written.
 """
 
 import argparse
@@ -119,21 +119,21 @@ def queries(history: History, end: datetime) -> dict[str, Callable[[], Any]]:
     """Return what the page and the API ask for; those that find nothing or little are the hardest."""
     middle = history.page(Selection(end=START + (end - START) / 2), limit=1).inspections[0]
     cursor = history.page(Selection(end=middle.at), limit=1).next
-    model = next(one for one in history.models() if one[0] == "brick")
+    model = next(one for one in history.models() if one.name == "brick")
     day, week = timedelta(days=1), timedelta(days=7)
 
     def page(**fields: Any) -> Callable[[], Any]:
         return lambda: history.page(Selection(**fields))
 
     def scores(each: Any, start: datetime) -> Callable[[], Any]:
-        return lambda: history.scores(*model, each=each, start=start, end=end)
+        return lambda: history.scores(model, each=each, start=start, end=end)
 
     def add() -> None:
         thresholds = Thresholds(0.4, 0.5)
         history.add(
             Judged(
-                name="new.png", width=64, height=64, model=model[0], fingerprint=model[1], thresholds=thresholds,
-                score=0.1, verdict="OK", at=START,
+                name="new.png", width=64, height=64, model=model.name, fingerprint=model.fingerprint,
+                thresholds=thresholds, score=0.1, verdict="OK", at=START,
             ),
             b"BM" + bytes(62),
         )  # fmt: skip

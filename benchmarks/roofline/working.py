@@ -70,13 +70,13 @@ def untrained(
     name: str, names: Sequence[str], *, reference_size: int, score: Literal["whitened", "paper"] = "whitened"
 ) -> Any:
     """Return a detector with random weights and modules named SIZE/LEVEL: as fast as a trained one."""
-    from blemish.method.networks import move_to, new_module
-
     from blemish import Detector
     from blemish.data.records import DataPart
-    from blemish.method.teacher import architecture, empty_teacher
-    from blemish.model.assembly import preprocessing
-    from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart
+    from blemish.images.read import FULL_BITS
+    from blemish.method.scoring import new_module
+    from blemish.method.teacher import architecture, empty_teacher, move_to
+    from blemish.model.assembly import module_part, preprocessing
+    from blemish.model.header import CalibrationPart, Header, TeacherPart
     from blemish.model.model import Model
 
     pairs = [tuple(map(int, one.split("/"))) for one in names]
@@ -87,9 +87,10 @@ def untrained(
         move_to(network, "cpu")
     header = Header(
         blemish="0", created="2026-01-01T00:00:00+00:00", sizes=sorted({size for size, _ in pairs}),
-        teacher=TeacherPart(name=name, sha256="0" * 64, embedded=False), preprocessing=preprocessing(known),
-        reference_size=reference_size, recipe={"name": "fast"}, seed=0, score=score, libraries={},
-        modules=[ModulePart(size=size, level=level, weight=share) for size, level in pairs],
+        teacher=TeacherPart(name=name, sha256="0" * 64, embedded=False),
+        preprocessing=preprocessing(known, bits=FULL_BITS), reference_size=reference_size, recipe={"name": "fast"},
+        seed=0, score=score, libraries={},
+        modules=[module_part(module) for module in modules],
         calibration=CalibrationPart(review=0.5, good=-14, limit=-8),
         data=DataPart(train=[], held_out=[]),
     )  # fmt: skip

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from blemish.errors import InputError, StorageError
 from blemish.history.database import Database
@@ -122,11 +123,40 @@ def test_a_writer_that_waits_in_vain_is_told(tmp_path, monkeypatch):
         assert history.add(judged(), picture()).id == 2
 
 
+def test_a_database_that_is_full_is_one_line_and_goes_on_once_there_is_room(tmp_path):
+    with opened(tmp_path, keep="none") as history:
+        history.add(judged(), picture())
+        with history.database.reading() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+
+        def bounded(connection, _):
+            connection.execute(f"PRAGMA max_page_count = {pages + 8}")
+
+        history.close()
+        event.listen(history.database.engine, "connect", bounded)
+        taken = [1]
+
+        def fill():
+            for _ in range(1000):
+                taken.append(history.add(judged(name="x" * 1000), picture()).id)
+
+        with pytest.raises(StorageError) as refused:
+            fill()
+        assert str(refused.value) == f"history: {tmp_path}/history.sqlite: database or disk is full"
+        assert history.counts().verdicts["OK"] == len(taken)
+        history.close()
+        event.remove(history.database.engine, "connect", bounded)
+        assert history.add(judged(), picture()).id > len(taken)
+
+
 def test_a_server_that_was_away_is_found_again(new_database, tmp_path):
     with opened(tmp_path, url=new_database) as history:
         history.add(judged(), picture())
-        with pytest.raises(StorageError, match="terminat"), history.database.reading() as connection:
-            connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        with psycopg.connect(new_database) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
         assert history.add(judged(), picture()).id == 2
 
 

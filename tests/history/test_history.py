@@ -8,12 +8,15 @@ from hashlib import sha256
 import pytest
 
 from blemish.errors import InputError
+from blemish.history import figures
 from blemish.history.figures import Band, Counts
-from blemish.history.records import Correction, Selection, ThresholdChange
+from blemish.history.records import Correction, NamedModel, Selection, ThresholdChange
 from blemish.verdict.threshold import Thresholds
 from histories import NOON, history, judged, new_database, opened, picture, postgresql, region, url  # noqa: F401
 
 MINUTE = timedelta(minutes=1)
+LAST = datetime.max.replace(tzinfo=timezone(-MINUTE))
+BRICK, GRASS = (NamedModel(name=name, fingerprint="b" * 64) for name in ("brick", "grass"))
 
 
 def numbers(page):
@@ -41,7 +44,7 @@ def test_an_inspection_comes_back_as_it_was_given(history):
     assert added.kept
     assert found.kept == f"{found.sha256[:2]}/{found.sha256}.png"
     assert history.image(found) == picture(7)
-    assert history.models() == [("brick", "b" * 64)]
+    assert history.models() == [BRICK]
 
 
 def test_what_was_added_is_there_after_opening_again(url, tmp_path):
@@ -68,6 +71,13 @@ def test_the_newest_correction_stands_and_none_is_forgotten(history):
         history.one(99)
 
 
+@pytest.mark.parametrize("number", [0, -1, 1 << 63, 10**30, True, "1"])
+def test_what_is_no_number_of_an_inspection_is_refused(history, number):
+    for call in (history.one, lambda number: history.correct(number, correction("OK"))):
+        with pytest.raises(InputError, match=r"^inspection: .* is not allowed, expected a whole number from 1 to "):
+            call(number)
+
+
 def test_thresholds_belong_to_one_bundle_and_the_newest_come_first(history):
     def change(fingerprint, review, why):
         fields = {"thresholds": Thresholds(review), "who": "Ada", "why": why, "at": NOON}
@@ -76,9 +86,9 @@ def test_thresholds_belong_to_one_bundle_and_the_newest_come_first(history):
     first, second, other = change("b" * 64, 0.5, "new light"), change("b" * 64, 0.625, ""), change("c" * 64, 0.75, "")
     for one in (first, second, other):
         history.change_thresholds(one)
-    assert history.threshold_changes("brick", "b" * 64) == [second, first]
-    assert history.threshold_changes("brick", "c" * 64) == [other]
-    assert history.threshold_changes("grass", "b" * 64) == []
+    assert history.threshold_changes(BRICK) == [second, first]
+    assert history.threshold_changes(NamedModel(name="brick", fingerprint="c" * 64)) == [other]
+    assert history.threshold_changes(GRASS) == []
 
 
 def test_pages_follow_each_other_however_many_come_in_meanwhile(history):
@@ -146,33 +156,43 @@ def test_counts_are_of_the_verdicts_that_stand(history):
 
 
 def test_scores_over_time_are_those_of_parts_that_stand_as_good(history):
-    for number in range(41):
-        history.add(judged(number, score=number / 64), picture())
+    for number in range(80):
+        history.add(judged(number / 2, score=number / 128), picture())
     history.add(judged(0, score=1.0, verdict="NG"), picture())
     history.add(judged(60, score=0.5), picture())
     history.add(judged(60, score=0.75, verdict="NG"), picture())
     history.add(judged(24 * 60, score=0.125), picture())
     history.add(judged(0, score=0.9, fingerprint="c" * 64), picture())
-    history.correct(44, correction("OK"))
+    history.correct(83, correction("OK"))
 
     def scores(each, days):
-        return history.scores("brick", "b" * 64, each=each, start=NOON, end=NOON + timedelta(days=days))
+        return history.scores(BRICK, each=each, start=NOON, end=NOON + timedelta(days=days))
 
     hour = timedelta(hours=1)
     assert scores("hour", 1) == [
-        Band(NOON, 41, 1 / 64, 20 / 64, 39 / 64),  # ranks 1, 20 and 39 of 41
+        Band(NOON, 80, 1 / 128, 39 / 128, 78 / 128),  # ranks 1, 39 and 78
         Band(NOON + hour, 2, 0.5, 0.5, 0.75),
     ]
     day = NOON - 12 * hour
-    assert scores("day", 2) == [
-        Band(day, 43, 1 / 64, 21 / 64, 0.5 + 8 / 64),
+    assert scores("day", 1) == [  # the second day holds the time before the end
+        Band(day, 82, 2 / 128, 40 / 128, 78 / 128),
         Band(day + 24 * hour, 1, 0.125, 0.125, 0.125),
     ]
-    assert history.scores("grass", "b" * 64, each="day", start=NOON, end=NOON + hour) == []
+    assert history.scores(GRASS, each="day", start=NOON, end=NOON + hour) == []
     with pytest.raises(InputError, match=r"^history: 401 hours are too many for a plot, at most 400 are allowed$"):
-        history.scores("brick", "b" * 64, each="hour", start=NOON, end=NOON + 401 * hour)
+        history.scores(BRICK, each="hour", start=NOON, end=NOON + 401 * hour)
     with pytest.raises(InputError, match=r"^each: week is not allowed"):
-        history.scores("brick", "b" * 64, each="week", start=NOON, end=NOON + hour)
+        history.scores(BRICK, each="week", start=NOON, end=NOON + hour)
+
+
+def test_what_is_read_together_is_of_one_moment(history):
+    history.add(judged(), picture())
+    with history.database.reading() as connection:
+        before = figures.counts(connection, Selection())
+        history.add(judged(1, verdict="NG"), picture())
+        history.correct(1, correction("NG"))
+        assert figures.counts(connection, Selection()) == before == Counts({"OK": 1, "REVIEW": 0, "NG": 0}, 0, 0)
+    assert history.counts() == Counts({"OK": 0, "REVIEW": 0, "NG": 2}, 0, 1)
 
 
 def test_many_threads_write_at_the_same_time(history):
@@ -182,7 +202,7 @@ def test_many_threads_write_at_the_same_time(history):
         )
     assert sorted(one.id for one in added) == list(range(1, 65))
     assert history.counts().verdicts == {"OK": 64, "REVIEW": 0, "NG": 0}
-    assert sorted(history.models()) == [(f"m{number}", "b" * 64) for number in range(3)]
+    assert sorted(model.name for model in history.models()) == ["m0", "m1", "m2"]
     assert all(history.image(one) == picture(int(one.name[5:9])) for one in history.each())
 
 
@@ -196,6 +216,7 @@ def test_many_threads_write_at_the_same_time(history):
         ({"model": ""}, "history: field model: must not be empty, got ''"),
         ({"times": {"score": math.inf}}, "history: field times.score: Input should be a finite number, got inf"),
         ({"regions": [region(mean=math.nan)]}, "history: field regions: numbers must be finite"),
+        ({"at": LAST}, "history: field at: must lie between the years 1 and 9999"),
         ({"at": datetime(2026, 1, 1)}, "history: field at: Input should have timezone info"),
     ],
 )

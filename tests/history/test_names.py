@@ -1,11 +1,17 @@
 """Names from anywhere: kept escaped on one line, or refused in one line; the same on both databases."""
 
+import random
+from datetime import timedelta
+
 import pytest
 
 from blemish.errors import InputError
-from blemish.history.records import LONG, SHORT, Correction, Selection
-from histories import history, judged, new_database, picture, postgresql, url  # noqa: F401
+from blemish.history.records import LONG, SHORT, Correction, NamedModel, Selection, ThresholdChange
+from blemish.verdict.threshold import Thresholds
+from histories import NOON, history, judged, new_database, picture, postgresql, url  # noqa: F401
 
+# In lower case these letters are two or three, and nothing repeats: an index of PostgreSQL would not take them.
+GROWING = "".join(random.Random(0).choices("ŉǰΐΰİßäöüéèñçøåæþð", [5] * 5 + [1] * 13, k=LONG // 2))
 KEPT = {
     "": "",
     "two\nlines": "two\\nlines",
@@ -18,7 +24,7 @@ KEPT = {
     "'; DROP TABLE inspections; --": "'; DROP TABLE inspections; --",
     "<script>alert(1)</script>": "<script>alert(1)</script>",
     "x" * LONG: "x" * LONG,
-    "İ" * (LONG // 2): "İ" * (LONG // 2),  # in lower case half as long again
+    GROWING: GROWING,
 }
 
 
@@ -31,6 +37,19 @@ def test_every_name_comes_back_as_it_is_shown_and_is_found_by_itself(history):
         if name and len(name) <= SHORT:
             assert [one.id for one in history.each(Selection(name=name))] == [number]
             assert [one.id for one in history.each(Selection(source=name))] == [number]
+
+
+def test_a_model_may_be_called_anything_and_is_found_by_it(history):
+    for name, shown in KEPT.items():
+        if 0 < len(name) <= SHORT:
+            number = history.add(judged(model=name), picture()).id
+            assert [one.id for one in history.each(Selection(model=name))] == [number]
+            model = history.models()[0]
+            assert model == NamedModel(name=name, fingerprint="b" * 64)
+            assert history.scores(model, each="day", start=NOON, end=NOON + timedelta(hours=1))[0].count == 1
+            change = {"model": name, "fingerprint": model.fingerprint, "who": name, "why": name}
+            history.change_thresholds(ThresholdChange(**change, thresholds=Thresholds(0.5)))
+            assert history.threshold_changes(model)[0].who == shown
 
 
 def test_the_longest_words_of_all_fit(history):

@@ -24,6 +24,7 @@ RULE = (
     "expected sqlite:////FOLDER/FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE; "
     "in a password @ is %40, / is %2F, : is %3A"
 )
+ONE_MOMENT = "REPEATABLE READ"
 BUSY = 30  # s that a writer waits for others
 LOCK = 0x626C656D697368  # of PostgreSQL, "blemish": those who keep an image share it, who removes one has it alone
 # A server that is gone is noticed, not waited for: s for a connection, ms for an answer of its network.
@@ -42,6 +43,8 @@ class Database:
             self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
         except ModuleNotFoundError:
             raise InputError(f"history: {self.place}: needs psycopg: pip install 'blemish[postgresql]'") from None
+        # One moment for all that is read in a block, as SQLite has it anyway.
+        self._reader = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level=ONE_MOMENT)
         self._writer = self.engine.execution_options(blemish_writes=True)
         self._turn = Lock() if self.is_sqlite else nullcontext()
 
@@ -52,8 +55,8 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Yield a connection that only reads; raises StorageError if the database cannot be used."""
-        with self._said(), self.engine.begin() as connection:
+        """Yield a connection that reads, and sees one moment; raises StorageError if the database cannot be used."""
+        with self._said(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager

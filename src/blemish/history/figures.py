@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Select, bi
 
 from blemish.checks import word
 from blemish.errors import InputError
-from blemish.history.records import Selection
+from blemish.history.records import NamedModel, Selection
 from blemish.history.selection import Condition, clauses, mistaken, standing
 from blemish.history.tables import DAY, EPOCH, GOOD, HOUR, columns, models
 from blemish.verdict.threshold import Verdict
@@ -56,9 +56,7 @@ def counts(connection: Connection, selection: Selection) -> Counts:
     return Counts(verdicts, how_many(*mistaken("false alarm")), how_many(*mistaken("escape")))
 
 
-def scores(
-    connection: Connection, name: str, fingerprint: str, *, each: Span, start: datetime, end: datetime
-) -> list[Band]:
+def scores(connection: Connection, model: NamedModel, *, each: Span, start: datetime, end: datetime) -> list[Band]:
     """Return the scores of a model's inspections that stand as OK, of every hour or day that holds a time in between.
 
     Of n scores in order the median is that of rank (n - 1) / 2, and the band ends 0.025 (n - 1) from either side, both
@@ -68,8 +66,9 @@ def scores(
     first, last = (start - EPOCH) // length, -((EPOCH - end) // length)
     if last - first > MOST:
         raise InputError(f"history: {last - first} {each}s are too many for a plot, at most {MOST} are allowed")
-    model = connection.scalar(select(models.c.id).where(models.c.name == name, models.c.fingerprint == fingerprint))
-    good = (columns.model_id == model, GOOD)  # in the words of the index: a parameter would hide that it is the same
+    called = (models.c.name == model.name, models.c.fingerprint == model.fingerprint)
+    number = connection.scalar(select(models.c.id).where(*called))
+    good = (columns.model_id == number, GOOD)  # in the words of the index: a parameter would hide that it is the same
     query = select(column, func.count()).where(*good, column >= first, column < last).group_by(column).order_by(column)
     ranked = _ranked(good, column)
     bands = []

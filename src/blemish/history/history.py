@@ -14,13 +14,14 @@ from blemish.history import figures, manifest, retention, selection, writing
 from blemish.history.database import Database
 from blemish.history.kept import RESERVE, Keep, Kept, suffix_of
 from blemish.history.migrating import bring_up
-from blemish.history.records import Correction, Inspection, Judged, Selection, ThresholdChange, now
+from blemish.history.records import Correction, Inspection, Judged, NamedModel, Selection, ThresholdChange, now
 from blemish.history.tables import models
 from blemish.storage.files import make_folder
 
 FILE, IMAGES = "history.sqlite", "images"  # in the data folder
 ROOM = 20_000_000_000  # bytes of kept images
 EVERYTHING = Selection()
+NUMBERS = range(1, 1 << 63)  # of inspections, as databases count them
 CHUNK = 1000  # inspections of a selection that are read at a time
 
 
@@ -85,6 +86,7 @@ class History:
 
     def correct(self, number: int, correction: Correction) -> None:
         """Let another verdict of an inspection stand; what was said before stays. InputError if it is not there."""
+        number = whole("inspection", number, allowed=NUMBERS)
         with self.database.writing() as connection:
             writing.correct(connection, number, correction)
 
@@ -94,10 +96,10 @@ class History:
         with self.database.writing() as connection:
             writing.change_thresholds(connection, change, model=model)
 
-    def threshold_changes(self, model: str, fingerprint: str) -> list[ThresholdChange]:
+    def threshold_changes(self, model: NamedModel) -> list[ThresholdChange]:
         """Return the changes of a model's thresholds, the newest first; none while those of its bundle count."""
         with self.database.reading() as connection:
-            return writing.threshold_changes_of(connection, model, fingerprint)
+            return writing.threshold_changes_of(connection, model)
 
     def page(self, chosen: Selection = EVERYTHING, *, before: str | None = None, limit: int = 50) -> selection.Page:
         """Return inspections, the newest first; before: `next` of the page before. InputError for another text."""
@@ -107,6 +109,7 @@ class History:
 
     def one(self, number: int) -> Inspection:
         """Return an inspection with its corrections; InputError if it is not there."""
+        number = whole("inspection", number, allowed=NUMBERS)
         with self.database.reading() as connection:
             return selection.one(connection, number)
 
@@ -118,23 +121,21 @@ class History:
             page = self.page(chosen, before=page.next, limit=CHUNK)
             yield from page.inspections
 
-    def models(self) -> list[tuple[str, str]]:
-        """Return name and fingerprint of every model that the history knows, the newest first."""
+    def models(self) -> list[NamedModel]:
+        """Return every model that the history knows, the newest first."""
         with self.database.reading() as connection:
             rows = connection.execute(select(models).order_by(models.c.id.desc())).all()
-        return [(row.name, row.fingerprint) for row in rows]
+        return [NamedModel(name=row.name, fingerprint=row.fingerprint) for row in rows]
 
     def counts(self, chosen: Selection = EVERYTHING) -> figures.Counts:
         """Count the inspections of a selection: verdicts that stand, false alarms and escapes."""
         with self.database.reading() as connection:
             return figures.counts(connection, chosen)
 
-    def scores(
-        self, model: str, fingerprint: str, *, each: figures.Span, start: datetime, end: datetime
-    ) -> list[figures.Band]:
+    def scores(self, model: NamedModel, *, each: figures.Span, start: datetime, end: datetime) -> list[figures.Band]:
         """Return the median and the 95 % band of the scores that stand as OK, by hour or day; see `figures.scores`."""
         with self.database.reading() as connection:
-            return figures.scores(connection, model, fingerprint, each=each, start=start, end=end)
+            return figures.scores(connection, model, each=each, start=start, end=end)
 
     def manifest(self, chosen: Selection = EVERYTHING) -> list[manifest.Row]:
         """Return a row of a CSV manifest for each kept image of a selection; see `manifest.rows`, `manifest.as_csv`."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ Keep = Literal["none", "ng", "all"]
 KEEPS = ("none", "ng", "all")
 RESERVE = 256 << 20  # bytes of the disk that images leave to the rows, which matter more
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif"}
+OURS = re.compile(r"[0-9a-f]{64}\.(png|jpg|bmp|tif)")
 STALE = 3600  # s after which a file that a writer is at work on is one that was killed
 
 log = logging.getLogger(__name__)
@@ -85,9 +87,8 @@ class Kept:
             found: dict[str, str] = {}
             with suppress(FileNotFoundError), os.scandir(self.folder / part) as entries:
                 for entry in entries:
-                    digest, dot, suffix = entry.name.partition(".")
-                    if location(digest, dot + suffix) == f"{part}/{entry.name}" and dot + suffix in SUFFIXES.values():
-                        found[digest] = f"{part}/{entry.name}"
+                    if OURS.fullmatch(entry.name) and entry.name.startswith(part):
+                        found[entry.name[:64]] = f"{part}/{entry.name}"
                     elif entry.name.endswith(TEMPORARY):
                         with suppress(OSError):
                             if time.time() - entry.stat().st_mtime > STALE:

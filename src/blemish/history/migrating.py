@@ -42,5 +42,5 @@ def _is_current(connection: Connection, script: ScriptDirectory, place: str) -> 
 
 def _upgrade(connection: Connection, script: ScriptDirectory) -> None:
     with EnvironmentContext(Config(), script, fn=lambda found, _: script._upgrade_revs("head", found)) as environment:
-        environment.configure(connection=connection, version_table=VERSION_TABLE, transactional_ddl=True)
+        environment.configure(connection=connection, version_table=VERSION_TABLE)
         environment.run_migrations()

@@ -33,10 +33,17 @@ def _line(most: int, *, least: int = 0) -> BeforeValidator:
     return BeforeValidator(shown)
 
 
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie between the years 1 and 9999") from None
+
+
 Text = Annotated[str, _line(LONG)]
 Line = Annotated[str, _line(SHORT)]
 Word = Annotated[str, _line(SHORT, least=1)]
-Utc = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+Utc = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 def now() -> datetime:
@@ -54,12 +61,19 @@ class Record(Part):
             raise InputError(f"history: {printable(first_fault(error)[:200])}") from None
 
 
+class NamedModel(Record):
+    """A model by its name and its fingerprint, which is what `runtime.bundle.identity` says of its bundle."""
+
+    name: Word
+    fingerprint: Sha256
+
+
 class Judged(Record):
     """What a model has said of an image.
 
-    name: what the image was called where it came from; width, height: in px; model, fingerprint: the name of the model
-    and what `runtime.bundle.identity` says of its bundle; thresholds: those in force; times: ms by stage; source: who
-    sent the image; at: when, any zone, kept in UTC.
+    name: what the image was called where it came from; width, height: in px; model, fingerprint: as of
+    `NamedModel`; thresholds: those in force; times: ms by stage; source: who sent the image; at: when, any zone, kept
+    in UTC.
     """
 
     name: Text
@@ -124,7 +138,7 @@ class Selection(Record):
     corrected to OK, or from OK to NG.
     """
 
-    model: str | None = None
+    model: Line | None = None
     verdict: Verdict | None = None
     start: Utc | None = None
     end: Utc | None = None

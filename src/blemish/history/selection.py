@@ -1,7 +1,7 @@
 """Which inspections are meant, in pages: each begins where the last has ended, however many come in meanwhile."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +114,7 @@ def _whole() -> Select[Any]:
     )
 
 
-def _inspections(connection: Connection, rows: Iterable[Row[Any]]) -> list[Inspection]:
+def _inspections(connection: Connection, rows: Sequence[Row[Any]]) -> list[Inspection]:
     said: dict[int, list[Correction]] = {row.id: [] for row in rows}
     query = select(corrections).where(corrections.c.inspection_id.in_(said)).order_by(corrections.c.id)
     for row in connection.execute(query):

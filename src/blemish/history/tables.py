@@ -92,8 +92,8 @@ def _index(name: str, *keys: str, only: TextClause | None = None) -> None:
 _index("inspections_by_time", "at", "id", "standing", "model_id", "source", "folded")
 _index("inspections_not_good", "standing", "at", "id", "model_id", "source", "folded", only=NOT_GOOD)
 _index("inspections_mistaken", "standing", "at", "id", "verdict", "model_id", "source", "folded", only=MISTAKEN)
-_index("good_by_hour", "model_id", "hour", "score", only=GOOD)
-_index("good_by_day", "model_id", "day", "score", only=GOOD)
+_index("good_by_hour", "hour", "model_id", "score", only=GOOD)
+_index("good_by_day", "day", "model_id", "score", only=GOOD)
 
 corrections = _table(
     "corrections",

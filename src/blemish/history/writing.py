@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, Table, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from blemish.errors import InputError
-from blemish.history.records import Correction, Judged, ThresholdChange
+from blemish.history.records import Correction, Judged, NamedModel, ThresholdChange
 from blemish.history.selection import folded
 from blemish.history.tables import (
     DAY,
@@ -70,16 +70,15 @@ def change_thresholds(connection: Connection, change: ThresholdChange, *, model:
     connection.execute(insert(threshold_changes).values(model_id=model, **said, **_pair(change.thresholds)))
 
 
-def threshold_changes_of(connection: Connection, name: str, fingerprint: str) -> list[ThresholdChange]:
+def threshold_changes_of(connection: Connection, model: NamedModel) -> list[ThresholdChange]:
     """Return the changes of a model's thresholds, the newest first."""
     query = select(threshold_changes).join(models, models.c.id == threshold_changes.c.model_id)
-    query = query.where(models.c.name == name, models.c.fingerprint == fingerprint)
+    query = query.where(models.c.name == model.name, models.c.fingerprint == model.fingerprint)
+    said = {"model": model.name, "fingerprint": model.fingerprint}
 
     def change(row: Row[Any]) -> ThresholdChange:
         thresholds = Thresholds(row.review, row.ng)
-        return ThresholdChange(
-            model=name, fingerprint=fingerprint, thresholds=thresholds, who=row.who, why=row.why, at=row.at
-        )
+        return ThresholdChange(**said, thresholds=thresholds, who=row.who, why=row.why, at=row.at)
 
     return [change(row) for row in connection.execute(query.order_by(threshold_changes.c.id.desc()))]
 

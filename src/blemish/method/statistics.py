@@ -1,6 +1,5 @@
 """What the residuals of a trained module are like on the good images that trained it."""
 
-import math
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 
@@ -48,7 +47,8 @@ def fit_statistics(module: Module, inputs: Tensor, targets: Tensor, *, inside: T
     whitened = ((whiten(residuals, module.mean, white.float()), some) for residuals, some in passes())
     if module.cell:
         share = PLACE * len(inputs) / (len(inputs) + HALF)
-        module.roots.copy_(_roots(whitened, white, cell=module.cell, share=share))
+        roots = _roots(whitened, white, cell=module.cell, share=share)
+        module.roots.copy_(roots.reshape(module.roots.shape))
     else:
         module.whitener.copy_(white)
         images, ever = _often(len(inputs), inside)
@@ -60,25 +60,23 @@ def fit_statistics(module: Module, inputs: Tensor, targets: Tensor, *, inside: T
 
 
 def _roots(whitened: Residuals, whitener: Tensor, *, cell: int, share: float) -> Tensor:
-    """Return W of each cell with W S W^T = I, (h / cell, w / cell, C, C), in float64.
+    """Return W of each of n cells with W S W^T = I, (n, C, C), in float64.
 
     S is the covariance of residuals before they were whitened: by `share` of those in the cell, else of all.
     """
-    product: Tensor = torch.zeros(())
-    counts: Tensor = torch.zeros(())
+    product = counts = torch.zeros((), device=whitener.device)
     for values, some in whitened:
         mask = torch.ones_like(values[:, :1])
         if some is not None:
             mask = mask * some.reshape(-1, 1, *some.shape[-2:])
         rows = in_cells(values * mask, cell)
-        product = rows.mT @ rows + product.to(rows.device)
-        counts = in_cells(mask, cell).sum(dim=1)[..., None] + counts.to(rows.device)
-    unit = torch.eye(product.shape[-1], dtype=torch.float64, device=product.device)
+        product = product + rows.mT @ rows
+        counts = counts + in_cells(mask, cell).sum(dim=1)[..., None]
+    unit = torch.eye(len(whitener), dtype=torch.float64, device=whitener.device)
     covariance = torch.where(counts > 0, product.double() / counts.clamp(min=1), unit)
     lower = torch.linalg.cholesky(torch.lerp(unit.expand_as(covariance), covariance, share))
     roots: Tensor = torch.linalg.solve_triangular(lower, whitener.expand_as(lower), upper=False)
-    side = math.isqrt(len(roots))
-    return roots.reshape(side, side, *whitener.shape)
+    return roots
 
 
 def _variance(whitened: Residuals, images: int | Tensor, ever: Tensor | None) -> Tensor:

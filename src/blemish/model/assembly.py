@@ -80,11 +80,12 @@ def assemble(
 
 def module_part(module: AnyModule) -> ModulePart:
     """Return what a header says of a module."""
-    part = ModulePart(size=module.size, level=module.level, weight=module.weight)
+    memory, cell = None, 0
     if isinstance(module, Memory):
         memory = MemoryPart(levels=list(module.levels), vectors=len(module.vectors))
-        return part.model_copy(update={"memory": memory})
-    return part.model_copy(update={"cell": module.cell})
+    else:
+        cell = module.cell
+    return ModulePart(size=module.size, level=module.level, weight=module.weight, cell=cell, memory=memory)
 
 
 def stored_tensors(modules: Sequence[AnyModule], teacher: Teacher | None) -> dict[str, Tensor]:

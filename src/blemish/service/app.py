@@ -155,7 +155,7 @@ def _changes(service: Service) -> APIRouter:
 
 def _numbered(number: str) -> int:
     """Return the number of an inspection; what is none is not there."""
-    if not (number.isascii() and number.isdigit() and len(number) <= 18):
+    if not (number.isascii() and number.isdigit() and len(number) <= 18 and int(number)):
         raise RefusedError(404, "there is no such inspection")
     return int(number)
 

@@ -9,7 +9,7 @@ from anyio import to_thread
 from starlette.types import Receive
 
 from blemish.history.history import History
-from blemish.history.records import Inspection, Judged, ThresholdChange
+from blemish.history.records import Inspection, Judged, NamedModel, ThresholdChange
 from blemish.service.answers import Changed, ServedModel, ThresholdsAsked
 from blemish.service.http.body import Sent
 from blemish.service.http.faults import RefusedError, image_refused
@@ -46,7 +46,7 @@ class Service:
 
     def changes(self, name: str) -> list[ThresholdChange]:
         """Return who has changed the thresholds of a model, the newest first."""
-        return self.history.threshold_changes(name, self.models[name].fingerprint)
+        return self.history.threshold_changes(NamedModel(name=name, fingerprint=self.models[name].fingerprint))
 
     def change(self, name: str, asked: ThresholdsAsked) -> ServedModel:
         """Let other thresholds of a model count from now on; refuses those that mean nothing."""

@@ -15,8 +15,9 @@ from blemish.experiments.runs.run import DONE, read_all, weights_sha256
 from blemish.experiments.runs.speed import Speed, shapes
 from blemish.experiments.store.store import Store
 from blemish.method.features import RAM_FOR_FEATURES
-from blemish.method.scoring import cell_of
-from blemish.method.teacher import pick_device, student_stage
+from blemish.method.scoring import new_module
+from blemish.method.teacher import architecture, pick_device
+from blemish.model.assembly import stored_tensors
 
 FLOAT = 4  # bytes
 
@@ -84,13 +85,9 @@ def plan(data: Sequence[Path], grid: Grid, *, out: Path, only: Sequence[str]) ->
 @cache
 def module_bytes(teacher: str, size: int, level: int) -> int:
     """Return the bytes of one module in a model file: its student, and its statistics on good images."""
-    ((_, (channels, height, width)),) = shapes(teacher, (size,), (level,)).values()
     with torch.device("meta"):
-        state = student_stage(teacher, level, seed=0).state_dict()
-    student: int = sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())
-    cell = cell_of(channels, size=size, level=level)
-    spread = height * width // cell**2 * channels**2 if cell else channels**2 + channels * height * width
-    return FLOAT * (student + channels + spread + 2)
+        module = new_module(architecture(teacher), size=size, level=level, weight=1.0, seed=0)
+    return FLOAT * sum(tensor.numel() for tensor in stored_tensors([module], None).values())
 
 
 def _digest(teacher: str, file: Path | None) -> tuple[str, list[str]]:

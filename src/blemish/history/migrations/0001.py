@@ -59,7 +59,7 @@ def searched() -> None:
     mistaken = ("standing", "at", "id", "verdict", "model_id", "source", "folded")
     index("inspections_mistaken", *mistaken, only="verdict <> standing")
     for span in ("hour", "day"):
-        index(f"good_by_{span}", "model_id", span, "score", only="standing = 'OK'")
+        index(f"good_by_{span}", span, "model_id", "score", only="standing = 'OK'")
 
 
 def index(name: str, *keys: str, only: str = "") -> None:
