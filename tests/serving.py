@@ -14,10 +14,12 @@ from PIL import Image
 from blemish.history.history import History
 from blemish.runtime.engines import available_threads
 from blemish.service.app import make_app
+from blemish.service.events import Events
 from blemish.service.http.tokens import Tokens
 from blemish.service.service import Service
 
 HOSTS = ("testserver",)
+LOOK, CHANGE = "l" * 20, "c" * 20  # tokens
 
 
 def encoded(picture, kind="PNG", **options):
@@ -47,10 +49,10 @@ def refusal(answer, status):
 class Standing:
     """A service in this process."""
 
-    def __init__(self, models, pool, folder, *, tokens=None, hosts=HOSTS, keep="all"):
+    def __init__(self, loading, folder, *, tokens=None, hosts=HOSTS, keep="all"):
         self.history = History.open(folder, keep=keep)
-        self.service = Service(models, pool, self.history)
-        self.app = make_app(self.service, tokens=tokens or Tokens(), hosts=hosts)
+        self.service = Service(loading, self.history)
+        self.app = make_app(self.service, Events(self.history), tokens=tokens or Tokens(), hosts=hosts)
 
 
 class Server:

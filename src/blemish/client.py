@@ -8,7 +8,7 @@ from typing import Any, Self
 import httpx
 
 from blemish.errors import BlemishError
-from blemish.service.answers import Inspected, InspectedPage, ServedModel, ServedModels
+from blemish.service.answers import Counted, Inspected, InspectedPage, ServedModel, ServedModels
 from blemish.verdict.threshold import Thresholds, Verdict
 
 
@@ -87,6 +87,15 @@ class Client:
         """Let other thresholds of a model count from now on."""
         said = {"review": thresholds.review, "ng": thresholds.ng, "who": who, "why": why}
         return ServedModel.model_validate_json(self._ask("POST", f"/v1/models/{model}/thresholds", json=said))
+
+    def load(self, model: str, *, who: str) -> ServedModel:
+        """Let the bundle that now lies where a model came from judge, once it has passed its self-test."""
+        return ServedModel.model_validate_json(self._ask("POST", f"/v1/models/{model}/load", json={"who": who}))
+
+    def counts(self, **chosen: Any) -> Counted:
+        """Count the inspections that are chosen, as `page` does."""
+        params = {key: value for key, value in chosen.items() if value is not None}
+        return Counted.model_validate_json(self._ask("GET", "/v1/counts", params=params))
 
     def _ask(self, method: str, path: str, **given: Any) -> bytes:
         try:

@@ -10,52 +10,10 @@ from starlette.testclient import TestClient
 
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import identity
-from blemish.service.http.tokens import Tokens
-from blemish.service.work.models import take
-from blemish.service.work.pool import Pool
-from blemish.service.work.worker import work
-from serving import Standing, refusal
+from serving import CHANGE, LOOK, Standing, refusal
 
-LOOK, CHANGE = "l" * 20, "c" * 20
 INSPECT = "/v1/models/brick/inspections"
 PNG = {"Content-Type": "image/png"}
-
-
-@pytest.fixture(scope="module")
-def models(bundle, tmp_path_factory):
-    return take([bundle], tmp_path_factory.mktemp("own"))
-
-
-@pytest.fixture(scope="module")
-def pool(models):
-    with Pool(work, {name: str(model.folder) for name, model in models.items()}, count=1) as pool:
-        yield pool
-
-
-@pytest.fixture
-def standing(models, pool, tmp_path):
-    standing = Standing(models, pool, tmp_path / "data")
-    yield standing
-    standing.history.close()
-
-
-@pytest.fixture
-def client(standing):
-    return TestClient(standing.app)
-
-
-@pytest.fixture
-def guarded(standing, models, pool, tmp_path):
-    other = Standing(models, pool, tmp_path / "other", tokens=Tokens(LOOK, CHANGE))
-    yield TestClient(other.app)
-    other.history.close()
-
-
-@pytest.fixture(scope="module")
-def images(brick):
-    """Bytes of a good brick and of a defective one."""
-    defective = next(path for path in sorted((brick / "test").iterdir()) if path.name != "good")
-    return [sorted(folder.iterdir())[0].read_bytes() for folder in (brick / "test" / "good", defective)]
 
 
 def judged(client, image, **options):
@@ -101,8 +59,8 @@ def test_map_and_overlay_are_made_again(client, images, bundle):
     assert Image.open(BytesIO(overlay.content)).size == (found["width"], found["height"])
 
 
-def test_what_is_not_kept_has_no_map(models, pool, tmp_path, images):
-    standing = Standing(models, pool, tmp_path / "none", keep="none")
+def test_what_is_not_kept_has_no_map(loading, tmp_path, images):
+    standing = Standing(loading, tmp_path / "none", keep="none")
     client = TestClient(standing.app)
     found = judged(client, images[0])
     assert found["kept"] is False
@@ -160,7 +118,7 @@ def test_a_correction_stands_and_is_remembered(client, images):
     refusal(client.post("/v1/inspections/999/corrections", json={"verdict": "OK", "who": "Ada"}), 404)
 
 
-def test_other_thresholds_count_from_then_on_also_after_a_restart(standing, models, pool, client, images):
+def test_other_thresholds_count_from_then_on_also_after_a_restart(standing, loading, client, images):
     before = client.get("/v1/models").json()["models"][0]
     assert before["thresholds"] == before["own_thresholds"]
     asked = {"review": 0.9, "ng": 0.95, "who": "Ada", "why": "dust"}
@@ -171,8 +129,8 @@ def test_other_thresholds_count_from_then_on_also_after_a_restart(standing, mode
     assert answer.json()["changes"][0]["who"] == "Ada"
     found = judged(client, images[1])
     assert found["thresholds"] == {"review": 0.9, "ng": 0.95}
-    again = Standing(models, pool, standing.history.images.folder.parent)
-    assert again.service.thresholds("brick").review == 0.9
+    again = Standing(loading, standing.history.images.folder.parent)
+    assert again.service.thresholds(again.service.model("brick")).review == 0.9
     again.history.close()
     assert "threshold" in refusal(client.post("/v1/models/brick/thresholds", json=asked | {"review": 2}), 422)
     refusal(client.post("/v1/models/other/thresholds", json=asked), 404)
@@ -189,7 +147,7 @@ def test_an_unknown_inspection_is_not_there(client, number):
     refusal(client.get(f"/v1/inspections/{number}/map.png"), 404)
 
 
-def test_health_and_figures(client, images, models, pool):
+def test_health_and_figures(client, images, loading):
     found = judged(client, images[0])
     assert client.get("/livez").json() == {"live": True}
     assert client.get("/readyz").json() == {"ready": True}
@@ -198,7 +156,7 @@ def test_health_and_figures(client, images, models, pool):
     assert 'blemish_score_count{model="brick"} 1.0' in text
     for stage in ("queue", "decode", "score", "store", "total"):
         assert f'blemish_stage_seconds_count{{model="brick",stage="{stage}"}} 1.0' in text
-    assert f'fingerprint="{models["brick"].fingerprint}"' in text
+    assert f'fingerprint="{loading.now.models["brick"].fingerprint}"' in text
     assert 'blemish_requests_total{method="POST",route="/v1/models/{model}/inspections",status="201"} 1.0' in text
     assert "blemish_queue 0.0" in text
 

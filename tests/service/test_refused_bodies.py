@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from blemish.service.work.loading import Loading
 from blemish.service.work.models import take
-from blemish.service.work.pool import Pool
-from blemish.service.work.worker import work
 from serving import Standing, encoded, noise, refusal
 
 INSPECT = "/v1/models/brick/inspections"
@@ -18,9 +17,9 @@ BOUNDARY = "multipart/form-data; boundary=b"
 
 @pytest.fixture(scope="module")
 def client(bundle, tmp_path_factory):
-    models = take([bundle], tmp_path_factory.mktemp("own"))
-    with Pool(work, {name: str(model.folder) for name, model in models.items()}, count=1) as pool:
-        standing = Standing(models, pool, tmp_path_factory.mktemp("data"))
+    own = tmp_path_factory.mktemp("own")
+    with Loading(take([bundle], own), own, workers=1) as loading:
+        standing = Standing(loading, tmp_path_factory.mktemp("data"))
         yield TestClient(standing.app)
         standing.history.close()
 

@@ -1,6 +1,7 @@
 """What the service does, apart from HTTP: it judges images, remembers what was said, draws it again."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -8,45 +9,52 @@ from typing import Any
 from anyio import to_thread
 from starlette.types import Receive
 
+from blemish.errors import BlemishError, printable
 from blemish.history.history import History
 from blemish.history.records import Inspection, Judged, NamedModel, ThresholdChange
-from blemish.service.answers import Changed, ServedModel, ThresholdsAsked
+from blemish.service.answers import Changed, LoadAsked, ServedModel, ThresholdsAsked
 from blemish.service.http.body import Sent
 from blemish.service.http.faults import RefusedError, image_refused
 from blemish.service.metrics import Metrics
+from blemish.service.work.loading import Loaded, Loading, LoadingError
 from blemish.service.work.models import Served
 from blemish.service.work.pool import Answer, BusyError, LateError, LostError, Pool
 from blemish.verdict.regions import Region
 from blemish.verdict.threshold import Thresholds, read_thresholds
 
+BUSY = "too many images wait; try again"
+
+log = logging.getLogger(__name__)
+
 
 class Service:
     """The models that are served, the pool that scores with them, and the history.
 
-    Thresholds that people have set for a model are in the history, and count from then on instead of its own.
+    Thresholds that people have set for a model are in the history, and count from then on instead of its own, for
+    everybody who shares it: they are looked up for each image.
     """
 
-    def __init__(self, models: Mapping[str, Served], pool: Pool, history: History) -> None:
-        self.models, self.pool, self.history = models, pool, history
-        self.metrics = Metrics(models, pool)
-        self._thresholds: dict[str, Thresholds] = {}
-        for name in models:
-            if changes := self.changes(name):
-                self._thresholds[name] = changes[0].thresholds
+    def __init__(self, loading: Loading, history: History) -> None:
+        self.loading, self.history = loading, history
+        self.metrics = Metrics(loading)
+
+    @property
+    def models(self) -> Mapping[str, Served]:
+        """The models that judge now, by their names."""
+        return self.loading.now.models
 
     def model(self, name: str) -> Served:
         """Return a model; refuses a name that is not served."""
-        if name not in self.models:
-            raise RefusedError(404, "there is no model with this name")
-        return self.models[name]
+        return _named(self.models, name)
 
-    def thresholds(self, name: str) -> Thresholds:
+    def thresholds(self, model: Served) -> Thresholds:
         """Return the thresholds of a model that are in force."""
-        return self._thresholds.get(name, self.models[name].header.calibration.thresholds)
+        changes = self.changes(model)
+        return changes[0].thresholds if changes else model.header.calibration.thresholds
 
-    def changes(self, name: str) -> list[ThresholdChange]:
+    def changes(self, model: Served) -> list[ThresholdChange]:
         """Return who has changed the thresholds of a model, the newest first."""
-        return self.history.threshold_changes(NamedModel(name=name, fingerprint=self.models[name].fingerprint))
+        return self.history.threshold_changes(NamedModel(name=model.name, fingerprint=model.fingerprint))
 
     def change(self, name: str, asked: ThresholdsAsked) -> ServedModel:
         """Let other thresholds of a model count from now on; refuses those that mean nothing."""
@@ -56,25 +64,47 @@ class Service:
             model=name, fingerprint=model.fingerprint, thresholds=thresholds, who=asked.who, why=asked.why
         )
         self.history.change_thresholds(change)
-        self._thresholds[name] = thresholds
+        return self.described(name)
+
+    def load(self, name: str, asked: LoadAsked) -> ServedModel:
+        """Let the bundle that now lies where a model came from judge, once it has passed its self-test."""
+        self.model(name)
+        try:
+            other = self.loading.again(name)
+        except LoadingError:
+            line = "a bundle is being loaded already; try again"
+            raise RefusedError(409, line, headers={"Retry-After": "5"}) from None
+        except BlemishError as error:
+            log.error("model %s: another bundle cannot be loaded: %s", name, error)
+            line = "the bundle cannot be used, and the one before judges on; the log of the server says why"
+            raise RefusedError(422, line) from None
+        if other:
+            log.warning(
+                "model %s: bundle %s is loaded for %s", name, self.model(name).fingerprint, printable(asked.who)
+            )
         return self.described(name)
 
     def described(self, name: str) -> ServedModel:
         """Return what is told of a model."""
-        model = self.models[name]
+        model = self.model(name)
+        changes, own = self.changes(model), model.header.calibration.thresholds
         return ServedModel(
             name=name,
             fingerprint=model.fingerprint,
             precision=model.precision,
-            thresholds=self.thresholds(name),
-            own_thresholds=model.header.calibration.thresholds,
-            changes=list(map(Changed.model_validate, self.changes(name))),
+            loaded=model.since,
+            golden=model.golden,
+            thresholds=changes[0].thresholds if changes else own,
+            own_thresholds=own,
+            changes=list(map(Changed.model_validate, changes)),
         )
 
     async def inspect(self, name: str, sent: Sent, *, source: str, receive: Receive) -> Inspection:
         """Judge an image; once this returns, the history has it. Refuses an image that cannot be used."""
-        model, thresholds, start = self.model(name), self.thresholds(name), time.perf_counter()
-        said, _ = await self._ask("judge", name, thresholds, sent.data, receive)
+        start = time.perf_counter()
+        thresholds, loaded = await self._in_force(name)
+        model = loaded.models[name]
+        said, _ = await _ask(loaded.pool, "judge", name, thresholds, sent.data, receive=receive)
         times = said.pop("times") | {"queue": said.pop("queue")}
         regions = [Region(**region | {"box": tuple(region["box"])}) for region in said.pop("regions")]
         judged = Judged(
@@ -97,35 +127,56 @@ class Service:
         return Inspection(**fields, id=added.id, sha256=added.sha256, standing=judged.verdict, kept=kept)
 
     async def file(self, kind: str, number: int, *, receive: Receive) -> bytes:
-        """Return the map of an inspection (`png`, `npy`) or its `overlay`, made again from the kept image."""
+        """Return a file that is made again from the kept image of an inspection: see `work.worker`.
+
+        Images that come from the line go first: while as many wait as there are processes, nothing is drawn.
+        """
         inspection = await to_thread.run_sync(self.history.one, number)
-        model = self.models.get(inspection.model)
+        loaded = self.loading.now
+        model = loaded.models.get(inspection.model)
         if model is None or model.fingerprint != inspection.fingerprint:
             raise RefusedError(404, "the model that has judged this image is not served")
         data = await to_thread.run_sync(self.history.image, inspection)
         if data is None:
             raise RefusedError(404, "the image is not kept")
-        _, file = await self._ask(kind, model.name, inspection.thresholds, data, receive)
+        if loaded.pool.waiting >= loaded.pool.count:
+            raise RefusedError(503, BUSY, headers={"Retry-After": "1"})
+        _, file = await _ask(loaded.pool, kind, model.name, inspection.thresholds, data, receive=receive)
         return file
 
-    async def _ask(
-        self, kind: str, name: str, thresholds: Thresholds, data: bytes, receive: Receive
-    ) -> tuple[dict[str, Any], bytes]:
-        """Return the answer of the pool; a job whose sender has gone waits no longer."""
-        job = {"do": kind, "model": name, "thresholds": [thresholds.review, thresholds.ng]}
-        try:
-            said, file = await _unless_gone(asyncio.wrap_future(self.pool.submit(job, data)), receive, self.pool)
-        except BusyError:
-            raise RefusedError(503, "too many images wait; try again", headers={"Retry-After": "1"}) from None
-        except LateError:
-            raise RefusedError(504, f"no answer within {self.pool.deadline:g} s") from None
-        except LostError:
-            raise RefusedError(500, "the process at work on this image has died") from None
-        if "error" in said:
-            raise image_refused(said["error"])
-        if "failed" in said:
-            raise RefusedError(500, "the image could not be scored; the log of the server says why")
-        return said, file
+    async def _in_force(self, name: str) -> tuple[Thresholds, Loaded]:
+        """Return the thresholds of a model and what is loaded: the same model, also while another takes its place."""
+        while True:
+            loaded = self.loading.now
+            thresholds = await to_thread.run_sync(self.thresholds, _named(loaded.models, name))
+            if loaded is self.loading.now:
+                return thresholds, loaded
+
+
+def _named(models: Mapping[str, Served], name: str) -> Served:
+    if name not in models:
+        raise RefusedError(404, "there is no model with this name")
+    return models[name]
+
+
+async def _ask(
+    pool: Pool, kind: str, name: str, thresholds: Thresholds, data: bytes, *, receive: Receive
+) -> tuple[dict[str, Any], bytes]:
+    """Return the answer of a pool; a job whose sender has gone waits no longer."""
+    job = {"do": kind, "model": name, "thresholds": [thresholds.review, thresholds.ng]}
+    try:
+        said, file = await _unless_gone(asyncio.wrap_future(pool.submit(job, data)), receive, pool)
+    except BusyError:
+        raise RefusedError(503, BUSY, headers={"Retry-After": "1"}) from None
+    except LateError:
+        raise RefusedError(504, f"no answer within {pool.deadline:g} s") from None
+    except LostError:
+        raise RefusedError(500, "the process at work on this image has died") from None
+    if "error" in said:
+        raise image_refused(said["error"])
+    if "failed" in said:
+        raise RefusedError(500, "the image could not be scored; the log of the server says why")
+    return said, file
 
 
 async def _unless_gone(answer: "asyncio.Future[Answer]", receive: Receive, pool: Pool) -> Answer:

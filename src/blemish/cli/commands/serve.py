@@ -1,5 +1,6 @@
 """The command `blemish serve`. Nothing heavy is imported before it runs."""
 
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -28,13 +29,20 @@ def serve(
         typer.Option(
             metavar="FILE",
             help="A file of one or two lines: the token to look and to correct, and the one "
-            "to change thresholds as well.",
+            "to change thresholds and models as well.",
         ),
     ] = None,
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder of the history and of the images that are kept.")
     ] = Path("blemish-data"),
     keep: Annotated[str, typer.Option(metavar="none|ng|all", help="Which images are kept.")] = "all",
+    keep_days: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=36500, help="Inspections that are older go; default: none does."),
+    ] = None,
+    keep_gb: Annotated[
+        float, typer.Option(metavar="GB", min=0, help="Kept images above this go, the oldest first.")
+    ] = 20,
     allow_host: Annotated[
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="Another name by which the server may be called."),
@@ -42,8 +50,9 @@ def serve(
 ) -> None:
     """Judge images over HTTP, and remember what was judged.
 
-    A bundle answers by the name of its folder: POST an image to /v1/models/NAME/inspections. SIGTERM or Ctrl-C ends
-    the server once what it has accepted is answered.
+    The address that is printed is that of a page: parts as they are judged, images to drop, the history. A bundle
+    answers by the name of its folder: POST an image to /v1/models/NAME/inspections. SIGTERM or Ctrl-C ends the server
+    once what it has accepted is answered.
     """
     from blemish.checks import word
 
@@ -58,5 +67,6 @@ def serve(
     say = partial(print, flush=True)
     run(
         bundles, data, host=host, port=port, database=db, token=token, keep=cast("Keep", keep),
+        age=None if keep_days is None else timedelta(days=keep_days), room=int(keep_gb * 1e9),
         hosts=allow_host or (), say=say,
     )  # fmt: skip

@@ -19,6 +19,26 @@ SLOW = 10.0  # s for the body
 LINGER = 2.0  # s that a client may go on to send what is refused: without, its system throws the answer away
 UNREAD = 60.0  # s that a client may leave a part of an answer untaken
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+# The page is made of files of this server alone, and nobody else's page may hold it.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+ALWAYS = {
+    b"content-security-policy": POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",  # unless an answer says something else
+}
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -122,8 +142,12 @@ class _Watched:
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer; a connection whose request was not read to its end is closed after it."""
-        if message["type"] == "http.response.start" and not self.complete:
-            message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+        if message["type"] == "http.response.start":
+            given = list(message.get("headers", []))
+            said = {name for name, _ in given}
+            closes = [] if self.complete else [(b"connection", b"close")]
+            always = [(name, value) for name, value in ALWAYS.items() if name not in said]
+            message = {**message, "headers": [*given, *always, *closes]}
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if last and not self.complete:
             await self._taken({**message, "more_body": True})

@@ -81,3 +81,10 @@ async def _gone(_: Request, __: Exception) -> JSONResponse:
 
 async def _unknown(_: Request, __: Exception) -> JSONResponse:
     return said(500, "something is wrong with the server; its log says what")
+
+
+def numbered(number: str) -> int:
+    """Return the number of an inspection; what is none is not there."""
+    if not (number.isascii() and number.isdigit() and len(number) <= 18 and int(number)):
+        raise RefusedError(404, "there is no such inspection")
+    return int(number)

@@ -5,6 +5,7 @@ import ipaddress
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -83,12 +84,27 @@ def listen(host: str, port: int, *, guarded: bool) -> socket.socket:
             raise InputError(f"host: {printable(host)} can be reached from other machines; this needs --token FILE")
         return socket.create_server((str(address[0]), port), family=family, backlog=1024)
     except (OSError, OverflowError, UnicodeError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (")[0].lower()
         raise InputError(f"host: cannot listen on {printable(host)}, port {port}: {reason}") from None
 
 
-def run(app: ASGIApp, listening: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C: no more is accepted then, and what was accepted is answered, within 20 s."""
+class _Server(uvicorn.Server):
+    """Uvicorn's, but answers that would go on for ever are told when it ends."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
+
+
+def run(app: ASGIApp, listening: socket.socket, *, ending: Callable[[], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C: no more is accepted then, and what was accepted is answered, within 20 s.
+
+    ending: is called then, in the event loop, so that answers without an end can end.
+    """
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -105,7 +121,7 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
     )
     before = {kind: signal.signal(kind, _ended) for kind in (signal.SIGTERM, signal.SIGINT)}
     try:
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+        asyncio.run(_Server(config, ending).serve(sockets=[listening]))
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from blemish.errors import InputError, StorageError, printable
@@ -15,13 +16,20 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model that is served: its name, the copy of its bundle, what tells the bundle again, and its header."""
+    """A model that is served.
+
+    place, folder: its bundle and the copy of it; fingerprint: what tells the bundle again; golden: how many images its
+    self-test has scored; since: when it was loaded.
+    """
 
     name: str
+    place: Path
     folder: Path
     fingerprint: str
     header: Header
     precision: str
+    golden: int
+    since: datetime
 
 
 def take(bundles: Iterable[Path], scratch: Path) -> dict[str, Served]:
@@ -37,11 +45,12 @@ def take(bundles: Iterable[Path], scratch: Path) -> dict[str, Served]:
             raise InputError(f"{printable(place)}: the name of the folder is not allowed, {rule}")
         if name in found:
             raise InputError(f"{printable(place)}: another bundle is called {name} too; rename one of the folders")
-        found[name] = _copied(place, name, scratch / name)
+        found[name] = copied(place, name, scratch / name)
     return found
 
 
-def _copied(place: Path, name: str, folder: Path) -> Served:
+def copied(place: Path, name: str, folder: Path) -> Served:
+    """Copy a bundle into a new folder, and return it; raises as `read_bundle` does."""
     bundle = read_bundle(place)
     try:
         for file in (FILE, *bundle.graph, *(golden.file for golden in bundle.golden)):
@@ -51,4 +60,13 @@ def _copied(place: Path, name: str, folder: Path) -> Served:
         raise StorageError(f"service: no copy of {printable(place)} can be made: {error}") from error
     # What has been copied counts: the files may have been replaced in between.
     copy = read_bundle(folder)
-    return Served(name, folder, identity(folder), copy.model, copy.precision)
+    return Served(
+        name,
+        place.absolute(),
+        folder,
+        fingerprint=identity(folder),
+        header=copy.model,
+        precision=copy.precision,
+        golden=len(copy.golden),
+        since=datetime.now(UTC),
+    )

@@ -69,7 +69,8 @@ class Pool:
         self._waiting: deque[_Job] = deque()
         self._workers: dict[int, _Worker] = {}
         self._failed: Exception | None = None
-        self._entered = self._closed = False
+        self._entered = self._ending = self._closed = False
+        self._at_work = 0
         self._changed = Condition()
         self._threads = [Thread(target=self._keep, args=(place,), daemon=True) for place in range(count)]
 
@@ -107,11 +108,20 @@ class Pool:
         job = _Job(json.dumps(fields).encode(), data, time.monotonic() + self.deadline)
         with self._changed:
             self._waiting = deque(other for other in self._waiting if not other.future.cancelled())
-            if self._closed or len(self._waiting) >= self.most_waiting:
+            if self._ending or self._closed or len(self._waiting) >= self.most_waiting:
                 raise BusyError
             self._waiting.append(job)
             self._changed.notify()
         return job.future
+
+    def finish(self) -> None:
+        """Take no more jobs, and end the processes once those that were taken have their answers or are late."""
+        until = time.monotonic() + self.deadline + LOOK
+        with self._changed:
+            self._ending = True
+            while (self._waiting or self._at_work) and time.monotonic() < until:
+                self._changed.wait(LOOK)
+        self.close()
 
     def close(self) -> None:
         """End the processes; jobs that wait are lost."""
@@ -146,11 +156,20 @@ class Pool:
             with self._changed:
                 self._workers[place] = worker
                 self._changed.notify_all()
-            while (job := self._next(worker)) and _done(worker, job):
+            while (job := self._next(worker)) and self._did(worker, job):
                 pass
         finally:
             self._workers.pop(place, None)
             worker.end()
+
+    def _did(self, worker: "_Worker", job: _Job) -> bool:
+        """Answer a job, and return whether the process can do another."""
+        try:
+            return _done(worker, job)
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
 
     def _say(self, error: Exception) -> None:
         """Let what hinders a start be raised while the pool is entered; later it is tried again."""
@@ -172,6 +191,7 @@ class Pool:
                 while self._waiting and worker.alive:
                     job = self._waiting.popleft()
                     if job.future.set_running_or_notify_cancel():
+                        self._at_work += 1
                         return job
         return None
 

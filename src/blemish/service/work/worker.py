@@ -1,9 +1,10 @@
 """What a process of the pool does: it holds a runtime for each model, and answers jobs over its pipe.
 
-A job is {"do": judge | png | npy | overlay, "model": name, "thresholds": [REVIEW, NG or null]} and the bytes of an
-image. Its answer is what is said of the image, and the bytes of the file that is asked for: the score map as 16-bit
-grey (65535 is 1) or float32, or the overlay; none for a judgement. {"error": line} is said of an image that cannot be
-used, {"failed": kind} where anything else goes wrong.
+A job is {"do": judge | png | npy | overlay | image | small, "model": name, "thresholds": [REVIEW, NG or null]} and the
+bytes of an image. Its answer is what is said of the image, and the bytes of the file that is asked for: the score map
+as 16-bit grey (65535 is 1) or float32, or the overlay; none for a judgement. `image` and `small` judge nothing: the
+image as a PNG that any browser shows, and no larger than 400 px as a JPEG. {"error": line} is said of an image that
+cannot be used, {"failed": kind} where anything else goes wrong.
 """
 
 import json
@@ -28,6 +29,8 @@ from blemish.verdict.judge import Prediction
 from blemish.verdict.threshold import Thresholds
 
 MEGAPIXELS = 16.0
+PICTURES = ("image", "small")
+SMALL = 400  # px
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,8 @@ def _answer(runtimes: Mapping[str, Runtime], job: Mapping[str, Any], data: bytes
         start = time.perf_counter()
         image = read_image(data, max_megapixels=MEGAPIXELS, bits=runtime.header_.bits)
         decoded = time.perf_counter()
+        if job["do"] in PICTURES:
+            return {}, _picture(image, small=job["do"] == "small")
         (prediction,) = runtime.predict([image])
         times = {"decode": 1000 * (decoded - start), "score": 1000 * (time.perf_counter() - decoded)}
         return _said(prediction) | {"times": times}, _file(job["do"], runtime, image, prediction)
@@ -96,4 +101,14 @@ def _file(kind: str, runtime: Runtime, image: NDArray[np.uint8], prediction: Pre
     else:
         grey = np.rint(prediction.score_map * 65535).astype(np.uint16)
         Image.fromarray(grey).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _picture(image: NDArray[np.uint8], *, small: bool) -> bytes:
+    out, picture = BytesIO(), Image.fromarray(image)
+    if small:
+        picture.thumbnail((SMALL, SMALL), Image.Resampling.BILINEAR)
+        picture.save(out, "JPEG", quality=85)
+    else:
+        picture.save(out, "PNG", compress_level=1)
     return out.getvalue()
