@@ -202,11 +202,3 @@ def test_who_has_which_token_may_do_what(guarded, images):
     assert asked("/v1/models/brick/thresholds", f"Bearer {CHANGE}", **change).status_code == 201
     assert asked("/livez", None).status_code == 200
     refusal(asked(INSPECT, None, content=images[0]), 401)
-
-
-def test_the_document_of_the_addresses(client):
-    paths = client.get("/openapi.json").json()["paths"]
-    assert "image/png" in paths["/v1/models/{model}/inspections"]["post"]["requestBody"]["content"]
-    assert "requestBody" in paths["/v1/inspections/{number}/corrections"]["post"]
-    for path in ("/docs", "/redoc"):
-        refusal(client.get(path), 404)

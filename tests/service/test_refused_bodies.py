@@ -157,7 +157,9 @@ def test_json_of_another_type(client, kind):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/static/../app.py", 404),
+        ("POST", "/history", 405),
         ("GET", "/etc/passwd", 404),
         ("GET", "/v1", 404),
         ("GET", INSPECT, 405),

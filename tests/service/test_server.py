@@ -270,6 +270,21 @@ def test_sigterm_finishes_what_is_accepted(bundle, tmp_path):
             httpx.get(f"{server.url}/livez")
 
 
+def test_pages_that_listen_do_not_keep_the_server_from_ending(bundle, tmp_path):
+    with ExitStack() as stack:
+        server = stack.enter_context(served(bundle, "--data", tmp_path))
+        answer = stack.enter_context(httpx.stream("GET", f"{server.url}/v1/events", timeout=10))
+        lines = answer.iter_lines()
+        assert next(lines) == ": welcome"
+        time.sleep(1)
+        found = server.post(GOOD).json()
+        data = next(line for line in lines if line.startswith("data: "))
+        assert json.loads(data[6:]) == found
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 0
+        assert [line for line in lines if line.startswith("data")] == []
+
+
 def test_no_process_is_left_when_the_server_is_killed(bundle, tmp_path):
     with served(bundle, "--data", tmp_path) as server:
         processes = server.workers()

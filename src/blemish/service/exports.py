@@ -34,11 +34,12 @@ def archive(history: History, chosen: Selection) -> Iterator[bytes]:
                 yield out.taken()
         packed.writestr(MANIFEST, "".join(as_csv(there)))
         with packed.open(INSPECTIONS, "w") as file:
+            file.write(b"[")
             for index, one in enumerate(history.each(chosen)):
-                file.write(b",\n" if index else b"[\n")
+                file.write(b",\n" if index else b"\n")
                 file.write(json.dumps(_told(Inspected.of(one), one.kept)).encode())
                 yield out.taken()
-            file.write(b"\n]\n" if file.tell() else b"[]\n")
+            file.write(b"\n]\n")
     yield out.taken()
 
 
