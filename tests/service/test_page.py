@@ -9,6 +9,7 @@ import pytest
 from blemish.history.figures import Band
 from blemish.history.records import Correction, now
 from blemish.model.calibration import promise_lines
+from blemish.service.page import views
 from blemish.service.page.drift import ENOUGH, leaves, plot, usual
 from blemish.verdict.threshold import Thresholds
 from histories import judged as record
@@ -82,6 +83,11 @@ def test_an_inspection(client, images):
     assert client.get("/inspections/x").status_code == 404
 
 
+def service_counts(standing):
+    """What the page counts itself, where all is on one page."""
+    return views.history(standing.service, {})["counts"]
+
+
 def test_the_history_filters_counts_and_pages(client, images, standing):
     ids = [judged(client, images[number % 2], name=f"part {number}")["id"] for number in range(6)]
     standing.history.correct(ids[1], Correction(verdict="OK", who="Ada"))
@@ -90,6 +96,7 @@ def test_the_history_filters_counts_and_pages(client, images, standing):
     assert re.findall(r'href="/inspections/(\d+)"', page.text) == [str(one) for one in ids[::-1]]
     counts = standing.history.counts()
     assert f"false alarms {counts.false_alarms}" in text(page.text)
+    assert service_counts(standing) == counts
     escapes = client.get("/history?mistake=escape")
     assert re.findall(r'href="/inspections/(\d+)"', escapes.text) == [str(ids[0])]
     assert 'href="/v1/export.zip?mistake=escape"' in escapes.text

@@ -1,5 +1,6 @@
 """Images, forms and JSON that are refused, each with its status and one line."""
 
+import socket
 import struct
 import zlib
 
@@ -121,6 +122,19 @@ def test_a_hostile_name_is_shown_on_one_line(client):
     found = client.post(INSPECT, params={"name": name}, content=GOOD, headers={"Content-Type": "image/png"}).json()
     assert found["name"] == "../../etc\\r\\n\\u202epasswd\\x00<script>.png"
     assert "name" in refusal(client.post(INSPECT, params={"name": "n" * 2001}, content=GOOD), 422)
+
+
+def test_an_address_in_a_request_is_never_called(client, monkeypatch):
+    called = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, place: called.append(place))
+    url = "http://169.254.169.254/latest"
+    refusal(client.post(INSPECT, params={"image_url": url}, content=GOOD), 422)
+    refusal(client.post(INSPECT, json={"image_url": url}), 415)
+    refusal(client.post("/v1/models/brick/load", json={"who": "Ada", "bundle": url}), 422)
+    assert client.post(
+        INSPECT, params={"name": url, "source": url}, content=GOOD, headers={"Content-Type": "image/png"}
+    )
+    assert called == []
 
 
 BODIES = {

@@ -1,10 +1,11 @@
 """Who is let in: tokens of programs, cookies of browsers, and what neither may do."""
 
 import pytest
+from starlette.testclient import TestClient
 
 from blemish.service.http import tokens as room
-from blemish.service.http.tokens import COOKIE
-from serving import CHANGE, LOOK, refusal
+from blemish.service.http.tokens import COOKIE, Tokens
+from serving import CHANGE, LOOK, Standing, refusal
 
 OWN = {"Origin": "http://testserver"}
 PAGES = ("/", "/drop", "/history", "/models", "/inspections/1")
@@ -51,6 +52,20 @@ def test_a_browser_types_its_token_once(guarded):
 def test_behind_tls_the_cookie_goes_over_tls_only(guarded):
     answer = guarded.post("/sign-in", json={"token": LOOK}, headers={"Origin": "https://testserver"})
     assert "secure" in answer.headers["set-cookie"].lower()
+
+
+def test_a_proxy_with_tls_in_front(loading, tmp_path):
+    """What Caddy and nginx hand on: the Host and the Origin that a browser has sent them."""
+    standing = Standing(loading, tmp_path / "data", tokens=Tokens(LOOK, CHANGE), hosts=["parts.example"])
+    browser = TestClient(standing.app, base_url="https://parts.example")
+    own = {"Origin": "https://parts.example", "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+    assert browser.post("/sign-in", json={"token": CHANGE}, headers=own).status_code == 204
+    assert browser.get("/history").status_code == 200
+    change = {"review": 0.5, "who": "Ada"}
+    assert browser.post(THRESHOLDS, json=change, headers=own).status_code == 201
+    refusal(browser.post(THRESHOLDS, json=change, headers=own | {"Origin": "https://evil.example"}), 403)
+    refusal(browser.get("/", headers={"Host": "evil.example", "X-Forwarded-Host": "parts.example"}), 400)
+    standing.history.close()
 
 
 def test_the_second_token_may_change_thresholds(guarded):

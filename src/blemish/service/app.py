@@ -41,6 +41,7 @@ VERSION = "/v1"
 KINDS = {"image": "image", "small": "small", "png": "map", "npy": "scores", "overlay": "overlay"}  # jobs and links
 MEDIA = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
 LASTING = {"Cache-Control": "private, max-age=86400, immutable"}  # what an inspection says of an image never changes
+AT_ONCE = {"X-Accel-Buffering": "no"}  # a proxy is not to gather events
 Responses = dict[int | str, dict[str, Any]]
 IMAGE_BODY = {
     "requestBody": {
@@ -178,7 +179,7 @@ def _selections(service: Service, events: Events) -> APIRouter:
     @router.get("/events", response_class=StreamingResponse, responses=_content("text/event-stream"))
     async def happening() -> StreamingResponse:
         """Return every inspection as it comes in or is corrected, as server-sent events, for as long as is listened."""
-        return StreamingResponse(events.listen(), media_type="text/event-stream")
+        return StreamingResponse(events.listen(), media_type="text/event-stream", headers=AT_ONCE)
 
     return router
 

@@ -10,7 +10,7 @@ from blemish.verdict.threshold import Thresholds
 
 WIDTH, HEIGHT = 1000, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 28
-ENOUGH = 8  # scores of an hour or a day, below which nothing is said of it
+ENOUGH = 12  # scores of an hour or a day, below which nothing is said of it
 TICKS = 8
 
 
@@ -36,7 +36,7 @@ def leaves(band: Band, usual: Usual) -> bool:
     """Return whether good scores of a time have moved away.
 
     Their median has left the band of calibration, or their whole band lies on one side of its median: by chance
-    neither happens to one in hundreds, as eight scores would all have to fall on one side.
+    neither happens to one time in a thousand, as twelve scores would all have to fall on one side.
     """
     if band.count < ENOUGH:
         return False
