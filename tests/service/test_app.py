@@ -57,6 +57,9 @@ def test_map_and_overlay_are_made_again(client, images, bundle):
     overlay = client.get(links["overlay"])
     assert overlay.headers["content-type"] == "image/png"
     assert Image.open(BytesIO(overlay.content)).size == (found["width"], found["height"])
+    shown = np.asarray(Image.open(BytesIO(client.get(links["image"]).content)))
+    np.testing.assert_array_equal(shown, np.asarray(Image.open(BytesIO(images[1])).convert("RGB")))
+    assert max(Image.open(BytesIO(client.get(links["small"]).content)).size) <= 400
 
 
 def test_what_is_not_kept_has_no_map(loading, tmp_path, images):

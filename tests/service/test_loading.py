@@ -73,7 +73,9 @@ def test_another_bundle_judges_and_no_image_is_refused_meanwhile(client, place, 
     text = client.get("/metrics").text
     assert identity(place) in text
     assert before["fingerprint"] not in text
-    # What the other bundle has judged cannot be drawn by this one.
+    # What the other bundle has judged cannot be drawn by this one, but be looked at.
+    assert client.get(before["links"]["small"]).headers["content-type"] == "image/jpeg"
+    assert "no overlay" in client.get(f"/inspections/{before['id']}").text
     assert "not served" in refusal(client.get(f"/v1/inspections/{before['id']}/overlay.png"), 404)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from anyio import to_thread
 
-from blemish.errors import StorageError
+from blemish.errors import BlemishError
 from blemish.history.history import History
 from blemish.service.answers import Inspected
 from blemish.service.http.faults import RefusedError
@@ -37,18 +37,18 @@ class Events:
         """Return the events from now on, as they are sent; refuses with 503 one listener too many."""
         if len(self._listeners) >= LISTENERS:
             raise RefusedError(503, "too many pages listen; try again", headers={"Retry-After": "5"})
-        queue: Queue = asyncio.Queue(HELD)
-        self._listeners.add(queue)
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask())
-        return self._events(queue)
+        return self._events()
 
     def close(self) -> None:
         """End all connections: the server ends."""
         for queue in self._listeners:
             _put(queue, None)
 
-    async def _events(self, queue: Queue) -> AsyncIterator[bytes]:
+    async def _events(self) -> AsyncIterator[bytes]:
+        queue: Queue = asyncio.Queue(HELD)
+        self._listeners.add(queue)
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
         try:
             yield b": welcome\n\n"
             while True:
@@ -69,7 +69,7 @@ class Events:
             while self._listeners:
                 try:
                     page = await to_thread.run_sync(self._newest)
-                except StorageError as error:
+                except BlemishError as error:
                     log.warning("events: %s", error)
                     await asyncio.sleep(10 * EVERY)
                     continue

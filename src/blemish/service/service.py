@@ -19,6 +19,7 @@ from blemish.service.metrics import Metrics
 from blemish.service.work.loading import Loaded, Loading, LoadingError
 from blemish.service.work.models import Served
 from blemish.service.work.pool import Answer, BusyError, LateError, LostError, Pool
+from blemish.service.work.worker import PICTURES
 from blemish.verdict.regions import Region
 from blemish.verdict.threshold import Thresholds, read_thresholds
 
@@ -132,16 +133,18 @@ class Service:
         Images that come from the line go first: while as many wait as there are processes, nothing is drawn.
         """
         inspection = await to_thread.run_sync(self.history.one, number)
-        loaded = self.loading.now
-        model = loaded.models.get(inspection.model)
-        if model is None or model.fingerprint != inspection.fingerprint:
+        loaded, name = self.loading.now, inspection.model
+        model = loaded.models.get(name)
+        if kind in PICTURES:  # any model can show an image
+            name = name if model is not None else next(iter(loaded.models))
+        elif model is None or model.fingerprint != inspection.fingerprint:
             raise RefusedError(404, "the model that has judged this image is not served")
         data = await to_thread.run_sync(self.history.image, inspection)
         if data is None:
             raise RefusedError(404, "the image is not kept")
         if loaded.pool.waiting >= loaded.pool.count:
             raise RefusedError(503, BUSY, headers={"Retry-After": "1"})
-        _, file = await _ask(loaded.pool, kind, model.name, inspection.thresholds, data, receive=receive)
+        _, file = await _ask(loaded.pool, kind, name, inspection.thresholds, data, receive=receive)
         return file
 
     async def _in_force(self, name: str) -> tuple[Thresholds, Loaded]:

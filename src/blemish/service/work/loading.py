@@ -56,16 +56,15 @@ class Loading:
         if not self._turn.acquire(blocking=False):
             raise LoadingError
         try:
-            old = self.now
-            model = copied(old.models[name].place, name, self._scratch / f"{name}-{next(self._numbers)}")
-            if model.fingerprint == old.models[name].fingerprint:
-                shutil.rmtree(model.folder, ignore_errors=True)
-                return False
-            self.now = self._started({**old.models, name: model})
-            old.pool.finish()
-            shutil.rmtree(old.models[name].folder, ignore_errors=True)
-            return True
+            old, folder = self.now, self._scratch / f"{name}-{next(self._numbers)}"
+            model = copied(old.models[name].place, name, folder)
+            if other := model.fingerprint != old.models[name].fingerprint:
+                self.now = self._started({**old.models, name: model})
+                folder = old.models[name].folder
+                old.pool.finish()
+            return other
         finally:
+            shutil.rmtree(folder, ignore_errors=True)  # that of the one that does not judge
             self._turn.release()
 
     def _started(self, models: Mapping[str, Served]) -> Loaded:

@@ -63,7 +63,7 @@ export function post(place, value) {
 // for again.
 const line = [];
 let drawn = 0;
-export async function picture(image, place, tries = 6) {
+export async function picture(image, place, tries = 4) {
   image.dataset.place = place;
   if (drawn >= 2) await new Promise((go) => line.push(go));
   drawn += 1;

@@ -1,7 +1,7 @@
 // One part: its image under the overlay, zoomed and asked for scores, and its verdict corrected with one key.
 import { ask, byId, chip, drawing, element, picture, post, score, typing, when, who } from "./common.js";
 
-const { id, drawn } = byId("inspection").dataset;
+const { id, drawn, kept } = byId("inspection").dataset;
 const place = `/v1/inspections/${id}`;
 let one = null, scores = null, zoom = 1, x = 0, y = 0;
 
@@ -94,7 +94,7 @@ function hands() {
   byId("in").addEventListener("click", () => zoomBy(1.5));
   byId("out").addEventListener("click", () => zoomBy(1 / 1.5));
   byId("all").addEventListener("click", () => { zoom = 1; show(); });
-  byId("blend").addEventListener("input", (event) => { byId("overlay").style.opacity = event.target.value / 100; });
+  byId("blend")?.addEventListener("input", (event) => { byId("overlay").style.opacity = event.target.value / 100; });
   byId("outline").addEventListener("change", (event) => byId("boxes").classList.toggle("gone", !event.target.checked));
   for (const button of document.querySelectorAll(".region")) button.addEventListener("click", () => toRegion(one.regions[Number(button.dataset.index)].box));
   new ResizeObserver(show).observe(viewer);
@@ -115,6 +115,7 @@ async function look() {
   show();
   const there = await picture(byId("image"), one.links.image);
   byId("loading").textContent = there ? "" : "The image cannot be drawn now.";
+  if (drawn !== "1") return;
   await picture(byId("overlay"), one.links.overlay);
   const answer = await fetch(one.links.scores);
   if (answer.ok) scores = numbers(await answer.arrayBuffer());
@@ -129,10 +130,10 @@ document.addEventListener("keydown", (event) => {
   if (event.target.type === "range") return;
   if (event.key === "ArrowLeft") byId("newer")?.click();
   if (event.key === "ArrowRight") byId("older")?.click();
-  if (!one || drawn !== "1") return;
+  if (!one || kept !== "1") return;
   if (event.key === "+" || event.key === "=") zoomBy(1.5);
   if (event.key === "-") zoomBy(1 / 1.5);
   if (event.key === "0") { zoom = 1; show(); }
 });
 for (const button of document.querySelectorAll(".say")) button.addEventListener("click", () => correct(button.dataset.verdict));
-if (drawn === "1") look();
+if (kept === "1") look();
