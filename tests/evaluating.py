@@ -6,14 +6,15 @@ from PIL import Image
 
 from blemish.data.records import DataPart
 from blemish.data.sources import load
+from blemish.images.preprocessing import PreprocessingPart
 from blemish.model.header import (
     CalibrationPart,
     Header,
     ModulePart,
-    PreprocessingPart,
     ScoredPart,
     TeacherPart,
 )
+from blemish.verdict.scale import Reference
 
 SIDE = 32
 
@@ -50,11 +51,11 @@ class Stub:
         self.header_ = header(**settings)
         self.thresholds_ = self.header_.calibration.thresholds
 
-    def reference_maps(self, paths):
+    def references(self, paths):
         for path in paths:
             image = load(path)
             picture = Image.fromarray(image[..., 0]).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-            yield path, image, np.asarray(picture, np.float32) / 255
+            yield path, image, Reference(np.asarray(picture, np.float32) / 255)
 
 
 def paint(path, pixels):

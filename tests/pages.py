@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from blemish.data.records import DataPart
-from blemish.model.header import CalibrationPart, Header, ModulePart, PreprocessingPart, ScoredPart, TeacherPart
+from blemish.images.preprocessing import PreprocessingPart
+from blemish.model.header import CalibrationPart, Header, ModulePart, ScoredPart, TeacherPart
 from blemish.results.write import Judge
 from blemish.storage.files import make_folder
 

@@ -38,7 +38,7 @@ def openvino_bundle(detector, brick, tmp_path_factory):
 
 
 def reference(scorer, images):
-    return [found for _, _, found in scorer.reference_maps(images)]
+    return [found.map for _, _, found in scorer.references(images)]
 
 
 @pytest.mark.parametrize("beside", [2, 8, 9, 18])

@@ -21,7 +21,6 @@ from blemish.images.read import read_image
 from blemish.images.resize import resize_map
 from blemish.model import file as modelfile
 from blemish.runtime import Runtime
-from blemish.verdict.scale import image_score
 
 
 def test_the_public_names_are_there_and_no_others():
@@ -58,14 +57,14 @@ def test_predictions_hang_together(detector, brick):
 
 def test_maps_are_stretched_to_the_shape_of_the_image(detector, good_arrays):
     wide = np.repeat(good_arrays[0], 3, axis=1)
-    ((source, image, reference),) = detector.reference_maps(wide)
+    ((source, image, reference),) = detector.references(wide)
     assert source is wide
     assert image.shape == (64, 192, 3)
-    assert reference.shape == (128, 128)
+    assert reference.map.shape == (128, 128)
     (prediction,) = detector.predict(wide)
     assert prediction.path is None
-    assert prediction.score == image_score(reference)
-    assert np.array_equal(prediction.score_map, resize_map(reference, 64, 192))
+    assert prediction.score == reference.score()
+    assert np.array_equal(prediction.score_map, resize_map(reference.map, 64, 192))
 
 
 def test_a_defect_lies_where_it_was_painted_whatever_the_aspect(detector, brick):

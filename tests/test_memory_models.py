@@ -9,7 +9,7 @@ from blemish import Detector
 from blemish.data.datasets import test_samples as samples_of
 from blemish.images.read import read_image
 from blemish.method import training
-from blemish.method.memory import SHARE, Memory
+from blemish.method.beside.memory import SHARE, Memory
 from blemish.runtime import Runtime
 from blemish.weighing.costs import measure
 
@@ -32,7 +32,7 @@ def weighed(detector, brick, **options):
 
 def maps(scorer, brick):
     paths = [one.path for one in samples_of(brick)][:4]
-    return np.stack([found for _, _, found in scorer.reference_maps(paths)])
+    return np.stack([found.map for _, _, found in scorer.references(paths)])
 
 
 def test_it_is_the_default(remembering):

@@ -13,7 +13,6 @@ from blemish.images.resize import resize_mask
 from blemish.model.header import Header
 from blemish.results.write import draw
 from blemish.runtime import Runtime
-from blemish.verdict.scale import image_score
 from bundles import fields
 from conftest import short_recipe
 
@@ -74,11 +73,11 @@ def test_a_defect_inside_is_seen_and_the_same_outside_is_not(looking, good):
     assert (left.verdict, right.verdict) == ("NG", "OK")
     assert right.regions == []
     assert right.score == pytest.approx(before.score, abs=0.02)
-    (_, _, reference), (_, _, spoilt) = detector.reference_maps([image, spotted(image, x=0.8)])
+    (_, _, reference), (_, _, spoilt) = detector.references([image, spotted(image, x=0.8)])
     for one in (before, left, right):
         assert not one.score_map[~resize_mask(inside(), *image.shape[:2])].any()
         assert one.score_map[resize_mask(inside(), *image.shape[:2])].all()
-    for found in (reference, spoilt):
+    for found in (reference.map, spoilt.map):
         assert not found[~inside()].any()
         assert (found[inside()] > 0).all()
 
@@ -87,11 +86,9 @@ def test_the_map_is_that_of_all_pixels_where_pixels_count(looking, good):
     """No bit differs inside, and the score is the highest inside."""
     detector, _ = looking
     whole = replace(detector.model_, header=detector.header_.model_copy(update={"roi": None}))
-    for (_, _, every), (_, _, found) in zip(
-        whole.reference_maps(good[:3]), detector.reference_maps(good[:3]), strict=True
-    ):
-        assert np.array_equal(found, np.where(inside(), every, 0))
-        assert image_score(found) == every[inside()].max()
+    for (_, _, every), (_, _, found) in zip(whole.references(good[:3]), detector.references(good[:3]), strict=True):
+        assert np.array_equal(found.map, np.where(inside(), every.map, 0))
+        assert found.score() == every.map[inside()].max()
 
 
 def test_scale_and_held_out_scores_are_those_of_the_pixels_that_count(looking, good):
@@ -102,9 +99,9 @@ def test_scale_and_held_out_scores_are_those_of_the_pixels_that_count(looking, g
     assert len(by_hash) >= 2
     files = dict(zip(by_hash, detector_files(good, by_hash), strict=True))
     for digest, file in files.items():
-        ((_, _, found),) = detector.reference_maps([file])
-        assert by_hash[digest] == pytest.approx(found[inside()].max(), abs=1e-6)
-    medians = [np.median(found[inside()]) for _, _, found in detector.reference_maps(list(files.values()))]
+        ((_, _, found),) = detector.references([file])
+        assert by_hash[digest] == pytest.approx(found.map[inside()].max(), abs=1e-6)
+    medians = [np.median(found.map[inside()]) for _, _, found in detector.references(list(files.values()))]
     assert np.median(medians) == pytest.approx(1 / (1 + np.exp(4)), abs=0.004)  # good pixels lie at 0.018
 
 
@@ -133,8 +130,8 @@ def test_a_model_without_one_scores_as_ever(detector, good):
     """As scale and combined map give it, to the bit."""
     bare = replace(detector.model_, header=detector.header_)
     assert "roi" not in detector.header_.model_dump(exclude_none=True)
-    for _, _, found in bare.reference_maps(good[:2]):
-        assert (found > 0).all()
+    for _, _, found in bare.references(good[:2]):
+        assert (found.map > 0).all()
     old = detector.header_.model_dump()
     del old["roi"]  # as in a file of an earlier version
     assert Header.model_validate(old) == detector.header_
@@ -177,8 +174,8 @@ def test_calibrate_takes_another_with_good_images(looking, good):
         detector.header_.calibration.limit,
     )
     for image, file in zip(found.calibration.held_out, held_out, strict=True):
-        ((_, _, reference),) = detector.reference_maps([file])
-        assert image.score == reference[expected].max()
+        ((_, _, reference),) = detector.references([file])
+        assert image.score == reference.map[expected].max()
     every = Detector.load(path).calibrate(held_out, ignore_border=0)
     assert every.header_.roi is None
     for refused, message in (({"good": ()}, "needs good images"), ({"good": held_out, "add": True}, "add: scores by")):
@@ -227,6 +224,6 @@ def test_the_golden_images_of_a_bundle_are_scored_anew_for_another(looking, bund
     assert again.header_.roi.border == 0.4
     for old, new in zip(fields(bundle_of_it)["golden"], fields(tmp_path / "other")["golden"], strict=True):
         assert (new["file"], new["sha256"]) == (old["file"], old["sha256"])
-        found = again.golden_map(tmp_path / "other" / new["file"])
-        assert new["score"] == pytest.approx(image_score(found), abs=1e-3)
+        found = again.golden_reference(tmp_path / "other" / new["file"])
+        assert new["score"] == pytest.approx(found.score(), abs=1e-3)
         assert new["mean"] < old["mean"]

@@ -18,7 +18,6 @@ from blemish.model.arguments import Arguments
 from blemish.model.fit import fit
 from blemish.model.header import Header
 from blemish.runtime import Runtime
-from blemish.verdict.scale import image_score
 
 SIZES, LEVELS = (64, 128), (2, 3)
 TALL, WIDE, TILE = 192, 480, 128
@@ -104,8 +103,8 @@ def test_no_seam_shows_against_shifted_grids(tiled):
     """
     image = sheet(400, width=WIDE + 60)
     header = tiled.header_
-    (_, _, whole), (_, _, shifted) = tiled.reference_maps([image[:, :WIDE], image[:, 60:]])
-    levels = [header.scale.levels(one) for one in (whole, shifted)]
+    (_, _, whole), (_, _, shifted) = tiled.references([image[:, :WIDE], image[:, 60:]])
+    levels = [header.scale.levels(one.map) for one in (whole, shifted)]
     scale = WIDE / header.reference_size
     centres = (np.arange(header.reference_size) + 0.5) * scale
     there = np.stack([np.interp(centres - 60, centres, row) for row in levels[1]])
@@ -134,9 +133,9 @@ def test_header_hashes_and_held_out_scores_are_of_images(tiled, sheets):
     assert sorted(one.sha256 for one in held_out) == sorted(hashes[9:])
     known = dict(zip(hashes, sheets, strict=True))
     for image in held_out:
-        ((_, _, found),) = tiled.reference_maps([known[image.sha256]])
-        assert found.shape == (480, 480)
-        assert image.score == pytest.approx(image_score(found), abs=1e-6)
+        ((_, _, found),) = tiled.references([known[image.sha256]])
+        assert found.map.shape == (480, 480)
+        assert image.score == pytest.approx(found.score(), abs=1e-6)
 
 
 def test_where_few_are_held_out_others_score_images_by_their_tiles(few, sheets, monkeypatch):
@@ -245,8 +244,8 @@ def test_calibrate_takes_tiles_too(tiled, tmp_path):
     fresh = [sheet(500 + index) for index in range(3)]
     other = Detector.load(_saved(tiled, tmp_path)).calibrate(fresh)
     for image, given in zip(other.header_.calibration.held_out, fresh, strict=True):
-        ((_, _, found),) = tiled.reference_maps([given])
-        assert image.score == pytest.approx(image_score(found), abs=1e-6)
+        ((_, _, found),) = tiled.references([given])
+        assert image.score == pytest.approx(found.score(), abs=1e-6)
     assert other.header_.tiles == tiled.header_.tiles
     assert Detector.load(_saved(tiled, tmp_path)).calibrate(fresh, ignore_border=0.25).header_.roi.share < 0.3
 
@@ -286,8 +285,8 @@ def test_auto_is_the_default_and_leaves_small_square_images_alone(detector):
 def test_memory_does_not_grow_with_the_image(tiled):
     """Scoring nine times as many tiles takes no more than the larger image and its maps do."""
     small, large = sheet(0), sheet(0, height=3 * TALL, width=3 * WIDE)
-    list(tiled.reference_maps([small]))
+    list(tiled.references([small]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    list(tiled.reference_maps([large]))
+    list(tiled.references([large]))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < 4 * large.nbytes + 50_000_000

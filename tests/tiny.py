@@ -9,9 +9,10 @@ from torch import nn
 
 from blemish import Detector
 from blemish.data.records import DataPart
-from blemish.method.scoring import Module
+from blemish.images.preprocessing import PreprocessingPart
+from blemish.method.modules import Module
 from blemish.method.teacher import Teacher, teacher_from_state
-from blemish.model.header import CalibrationPart, Header, ModulePart, PreprocessingPart, TeacherPart
+from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart
 from blemish.model.model import Model
 
 CHANNELS = (3, 4, 5, 6, 7, 8)  # of the image and of f^1 ... f^5

@@ -1,6 +1,6 @@
 """Score the maps that run.py left, with blemish's metrics, in blemish's own environment.
 
-python benchmarks/peers/score.py --data DATA --out OUT
+python benchmarks/peers/score.py --data DATA --out OUT [--original]
 """
 
 import argparse
@@ -13,13 +13,14 @@ import numpy as np
 from blemish.data.datasets import test_samples
 from blemish.data.samples import read_truth
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
-from blemish.images.resize import resize_mask
+from blemish.images.read import read_image
+from blemish.images.resize import resize_map, resize_mask
 
 SIZE = 256, 256
 
 
-def score(path: Path, data: Path) -> dict[str, Any]:
-    """Return what the maps beside METHOD-seedN.json are worth.
+def score(path: Path, data: Path, *, original: bool = False) -> dict[str, Any]:
+    """Return what the maps beside METHOD-seedN.json are worth, stretched to each image's own size if `original`.
 
     `overall` and, with that type's images and all good ones, `types`: the metrics. `images`: for each image what
     `blemish evaluate` would say of it: image, label, score, and area of its defects in px of the image.
@@ -28,8 +29,11 @@ def score(path: Path, data: Path) -> dict[str, Any]:
     known = {sample.path.relative_to(data).as_posix(): sample for sample in test_samples(data)}
     samples = [known[name] for name in record["order"]]
     truths = [read_truth(sample) for sample in samples]
-    masks = [np.zeros(SIZE, bool) if truth is None else resize_mask(truth, *SIZE) for truth in truths]
-    maps, scores = np.load(path.with_suffix(".npy")), [record["image_scores"][name] for name in record["order"]]
+    shapes = [read_image(sample.path).shape[:2] if original else SIZE for sample in samples]
+    pairs = list(zip(truths, shapes, strict=True))
+    masks = [np.zeros(shape, bool) if truth is None else resize_mask(truth, *shape) for truth, shape in pairs]
+    found, scores = np.load(path.with_suffix(".npy")), [record["image_scores"][name] for name in record["order"]]
+    maps = [resize_map(one, *shape) for one, shape in zip(found, shapes, strict=True)]
 
     def figures(label: str | None) -> dict[str, Any]:
         chosen = [i for i, sample in enumerate(samples) if label is None or sample.label in ("good", label)]
@@ -51,11 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--original", action="store_true", help="at each image's own size, not at 256 x 256")
     options = parser.parse_args()
     print("| method | seed | pixel AUROC | AUPRO | image AUROC | pixel AP | fit s | ms / image | peak MB |")
     print("|---|---|---|---|---|---|---|---|---|")
     for path in sorted(options.out.glob("*-seed*.json")):
-        record, overall = json.loads(path.read_text()), score(path, options.data)["overall"]
+        record, overall = json.loads(path.read_text()), score(path, options.data, original=options.original)["overall"]
         method, seed = path.stem.split("-seed")
         figures = [overall[name] for name in ("pixel_auroc", "aupro", "image_auroc", "pixel_ap")]
         print(

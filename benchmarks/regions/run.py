@@ -38,13 +38,13 @@ def main() -> None:
     samples = {sample.path: sample for sample in test_samples(given.data) if sample.label != "good"}
     rows: dict[str, list[tuple[float, float]]] = {}
     lost, defects, seconds = 0, 0, []
-    for path, image, reference in scorer.reference_maps(list(samples)):
+    for path, image, reference in scorer.references(list(samples)):
         truth = read_truth(samples[path])
-        if truth is None or not truth.any() or reference.max() <= threshold:
+        if truth is None or not truth.any() or reference.map.max() <= threshold:
             continue
-        score_map = resize_map(reference, *truth.shape)
+        score_map = resize_map(reference.map, *truth.shape)
         before, begun = score_map > threshold, time.perf_counter()
-        _, after = find_regions(reference, image, threshold=threshold, scale=scale, score_map=score_map)
+        _, after = find_regions(reference.map, image, threshold=threshold, scale=scale, score_map=score_map)
         seconds.append(time.perf_counter() - begun)
         for label in (samples[path].label, "all"):
             rows.setdefault(label, []).append((overlap(before, truth), overlap(after, truth)))

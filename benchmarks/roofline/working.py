@@ -73,7 +73,7 @@ def untrained(
     from blemish import Detector
     from blemish.data.records import DataPart
     from blemish.images.read import FULL_BITS
-    from blemish.method.scoring import new_module
+    from blemish.method.modules import new_module
     from blemish.method.teacher import architecture, empty_teacher, move_to
     from blemish.model.assembly import module_part, preprocessing
     from blemish.model.header import CalibrationPart, Header, TeacherPart

@@ -36,7 +36,7 @@ def load_eager(model: Path) -> tuple[Predict, Scan | None]:
         with torch.inference_mode():
             pyramid = {size: batch.contiguous() for size, batch in stack([image], sizes).items()}
             maps = score_maps(teacher, modules, pyramid, size=header.reference_size, score=header.score).numpy()
-        return judge(image, image, header.scored(maps)[0], thresholds=thresholds, scale=header.scale).score
+        return judge(image, image, header.reference(maps[0], -np.inf), thresholds=thresholds, scale=header.scale).score
 
     return predict, None
 
@@ -67,7 +67,7 @@ def _of(predictor: Any) -> tuple[Predict, Scan | None]:
         return float(predictor.predict([image])[0].score)
 
     def scan(folder: Path) -> int:
-        return sum(1 for _ in predictor.reference_maps(folder))
+        return sum(1 for _ in predictor.references(folder))
 
     return predict, scan
 

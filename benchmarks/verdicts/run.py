@@ -23,7 +23,6 @@ import numpy as np
 from blemish import Detector
 from blemish.data.datasets import test_samples
 from blemish.errors import InputError
-from blemish.verdict.scale import image_score
 from blemish.verdict.threshold import DEFAULT, percent, promised, read_budget, thresholds
 
 DEALS = 20
@@ -33,7 +32,7 @@ def scores_of(detector: Detector, data: Path) -> tuple[list[tuple[str, float]], 
     """Return the scores of the held-out images and of the good test images, with their groups, and of the defects."""
     held = [(one.group or one.sha256, one.score) for one in detector.header_.calibration.held_out]
     samples = test_samples(data)
-    found = [image_score(reference) for _, _, reference in detector.reference_maps([one.path for one in samples])]
+    found = [reference.score() for _, _, reference in detector.references([one.path for one in samples])]
     scored = list(zip(samples, found, strict=True))
     good = [(str(one.path), score) for one, score in scored if one.label == "good"]
     return held, good, [score for one, score in scored if one.label != "good"]

@@ -22,6 +22,7 @@ from blemish.model.calibration import Wanted, with_thresholds
 from blemish.model.header import Header
 from blemish.model.scorer import said
 from blemish.verdict.judge import Prediction
+from blemish.verdict.scale import Reference
 from blemish.verdict.threshold import Thresholds, read_rates, read_wanted
 
 if TYPE_CHECKING:
@@ -142,18 +143,17 @@ class Detector:
 
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image; raises InputError as `score_maps` does."""
-        return [said(self.header_, *scored) for scored in self.reference_maps(images)]
+        return [said(self.header_, *scored) for scored in self.references(images)]
 
-    def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
-        """Yield (path or array, image, score map at the reference size R) for each image, in bounded memory.
+    def references(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], Reference]]:
+        """Yield (path or array, image, what its verdict is taken from) for each image, in bounded memory.
 
-        It is from this map, (R, R) float32, that the image score is taken and the map at the image's own resolution
-        is stretched. Raises InputError for an image that cannot be used.
+        Score maps are stretched from its map. Raises InputError for an image that cannot be used.
         """
-        yield from self._fitted().reference_maps(sources(images))
+        yield from self._fitted().references(sources(images))
 
-    def reference_pairs(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], list[NDArray[np.float32]]]]:
-        """Yield what `reference_maps` does with a second map beside it: by the weights that need no labels."""
+    def reference_pairs(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], list[Reference]]]:
+        """Yield what `references` does with a second one beside it: by the weights that need no labels."""
         yield from self._fitted().reference_pairs(sources(images))
 
     def weigh(

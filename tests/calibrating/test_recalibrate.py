@@ -11,6 +11,7 @@ from blemish.data.sources import identify
 from blemish.errors import InputError
 from blemish.model.calibration import check_area, choose
 from blemish.model.header import Header, ScoredPart
+from blemish.verdict.scale import Reference
 from blemish.verdict.threshold import Budget, Thresholds
 from tiny import tiny_detector
 
@@ -40,10 +41,10 @@ class Scorer:
         self.header_ = Header.model_validate(header.model_copy(update=update).model_dump())
         self.scored = 0
 
-    def reference_maps(self, images):
+    def references(self, images):
         for image in images:
             self.scored += 1
-            yield image, image, np.full((8, 8), image[0, 0, 0] / 100, np.float32)
+            yield image, image, Reference(np.full((8, 8), image[0, 0, 0] / 100, np.float32))
 
 
 def names(header):
@@ -154,13 +155,13 @@ def test_a_least_area_is_set_only_where_all_scores_are_taken_anew():
     scorer = Scorer(held_out=[10, 30, 20, 40])
     spots = [picture(value) for value in (11, 31, 21)]
 
-    def reference_maps(images):
+    def references(images):
         for image in images:
             reference = np.full((8, 8), 0.05, np.float32)
             reference[0, 0], reference[4, 4:6] = image[0, 0, 0] / 100, 0.1
-            yield image, image, reference
+            yield image, image, Reference(reference)
 
-    scorer.reference_maps = reference_maps
+    scorer.references = references
     assert scores(recalibrated(scorer, spots)) == [11, 31, 21]
     header = recalibrated(scorer, spots, min_area=2 / 64)
     assert (scores(header), header.calibration.min_area) == ([10, 10, 10], 2 / 64)

@@ -33,13 +33,13 @@ def test_evaluate_gives_the_figures_of_the_score_maps(capsys, parts, model, tmp_
     result = json.loads(file.read_text(), parse_constant=pytest.fail)
     images, side = find_images(parts / "test"), 256 if resolution == "256" else 192
     maps, masks, scores, areas = [], [], {}, []
-    for path, _, reference in Detector.load(model).reference_maps(images):
+    for path, _, reference in Detector.load(model).references(images):
         truth = parts / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
         mask = read_mask(truth) if truth.exists() else np.zeros((192, 192), bool)
         masks.append(resize_mask(mask, side, side))
         areas += [int(mask.sum())] * bool(mask.any())  # at the image's own resolution
-        maps.append(resize_map(reference, side, side))
-        scores[path] = reference.max()
+        maps.append(resize_map(reference.map, side, side))
+        scores[path] = reference.score()
     expected = pixel_metrics(maps, masks)
     for key in ("pixel_auroc", "aupro", "pixel_ap", "pixel_f1_max", "regions"):
         assert result["overall"][key] == expected[key]

@@ -16,6 +16,7 @@ from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.model.header import (
     WeighingPart,
 )
+from blemish.verdict.scale import Reference
 from blemish.verdict.threshold import Thresholds
 from evaluating import SIDE, Stub, header, maps_and_masks, paint, part  # noqa: F401
 
@@ -159,7 +160,7 @@ def met(part, tmp_path):
 def test_images_that_the_model_has_met_stop_an_evaluation(part, met):
     calls = []
     stub = Stub(**met)
-    stub.reference_maps = calls.append
+    stub.references = calls.append
     with pytest.raises(InputError) as caught:
         evaluate(stub, part, resolution=SIDE)
     assert str(caught.value) == (
@@ -217,10 +218,10 @@ def test_a_weighed_model_shows_what_its_modules_do_without_labels(part):
         """Without labels its map is the second channel: the picture mirrored in value."""
 
         def reference_pairs(self, paths):
-            for path, image, reference in Stub.reference_maps(self, paths):
-                yield path, image, [reference, 1 - reference]
+            for path, image, reference in Stub.references(self, paths):
+                yield path, image, [reference, Reference(1 - reference.map)]
 
-        def reference_maps(self, paths):
+        def references(self, paths):
             raise AssertionError("the modules would run twice")
 
     weighing = WeighingPart(objective="paper", labelled=5, defective=2, modules=9, seconds=0.5)
@@ -300,8 +301,9 @@ def test_a_resolution_out_of_range_is_refused(part, resolution):
 
 def test_a_score_that_is_not_finite_names_the_image(part):
     broken = SimpleNamespace(header_=header(), thresholds_=Thresholds(0.5))
-    broken.reference_maps = lambda paths: (
-        (path, load(path), np.full((SIDE, SIDE), np.nan if path.stem == "2" else 0.5, np.float32)) for path in paths
+    broken.references = lambda paths: (
+        (path, load(path), Reference(np.full((SIDE, SIDE), np.nan if path.stem == "2" else 0.5, np.float32)))
+        for path in paths
     )
     with pytest.raises(InputError, match=r"^test/good/2.png: 1024 of 1024 scores are NaN"):
         evaluate(broken, part, resolution=SIDE)

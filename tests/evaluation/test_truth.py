@@ -12,8 +12,9 @@ from blemish.errors import InputError
 from blemish.evaluation.evaluate import evaluate
 from blemish.evaluation.metrics import pixel_metrics
 from blemish.evaluation.truth import clipped, regions_lost
+from blemish.images.preprocessing import PreprocessingPart
 from blemish.images.roi import Interest, read_roi
-from blemish.model.header import CalibrationPart, Header, ModulePart, PreprocessingPart, TeacherPart
+from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart
 from blemish.printing.figures import print_evaluation
 
 SIDE = 64
@@ -100,10 +101,10 @@ class Stub:
         )
         self.thresholds_ = self.header_.calibration.thresholds
 
-    def reference_maps(self, paths):
+    def references(self, paths):
         for path in paths:
             image = load(path, roi=self.header_.roi)
-            yield path, image, self.header_.scored(np.float32(image[..., 0]) / 255)
+            yield path, image, self.header_.reference(np.float32(image[..., 0]) / 255, -np.inf)
 
 
 def upper_half():
@@ -189,9 +190,9 @@ def test_an_image_of_another_aspect_is_named(part):
 def test_the_verdict_of_a_header_is_that_of_the_pixels_that_count():
     header = Stub(roi=upper_half()).header_
     values = np.full((2, SIDE, SIDE), 0.75, np.float32)
-    found = header.scored(values)
+    found = header.reference(values, -np.inf).map
     assert found.dtype == np.float32
     assert np.array_equal(found, np.broadcast_to(np.where(UPPER, np.float32(0.75), 0), values.shape))
     assert values.min() == 0.75  # what is given stays
     bare = SimpleNamespace(header=Stub(roi=None).header_)
-    assert bare.header.scored(values) is values  # the paper's score lies on its scale
+    assert bare.header.reference(values, -np.inf).map is values  # the paper's score lies on its scale

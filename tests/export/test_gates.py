@@ -93,7 +93,7 @@ def test_a_score_at_the_threshold_has_no_verdict_to_keep(tiny, good_arrays, tmp_
 
 
 def test_a_score_that_is_no_number_is_not_exported(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(Runtime, "raw_map", lambda self, image: np.full((64, 64), np.nan, np.float32))
+    monkeypatch.setattr(Runtime, "_raw", lambda self, image: (np.full((64, 64), np.nan, np.float32), -np.inf))
     with pytest.raises(ExportError, match=r"^not exported: golden image 0.png scores nan instead of 0\."):
         tiny.export(tmp_path / "b", to="onnx")
     assert os.listdir(tmp_path) == []
@@ -151,8 +151,8 @@ def test_what_is_lost_on_labelled_images_is_told(detector, bundle, brick, tmp_pa
     found = detector.export(tmp_path / "b", to="onnx", labelled=brick)
     flipped = sum((one.max() > limit) != (factor * one.max() > limit) for one in plain.values())
     assert flipped >= 1
-    before = [reference for _, _, reference in detector.reference_maps(files)]
-    after = [reference for _, _, reference in Runtime.load(tmp_path / "b").reference_maps(files)]
+    before = [reference.map for _, _, reference in detector.references(files)]
+    after = [reference.map for _, _, reference in Runtime.load(tmp_path / "b").references(files)]
     expected = [pixel_metrics(maps, masks)["aupro"] for maps in (before, after)]
     assert 0.5 < expected[0] < 1
     largest = max(abs(float(one.max()) - float(other.max())) for one, other in zip(before, after, strict=True))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blemish.method.imitation import scaled_residual
-from blemish.method.scoring import Module, cell_of, new_module, rooted_map, whiten, whitened_map
+from blemish.method.modules import Module, cell_of, new_module, rooted_map, whiten, whitened_map
 from blemish.method.statistics import fit_statistics
 from blemish.method.teacher import ARCHITECTURES
 

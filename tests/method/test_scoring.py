@@ -5,17 +5,9 @@ import pytest
 import torch
 
 from blemish.method.imitation import module_map, resample, residual, scaled_residual
+from blemish.method.modules import Module, whiten, whitened_map
 from blemish.method.pretrained import load_teacher
-from blemish.method.scoring import (
-    Module,
-    label_free_weights,
-    module_maps,
-    module_score,
-    score_maps,
-    set_weights,
-    whiten,
-    whitened_map,
-)
+from blemish.method.scoring import label_free_weights, module_maps, module_score, score_maps, set_weights
 from blemish.method.statistics import fit_statistics, whitener
 from blemish.method.teacher import student_stage
 

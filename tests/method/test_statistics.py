@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blemish.method.imitation import scaled_residual
-from blemish.method.scoring import Module
+from blemish.method.modules import Module
 from blemish.method.statistics import fit_statistics
 
 SIDE, CHANNELS, IMAGES = 6, 3, 11

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from blemish.errors import InputError, ModelFileError
+from blemish.method.modules import Module, new_module
 from blemish.method.pretrained import load_teacher
-from blemish.method.scoring import Module, new_module
 from blemish.method.teacher import ARCHITECTURES, student_stage
 from blemish.model.assembly import assemble, module_part, preprocessing, stored_tensors
 from tiny import tiny_detector

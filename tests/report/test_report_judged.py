@@ -15,6 +15,7 @@ from blemish.report.pictures import outline_path
 from blemish.report.render import render
 from blemish.report.strangers import strangers_in
 from blemish.verdict.judge import judge
+from blemish.verdict.scale import Reference
 from blemish.verdict.threshold import Thresholds
 from pages import embedded, header, words
 
@@ -34,7 +35,7 @@ class Scorer:
         (image,) = images
         self.seen.append(image.shape)
         brightness = image[..., 0].astype(np.float32) / 255
-        return [judge(image, image, brightness, thresholds=self.thresholds_, scale=self.header_.scale)]
+        return [judge(image, image, Reference(brightness), thresholds=self.thresholds_, scale=self.header_.scale)]
 
 
 def save(path, image):
@@ -81,7 +82,8 @@ def test_images_with_their_truth(data, tmp_path, streams):
     assert rows["test/good/1.png"][:2] == ("good", None)
     dent = next(one for one in found.images if one.name == "test/dent/1.png")
     high = pytest.approx(0.8)
-    assert dent.regions == [{"area": 24, "share": 0.01, "box": [20, 10, 6, 4], "peak": high, "mean": high}]
+    (region,) = dent.regions
+    assert region == {"area": 24, "share": 0.01, "box": [20, 10, 6, 4], "peak": high, "mean": high, "surface": False}
     box = {"M20 10h6", "M20 14h6", "M20 10v4", "M26 10v4"}
     assert {f"M{part}" for part in dent.truth.split("M")[1:]} == box
     assert {f"M{part}" for part in dent.outlines.split("M")[1:]} == box

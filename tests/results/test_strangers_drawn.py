@@ -10,15 +10,16 @@ from blemish.model.scorer import said
 from blemish.printing.promises import stranger_lines
 from blemish.results.overlays import overlay
 from blemish.results.strangers import draw_strangers
+from blemish.verdict.scale import Reference
 from pages import header
 
 
 class Maps:
     """Score maps: the brightness, from 0 to 1."""
 
-    def reference_maps(self, given):
+    def references(self, given):
         for image in given:
-            yield image, image, image[..., 0].astype(np.float32) / 255
+            yield image, image, Reference(image[..., 0].astype(np.float32) / 255)
 
 
 def test_an_overlay_of_each_stranger_without_a_word(tmp_path):
@@ -29,7 +30,7 @@ def test_an_overlay_of_each_stranger_without_a_word(tmp_path):
     assert folder == tmp_path / "m.strangers"
     assert [one.name for one in folder.iterdir()] == ["1-a.png.png"]
     image, reference = held_out[0], held_out[0][..., 0].astype(np.float32) / 255
-    prediction = said(model, image, image, reference)
+    prediction = said(model, image, image, Reference(reference))
     assert prediction.verdict == "NG"
     expected = overlay(image, reference, inside=prediction.inside, colours=model.scale.colours)
     with Image.open(folder / "1-a.png.png") as picture:

@@ -45,7 +45,7 @@ def test_records_overlays_and_maps(parts, tmp_path):
     }
     assert list(bright) == list(dull)
     assert bright["regions"] == [
-        {"area": 12, "share": 12 / 1280, "box": [3, 5, 4, 3], "peak": 0.75, "mean": 0.75, "mm2": None}
+        {"area": 12, "share": 12 / 1280, "box": [3, 5, 4, 3], "peak": 0.75, "mean": 0.75, "surface": False, "mm2": None}
     ]
     assert [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()] == records
     image = np.full((32, 40, 3), 200, np.uint8)

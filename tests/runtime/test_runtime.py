@@ -122,13 +122,13 @@ def test_maps_are_those_of_the_predictions(runtime, detector, arrays, folder):
         np.array_equal(one.score_map, score_map)
         for one, score_map in zip(predictions, runtime.score_maps(arrays), strict=True)
     )
-    found = list(runtime.reference_maps([*arrays, folder]))
+    found = list(runtime.references([*arrays, folder]))
     side = detector.header_.reference_size
-    for (source, image, score_map), array in zip(found, arrays, strict=False):
+    for (source, image, reference), array in zip(found, arrays, strict=False):
         assert source is array
         assert np.array_equal(image, pyramid.load(array))
-        assert (score_map.shape, score_map.dtype) == ((side, side), np.float32)
-    assert [float(score_map.max()) for _, _, score_map in found[:5]] == [one.score for one in predictions]
+        assert (reference.map.shape, reference.map.dtype) == ((side, side), np.float32)
+    assert [reference.score() for _, _, reference in found[:5]] == [one.score for one in predictions]
     assert [source for source, _, _ in found[5:]] == sorted(folder.iterdir())
 
 
@@ -182,9 +182,10 @@ def test_numbers_that_are_not_finite_fail_the_self_test(bundle, monkeypatch, wro
     real = engines.OnnxEngine.run
 
     def broken(engine, images):
-        found = real(engine, images).copy()
+        found, *rest = real(engine, images)
+        found = found.copy()
         found[where] = wrong
-        return found
+        return [found, *rest]
 
     monkeypatch.setattr(engines.OnnxEngine, "run", broken)
     assert refusal(lambda: Runtime.load(bundle), bundle).startswith("self-test failed: golden/0.png scores ")
@@ -255,7 +256,7 @@ class Image(np.ndarray):
 def test_few_images_are_decoded_ahead_and_none_is_kept(bundle, folder, monkeypatch, streams):
     runtime = Runtime.load(bundle, threads=streams, streams=streams, self_test=False)
     loads = Loads(monkeypatch)
-    maps = runtime.reference_maps([folder / "000.png"] * 30)
+    maps = runtime.references([folder / "000.png"] * 30)
     assert loads.count == 0
     for used in range(20):
         _, image, _ = next(maps)
@@ -305,7 +306,7 @@ def test_an_image_that_cannot_be_used_is_named_in_its_turn(bundle, folder, tmp_p
     given = [folder / "000.png", folder / "001.png", bad, folder / "002.png"]
     found, before = [], threading.active_count()
     with pytest.raises(InputError) as caught:
-        found.extend(source for source, _, _ in runtime.reference_maps(given))
+        found.extend(source for source, _, _ in runtime.references(given))
     assert str(caught.value).startswith(f"{bad}: ")
     assert found == given[:2]
     with pytest.raises(InputError, match=r"bad\.png: "):

@@ -10,7 +10,7 @@ from scipy import ndimage
 from blemish import Prediction
 from blemish.images.resize import resize_map
 from blemish.verdict.judge import judge
-from blemish.verdict.scale import Scale, image_score
+from blemish.verdict.scale import Reference, Scale, image_score
 from blemish.verdict.threshold import Thresholds
 
 THRESHOLDS = Thresholds(0.5, 0.75)
@@ -19,7 +19,9 @@ SCALE = Scale("paper", good=0.1, limit=0.5)
 
 def judged(reference, *, source=None, height=64, width=64):
     image = np.zeros((height, width, 3), np.uint8)
-    return judge(image if source is None else source, image, np.float32(reference), thresholds=THRESHOLDS, scale=SCALE)
+    return judge(
+        image if source is None else source, image, Reference(np.float32(reference)), thresholds=THRESHOLDS, scale=SCALE
+    )
 
 
 def spotted(*spots, side=64):
@@ -107,8 +109,8 @@ def test_with_a_least_area_the_score_is_the_highest_level_of_a_part_that_large(s
         assert score == max(levels)
         for threshold in (0.3, 0.5, score, float(np.nextafter(np.float32(score), np.float32(0)))):
             found = judge(
-                Path("a.png"), np.full((80, 60, 3), 90, np.uint8), reference, thresholds=Thresholds(threshold),
-                scale=SCALE, min_area=share,
+                Path("a.png"), np.full((80, 60, 3), 90, np.uint8), Reference(reference), scale=SCALE, min_area=share,
+                thresholds=Thresholds(threshold),
             )  # fmt: skip
             assert found.score == score
             assert (found.verdict == "NG") == (score > threshold) == bool(found.regions)
@@ -121,7 +123,7 @@ def _largest(flags):
 
 
 def test_a_hot_pixel_is_no_defect_where_defects_have_a_least_area():
-    reference = spotted((8, 8, 1, 0.9), (30, 30, 4, 0.6))
+    reference = Reference(spotted((8, 8, 1, 0.9), (30, 30, 4, 0.6)))
     image = np.full((64, 64, 3), 90, np.uint8)
     given = {"thresholds": THRESHOLDS, "scale": SCALE}
     assert [one.peak for one in judge(image, image, reference, **given).regions] == [

@@ -11,7 +11,6 @@ from blemish.evaluation.evaluate import choose
 from blemish.evaluation.truth import clipped
 from blemish.model.header import CalibrationPart, Header
 from blemish.model.scorer import Scorer
-from blemish.verdict.scale import image_score
 from blemish.verdict.threshold import menu, promised
 
 LEVEL = 0.95  # of the intervals
@@ -68,8 +67,8 @@ def judged(scorer: Scorer, header: Header, data: Path, *, labels: Labels) -> tup
     chosen = choose(scorer.with_header(header), data, labels=labels)
     samples = [sample for sample in chosen.samples if not _outside(sample, header)]
     least = header.calibration.min_area
-    maps = scorer.reference_maps([sample.path for sample in samples])
-    scores = [image_score(reference, min_area=least) for _, _, reference in maps]
+    looked = scorer.references([sample.path for sample in samples])
+    scores = [reference.score(min_area=least) for _, _, reference in looked]
     found = outcomes(header.calibration, scores, [sample.label != "good" for sample in samples])
     images = {image.sha256: image for image in [*header.data.judged, *chosen.images]}
     data_part = header.data.model_copy(update={"judged": [images[key] for key in sorted(images)]})

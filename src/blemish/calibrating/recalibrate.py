@@ -19,7 +19,6 @@ from blemish.images.roi import Interest, read_roi
 from blemish.model.calibration import Wanted, asked_before, check_area, choose, were_scores, with_thresholds
 from blemish.model.header import Header, ScoredPart
 from blemish.model.scorer import Scorer
-from blemish.verdict.scale import image_score
 
 AnyScorer = TypeVar("AnyScorer", bound=Scorer)
 Report = Callable[[int, int], None]  # images scored, of how many
@@ -151,10 +150,10 @@ def _scored(
     Of equal images, and of twins that are in no group, the first counts alone.
     """
     header, looks, scores, parts = scorer.header_, [], [], []
-    for index, (source, image, reference) in enumerate(scorer.reference_maps(good), start=1):
+    for index, (source, image, reference) in enumerate(scorer.references(good), start=1):
         parts.append(known(source, image, told_by=header.data.told_by))
         looks.append(look(image))
-        scores.append(image_score(reference, min_area=min_area))
+        scores.append(reference.score(min_area=min_area))
         if report:
             report(index, len(good))
     names, hashes = names_of(good, parts), [part.sha256 for part in parts]

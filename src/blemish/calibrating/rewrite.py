@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blemish.model.header import Header
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import FILE, OWN, Bundle, GoldenPart, read_bundle, read_file, sealed
 from blemish.storage.files import make_folder, new_folder, write_atomically
-from blemish.verdict.scale import image_score
+from blemish.verdict.scale import Reference
 
 
 def rewrite(folder: Path, out: Path, header: Header, *, runtime: Runtime, overwrite: bool) -> Bundle:
@@ -28,11 +25,11 @@ def rewrite(folder: Path, out: Path, header: Header, *, runtime: Runtime, overwr
         golden = bundle.golden
         if header.roi != bundle.model.roi:
             scorer = runtime.with_header(header)
-            golden = [_scored(one, scorer.golden_map(folder / one.file)) for one in golden]
+            golden = [_scored(one, scorer.golden_reference(folder / one.file)) for one in golden]
         fields = {name: getattr(bundle, name) for name in Bundle.model_fields if name != "sha256"}
         write_atomically(made / FILE, sealed(**(fields | {"model": header, "golden": golden})))
         return read_bundle(made)
 
 
-def _scored(golden: GoldenPart, found: NDArray[np.float32]) -> GoldenPart:
-    return golden.model_copy(update={"score": image_score(found), "mean": float(found.mean())})
+def _scored(golden: GoldenPart, found: Reference) -> GoldenPart:
+    return golden.model_copy(update={"score": found.score(), "mean": float(found.map.mean())})

@@ -27,7 +27,7 @@ from blemish.model.calibration import promises
 from blemish.model.header import Header
 from blemish.model.scorer import Scorer
 from blemish.storage.files import write_atomically
-from blemish.verdict.scale import image_score
+from blemish.verdict.scale import Reference
 from blemish.verdict.threshold import Thresholds
 
 RESOLUTIONS = range(32, 4097)
@@ -194,7 +194,7 @@ def save(path: Path, result: dict[str, Any], *, overwrite: bool = True) -> None:
 def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Report | None) -> Iterator[Scored]:
     samples = chosen.samples
     several = len({sample.category for sample in samples}) > 1
-    for done, (sample, (image, maps)) in enumerate(zip(samples, _maps(scorer, samples), strict=True), start=1):
+    for done, (sample, (image, found)) in enumerate(zip(samples, _references(scorer, samples), strict=True), start=1):
         height, width = image.shape[:2] if resolution is None else (resolution, resolution)
         inside = scorer.header_.counted(height, width)
         mask, area, lost = (np.zeros((height, width), np.bool_), 0, 0) if sample.has_truth else (None, None, 0)
@@ -204,18 +204,18 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
                 truth, regions, outside = clipped(truth, counted)
             mask, lost = resize_mask(truth, height, width), regions_lost(truth, height, width, inside)
             area = int(truth.sum())
-            met = on_defect(truth, image, maps[0], scorer.header_)
+            met = on_defect(truth, image, found[0], scorer.header_)
         # A type has the same name in many categories; a model that serves several is judged on each.
         label = f"{sample.category}/{sample.label}" if several and sample.label != "good" else sample.label
-        scores = [image_score(one, min_area=scorer.header_.calibration.min_area) for one in maps]
-        resized = [resize_map(one, height, width) for one in maps]
+        scores = [one.score(min_area=scorer.header_.calibration.min_area) for one in found]
+        resized = [resize_map(one.map, height, width) for one in found]
         yield Scored(
             name=_name(sample, chosen.data),
             label=label,
             score=scores[0],
             score_map=resized[0],
             bare_score=scores[1] if len(scores) > 1 else None,
-            bare_map=resized[1] if len(maps) > 1 else None,
+            bare_map=resized[1] if len(found) > 1 else None,
             mask=mask,
             inside=inside,
             on_defect=met,
@@ -228,14 +228,14 @@ def _score(scorer: Scorer, chosen: Chosen, resolution: int | None, report: Repor
             report(done, len(samples))
 
 
-def _maps(scorer: Scorer, samples: Sequence[Sample]) -> Iterator[tuple[NDArray[np.uint8], list[NDArray[np.float32]]]]:
-    """Yield image and reference map of each sample; of a weighed model the map by the bare weights too."""
+def _references(scorer: Scorer, samples: Sequence[Sample]) -> Iterator[tuple[NDArray[np.uint8], list[Reference]]]:
+    """Yield each sample's image and what its verdict is taken from; of a weighed model by the bare weights too."""
     paths = [sample.path for sample in samples]
     pairs = getattr(scorer, "reference_pairs", None)  # a bundle has only the weights that it was exported with
     if scorer.header_.weighing and pairs:
-        yield from ((image, maps) for _, image, maps in pairs(paths))
+        yield from ((image, found) for _, image, found in pairs(paths))
     else:
-        yield from ((image, [reference]) for _, image, reference in scorer.reference_maps(paths))
+        yield from ((image, [reference]) for _, image, reference in scorer.references(paths))
 
 
 def _figures(scored: Sequence[Scored], thresholds: Thresholds | None) -> dict[str, Any]:

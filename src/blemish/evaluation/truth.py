@@ -6,7 +6,8 @@ from PIL import Image
 
 from blemish.images.resize import resize_mask
 from blemish.model.header import Header
-from blemish.verdict.regions import find_regions
+from blemish.model.scorer import said
+from blemish.verdict.scale import Reference
 
 
 def clipped(truth: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int, int]:
@@ -31,18 +32,12 @@ def regions_lost(mask: NDArray[np.bool_], height: int, width: int, inside: NDArr
     return int(count) - np.setdiff1d(kept, [0]).size
 
 
-def on_defect(
-    truth: NDArray[np.bool_], image: NDArray[np.uint8], reference: NDArray[np.float32], header: Header
-) -> bool | None:
+def on_defect(truth: NDArray[np.bool_], image: NDArray[np.uint8], reference: Reference, header: Header) -> bool | None:
     """Return whether a region that a model finds in an image overlaps its mask; None without a region, or a defect.
 
-    reference: the score map (R, R) that decides the verdict.
+    reference: what the verdict is taken from.
     """
-    calibration, counted = header.calibration, header.counted(*image.shape[:2])
-    regions, inside = find_regions(
-        reference, image, threshold=calibration.review, scale=header.scale, min_area=calibration.min_area,
-        counted=counted,
-    )  # fmt: skip
-    if not regions or not truth.any():
+    found = said(header, image, image, reference)
+    if not found.regions or not truth.any():
         return None
-    return bool((resize_mask(inside, *truth.shape) & truth).any())
+    return bool((resize_mask(found.inside, *truth.shape) & truth).any())

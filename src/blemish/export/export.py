@@ -21,7 +21,7 @@ from blemish.model.header import Header
 from blemish.model.model import Model
 from blemish.runtime.bundle import GRAPHS, OWN, Bundle, Precision, Target, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
-from blemish.runtime.runtime import Runtime, raw_map
+from blemish.runtime.runtime import Runtime, raw_reference
 from blemish.storage.files import new_folder
 from blemish.storage.offline import import_openvino
 
@@ -88,8 +88,12 @@ def export(
 def _calibrated(model: Model, engine: Engine, held_out: Sequence[Source]) -> Header:
     """Return the model's header with a threshold of the graph's own."""
     header = model.header
-    maps = np.stack([raw_map(engine, load(source, bits=header.bits), header) for source in held_out])
-    found = calibrate_again(header, maps, names_of(held_out, header.data.held_out), score=header.score)
+    pairs = [raw_reference(engine, load(source, bits=header.bits), header) for source in held_out]
+    maps, surfaces = np.stack([one for one, _ in pairs]), np.array([whole for _, whole in pairs])
+    found = calibrate_again(
+        header, maps, names_of(held_out, header.data.held_out), score=header.score,
+        surfaces=surfaces if header.roi is None else None,
+    )  # fmt: skip
     return header.changed(calibration=found)
 
 

@@ -11,7 +11,6 @@ from blemish.errors import ExportError, InputError, printable
 from blemish.evaluation.metrics import pixel_metrics
 from blemish.model.model import Model
 from blemish.runtime.runtime import Runtime
-from blemish.verdict.scale import image_score
 
 # Shares of the score at which colours end, 1 of whitened scores: how far a bundle may be from torch on a golden image,
 # in its score and in its map on average, and how far another machine may be from the one that exported.
@@ -42,10 +41,10 @@ def differences(model: Model, runtime: Runtime, images: Sequence[Path]) -> tuple
     allowed, near = (SCORE[precision] * scale, ON_AVERAGE[precision] * scale), NEAR[precision] * scale
     largest, least = [0.0, 0.0], model.header.calibration.min_area
     whole = replace(model, header=model.header.any_aspect)
-    for path, (_, _, expected) in zip(images, whole.reference_maps(images), strict=True):
-        found = runtime.golden_map(path)
-        before, after = (image_score(one, min_area=least) for one in (expected, found))
-        score, mean = abs(after - before), float(np.abs(found - expected).mean())
+    for path, (_, _, expected) in zip(images, whole.references(images), strict=True):
+        found = runtime.golden_reference(path)
+        before, after = (one.score(min_area=least) for one in (expected, found))
+        score, mean = abs(after - before), float(np.abs(found.map - expected.map).mean())
         if not (score <= allowed[0] and mean <= allowed[1]):  # NaN as well
             raise ExportError(
                 f"not exported: golden image {path.name} scores {after:.4f} instead of {before:.4f}, its map is off by "
@@ -67,13 +66,13 @@ def lost_on(model: Model, runtime: Runtime, samples: Sequence[Sample], *, data: 
     roi = model.header.roi
     inside = None if roi is None else [roi.inside] * len(judged)
     verdict, other = model.header.calibration.thresholds.verdict, runtime.thresholds_.verdict
-    before = [found for _, _, found in model.reference_maps(paths)]
-    after = [found for _, _, found in runtime.reference_maps(paths)]
+    before = [found for _, _, found in model.references(paths)]
+    after = [found for _, _, found in runtime.references(paths)]
     least = model.header.calibration.min_area
-    scores = [tuple(image_score(one, min_area=least) for one in pair) for pair in zip(before, after, strict=True)]
+    scores = [tuple(one.score(min_area=least) for one in pair) for pair in zip(before, after, strict=True)]
     flipped = [verdict(one) != other(another) for one, another in scores]
     aupro, exported = (
-        pixel_metrics([maps[one] for one in judged], masks, inside=inside)["aupro"] for maps in (before, after)
+        pixel_metrics([found[one].map for one in judged], masks, inside=inside)["aupro"] for found in (before, after)
     )
     if not (isinstance(aupro, float) and isinstance(exported, float)):
         raise InputError(f"{printable(data)}: no defective or no defect-free pixel, so there is no AUPRO to compare")

@@ -22,10 +22,9 @@ from blemish.model.header import Header
 from blemish.model.model import Model
 from blemish.runtime.bundle import FILE, GRAPHS, Bundle, GoldenPart, Precision, Target, sealed
 from blemish.runtime.engines import Engine
-from blemish.runtime.runtime import raw_map
+from blemish.runtime.runtime import raw_reference
 from blemish.storage.files import make_folder, scratch_folder, write_atomically
 from blemish.storage.offline import import_openvino
-from blemish.verdict.scale import image_score
 from blemish.version import __version__
 
 
@@ -33,7 +32,10 @@ def write_graph(folder: Path, model: Model, *, target: Target, precision: Precis
     """Write the graph of a model, from images to the combined map; good: what the ranges of int8 come from."""
     header = model.header
     teacher, modules = copy.deepcopy(model.teacher).cpu(), copy.deepcopy(model.modules)
-    graph = Graph(teacher, [one.cpu() for one in modules], reference_size=header.map_size, score=header.score)
+    surface = copy.deepcopy(model.surface).cpu() if model.surface else None
+    graph = Graph(
+        teacher, [one.cpu() for one in modules], reference_size=header.map_size, score=header.score, surface=surface
+    )
     with scratch_folder("blemish-export-") as scratch, _writing(folder):
         path = scratch / GRAPHS["onnx"][0]
         write_onnx(path, graph)
@@ -85,8 +87,8 @@ def write_bundle(
         write_atomically(path, data)
     golden = []
     for path, (name, data) in zip(paths, files, strict=True):
-        scaled = header.scored(raw_map(engine, load(path, bits=header.bits), header))
-        score, mean = image_score(scaled), float(scaled.mean())
+        found = header.reference(*raw_reference(engine, load(path, bits=header.bits), header))
+        score, mean = found.score(), float(found.map.mean())
         golden.append(GoldenPart(file=name, sha256=sha256(data).hexdigest(), score=score, mean=mean))
     text = sealed(
         blemish=__version__,

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from blemish.errors import InputError, ModelFileError, printable
 from blemish.images.roi import RoiPart, TilesRoi
+from blemish.method.beside.memory import balance, fit_memory
 from blemish.method.features import cached_features
-from blemish.method.memory import balance, fit_memory
+from blemish.method.modules import Module, new_module
 from blemish.method.progress import Clock, Report, Step
 from blemish.method.pyramid import Pyramid
-from blemish.method.scoring import AnyModule, Module, new_module, score_pyramid, set_weights
+from blemish.method.scoring import AnyModule, score_pyramid, set_weights
 from blemish.method.statistics import fit_statistics
 from blemish.method.teacher import Teacher, move_to
 from blemish.method.training import RECIPES, Recipe, autocasts, batch_size, count_steps, train_module
@@ -141,7 +142,7 @@ def score_crosswise(
             scored: MapsOf = partial(score_pyramid, teacher, images=unseen, size=size, score=score)
         else:
             scored = partial(maps_of, trained=one.scored)
-        modules = complete(students, teacher, pyramid, scored, score=score, size=memory_size, seed=seed,
+        modules, _ = complete(students, teacher, pyramid, scored, score=score, size=memory_size, seed=seed,
                            counted=one.roi or roi, roi=roi)  # fmt: skip
         maps = scored(modules)
         if roi is not None:
@@ -161,18 +162,18 @@ def complete(
     seed: int,
     counted: RoiPart | TilesRoi | None,
     roi: RoiPart | None,
-) -> list[AnyModule]:
+) -> tuple[list[AnyModule], NDArray[np.float32]]:
     """Return students with their label-free weights and, if the score asks for one, a memory of one of the sizes.
 
-    pyramid: what trained the students; counted: which positions of it count. maps_of: as in `balance`, with roi.
+    pyramid: what trained the students; counted: which positions of it count. maps_of: as in `balance`, with roi. After
+    the modules come the combined maps that balanced them.
     """
     modules: list[AnyModule] = list(students)
     if score == "memory":
         levels = sorted({student.level for student in students})
         modules.append(fit_memory(teacher, pyramid[size], levels=levels, seed=seed, roi=counted))
     set_weights(modules, score=score)
-    balance(modules, maps_of, inside=None if roi is None else roi.inside)
-    return modules
+    return modules, balance(modules, maps_of, inside=None if roi is None else roi.inside)
 
 
 def _new_module(teacher: Teacher, size: int, level: int, *, seed: int, weight: float) -> Module:

@@ -1,152 +1,37 @@
 """From images to score maps: the pyramid, the modules with their statistics, the combination."""
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from blemish.data.sources import Source, load
 from blemish.images.read import FULL_BITS
-from blemish.images.tiles import TilesPart, mapped
+from blemish.images.tiles import TilesPart, cut, mapped
+from blemish.method.beside.memory import SHARE, Memory
+from blemish.method.beside.surface import Surface
 from blemish.method.imitation import combine, module_map, scaled_residual
-from blemish.method.memory import SHARE, Memory
+from blemish.method.modules import Module, log_distance
 from blemish.method.pyramid import Pyramid, stack
-from blemish.method.teacher import Architecture, Teacher, student_stage
-
-TINY = 1e-6  # added before a logarithm: a perfect imitation has distance 0
-CELL = 16  # px of the image, and two positions at least; smaller ones take more room and time (docs/log.md)
-MOST_VALUES = 2_500_000  # of all covariances of a module, 10 MB
-
-
-class Module(nn.Module):
-    """One trained module: the student of (size, level), its weight, and what its residuals are like on good images.
-
-    Positions lie in square cells of `cell` x `cell`. mean (C,) and roots (h / cell, w / cell, C, C), one for each cell,
-    turn the scaled residuals of good images into noise of zero mean and unit covariance. Where cell is 0 (wide levels,
-    models of earlier versions) there is one root, the whitener (C, C), and variance (C, h, w), what then remains at
-    each position. centre and spread (scalars) are the mean and deviation of the logarithm of `distance`. These good
-    images are those that trained the module. On unseen good images the values are larger, the more so the deeper the
-    level and the fewer the images; `scale.squash` hides the offset.
-    """
-
-    mean: Tensor
-    roots: Tensor
-    whitener: Tensor
-    variance: Tensor
-    centre: Tensor
-    spread: Tensor
-
-    def __init__(
-        self, student: nn.Module, *, size: int, level: int, channels: int, weight: float, cell: int = 0
-    ) -> None:
-        super().__init__()
-        self.student = student.requires_grad_(False).eval()
-        self.size, self.level, self.weight, self.cell = size, level, weight, cell
-        side = size >> level
-        self.register_buffer("mean", torch.zeros(channels))
-        if cell:
-            self.register_buffer("roots", torch.eye(channels).repeat(side // cell, side // cell, 1, 1))
-        else:
-            self.register_buffer("whitener", torch.eye(channels))
-            self.register_buffer("variance", torch.ones(channels, side, side))
-        self.register_buffer("centre", torch.zeros(()))
-        self.register_buffer("spread", torch.ones(()))
-
-    @property
-    def name(self) -> str:
-        """The module's name, SIZE/LEVEL."""
-        return f"{self.size}/{self.level}"
-
-    @property
-    def levels(self) -> tuple[int]:
-        """The levels whose features it looks at."""
-        return (self.level,)
-
-    def distance(self, residuals: Tensor) -> Tensor:
-        """Return how far scaled residuals are from those of good images: (B, C, h, w) -> (B, h, w), >= 0.
-
-        It is a squared Mahalanobis distance, divided by C: about 1 on average on the good images that trained the
-        module (more on unseen ones), whatever the level, where the plain distance is ruled by the few channels that are
-        hardest to imitate.
-        """
-        if self.cell:
-            return rooted_map(residuals - self.mean[:, None, None], self.roots)
-        return whitened_map(whiten(residuals, self.mean, self.whitener), self.variance)
-
+from blemish.method.teacher import Teacher
 
 AnyModule = Module | Memory
+NOTHING = -np.inf  # where nothing looks at the whole surface
 
 
-def cell_of(channels: int, *, size: int, level: int) -> int:
-    """Return the side of the cells that share a covariance of so many channels, 0 where all take too much room.
-
-    Twice as large ones do where there are still 8 x 8 of them.
-    """
-    side, least = size >> level, max(2, CELL >> level)
-    allowed = (least, 2 * least) if side >= 16 * least else (least,)
-    fitting = (cell for cell in allowed if (side // cell * channels) ** 2 <= MOST_VALUES)
-    return next((cell for cell in fitting if side % cell == 0), 0)
-
-
-def new_module(
-    architecture: Architecture, *, size: int, level: int, weight: float, seed: int, cell: int | None = None
-) -> Module:
-    """Return a module whose student is freshly initialised from the seed, with statistics still to be set.
-
-    cell: as of `Module`; default: as `cell_of` says.
-    """
-    student, channels = student_stage(architecture.name, level, seed=seed), architecture.channels[level - 2]
-    cell = cell_of(channels, size=size, level=level) if cell is None else cell
-    return Module(student, size=size, level=level, channels=channels, weight=weight, cell=cell)
-
-
-def rooted_map(centred: Tensor, roots: Tensor) -> Tensor:
-    """Return the mean square of residuals, less their mean, times the root of their cell: (B, C, h, w) -> (B, h, w).
-
-    roots: (h / cell, w / cell, C, C). One product of matrices for each cell, so that its root is read once.
-    """
-    batch, _, height, width = centred.shape
-    down, across = roots.shape[:2]
-    cell = height // down
-    rooted = in_cells(centred, cell) @ roots.flatten(0, 1).mT
-    squares = rooted.square().mean(dim=2).reshape(down, across, batch, cell, cell)
-    return squares.permute(2, 0, 3, 1, 4).reshape(batch, height, width)
-
-
-def in_cells(values: Tensor, cell: int) -> Tensor:
-    """Return the values at the positions of each cell, of all images: (B, C, h, w) -> (n, B cell^2, C), n cells."""
-    batch, channels, height, width = values.shape
-    last = values.permute(0, 2, 3, 1)  # as features lie in memory: runtimes need not sort them twice
-    split = last.reshape(batch, height // cell, cell, width // cell, cell, channels).permute(1, 3, 0, 2, 4, 5)
-    return split.reshape(-1, batch * cell * cell, channels)
-
-
-def whiten(residuals: Tensor, mean: Tensor, whitener: Tensor) -> Tensor:
-    """Return the whitened residuals at every position: (B, C, h, w) -> (B, C, h, w)."""
-    return torch.einsum("dc,bchw->bdhw", whitener, residuals - mean[:, None, None])
-
-
-def whitened_map(whitened: Tensor, variance: Tensor) -> Tensor:
-    """Return the mean square of whitened residuals against the variance of their position: (B, h, w), >= 0."""
-    return (whitened.square() / variance).mean(dim=1)
-
-
-def log_distance(module: Module, residuals: Tensor) -> Tensor:
-    """Return the logarithm of a module's `distance` for its scaled residuals: (B, C, h, w) -> (B, h, w)."""
-    return torch.log(module.distance(residuals) + TINY)
-
-
-def module_score(module: AnyModule, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
+def module_score(module: AnyModule | Surface, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
     """Return one module's score map (B, h, w) from the teacher's and the student's feature, (B, C, h, w) each.
 
-    Of a memory, which has no student, both are what it has joined. score: "paper" is equation (5), in [0, 1]; the
-    others are the logarithm of `Module.distance` in deviations from its mean on the good images that trained the
-    module: any real number, 0 on average on those images, above 0 on unseen good ones (see `Module`). Of logarithms the
-    mean over modules is a geometric one, so that the noise of one module cannot rule the map.
+    Of what has no student, a memory or a surface, both are what it has joined, and the latter's map is (B,). score:
+    "paper" is equation (5), in [0, 1]; the others are the logarithm of `Module.distance` in deviations from its mean on
+    the good images that trained the module: any real number, 0 on average on those images, above 0 on unseen good ones
+    (see `Module`). Of logarithms the mean over modules is a geometric one, so that the noise of one module cannot rule
+    the map.
     """
-    if isinstance(module, Memory):
+    if not isinstance(module, Module):
         found: Tensor = module(teacher)
         return found
     if score == "paper":
@@ -182,11 +67,11 @@ def set_weights(modules: Sequence[AnyModule], *, score: str) -> None:
 
 
 def module_features(
-    teacher: Teacher, modules: Sequence[AnyModule], images: Pyramid
-) -> Iterator[tuple[AnyModule, Tensor, Tensor]]:
+    teacher: Teacher, modules: Sequence[AnyModule | Surface], images: Pyramid
+) -> Iterator[tuple[AnyModule | Surface, Tensor, Tensor]]:
     """Yield each module, smaller sizes first, with the teacher's and its student's feature, (B, C, h, w) each.
 
-    Of a memory both are the features that it has joined. Each teacher stage is computed once per image size, and only
+    Of a memory or a surface both are what it has joined. Each teacher stage is computed once per image size, and only
     as deep as the modules need.
     """
     for side in sorted({module.size for module in modules}):
@@ -197,13 +82,18 @@ def module_features(
             features[level] = feature
             if level in students:
                 yield students[level], feature, students[level].student(previous)
-        for memory in (module for module in here if isinstance(module, Memory)):
-            joined = memory.joined(features)
-            yield memory, joined, joined
+        for beside in (module for module in here if not isinstance(module, Module)):
+            joined = beside.joined(features)
+            yield beside, joined, joined
 
 
-def module_maps(teacher: Teacher, modules: Sequence[AnyModule], images: Pyramid, *, score: str) -> list[Tensor]:
-    """Return the score map of each module, in the order of `modules`, at its own resolution: (B, h, w) each."""
+def module_maps(
+    teacher: Teacher, modules: Sequence[AnyModule | Surface], images: Pyramid, *, score: str
+) -> list[Tensor]:
+    """Return the score map of each module, in the order of `modules`, at its own resolution: (B, h, w) each.
+
+    That of a surface is what it says of each image, (B,).
+    """
     maps = {
         module.name: module_score(module, feature, student, score=score)
         for module, feature, student in module_features(teacher, modules, images)
@@ -240,20 +130,44 @@ def image_maps(
     size: int,
     score: str,
     tiles: TilesPart | None = None,
-) -> NDArray[np.float32]:
-    """Return the combined maps of an image (H, W, 3), one for each of the weightings: (n, size, size).
+    surface: Surface | None = None,
+) -> tuple[NDArray[np.float32], float]:
+    """Return the combined maps of an image (H, W, 3), one for each of the weightings, and what its surface says.
 
-    weightings: a weight for each module. tiles: how it is cut; its tiles are then scored one by one, as images are.
+    The maps are (n, size, size). weightings: a weight for each module. tiles: how it is cut; its tiles are then scored
+    one by one, as images are. surface: what looks at the whole, of tiles on average; without it that says NOTHING.
     """
-    sizes, side = sorted({module.size for module in modules}), tiles.map_size if tiles else size
+    every = [*modules, surface] if surface else modules
+    sizes, side, count = sorted({one.size for one in every}), tiles.map_size if tiles else size, len(modules)
+    whole: list[float] = []
 
     def of(part: NDArray[np.uint8]) -> NDArray[np.float32]:
         (pyramid,) = one_by_one(teacher, stack([part], sizes))
-        maps = module_maps(teacher, modules, pyramid, score=score)
-        return np.stack([combine(maps, weights, size=side)[0].cpu().numpy() for weights in weightings])
+        maps = module_maps(teacher, every, pyramid, score=score)
+        whole.extend(float(one) for one in maps[count:])
+        return np.stack([combine(maps[:count], weights, size=side)[0].cpu().numpy() for weights in weightings])
 
     with torch.inference_mode():
-        return mapped(image, of, tiles=tiles, side=size)
+        maps = mapped(image, of, tiles=tiles, side=size)
+    return maps, fmean(whole) if whole else NOTHING
+
+
+def surface_levels(
+    teacher: Teacher,
+    surface: Surface,
+    given: Sequence[Source],
+    *,
+    tiles: TilesPart | None = None,
+    bits: int = FULL_BITS,
+) -> NDArray[np.float64]:
+    """Return what a surface says of images, as `image_maps` does: (N,); raises InputError as `load` does."""
+    found = []
+    for image in (load(source, bits=bits) for source in given):
+        parts = [image] if tiles is None else cut(image, tiles)
+        pyramids = (one for part in parts for one in one_by_one(teacher, stack([part], [surface.size])))
+        with torch.inference_mode():
+            found.append(fmean(float(module_maps(teacher, [surface], one, score="")[0]) for one in pyramids))
+    return np.array(found)
 
 
 def score_sources(
@@ -273,7 +187,7 @@ def score_sources(
     weights = [module.weight for module in modules]
     images = (load(source, bits=bits) for source in given)
     return np.concatenate([
-        image_maps(teacher, modules, image, [weights], size=size, score=score, tiles=tiles) for image in images
+        image_maps(teacher, modules, image, [weights], size=size, score=score, tiles=tiles)[0] for image in images
     ])  # fmt: skip
 
 

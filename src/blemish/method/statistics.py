@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blemish.method.imitation import scaled_residual
-from blemish.method.scoring import TINY, Module, in_cells, log_distance, whiten
+from blemish.method.modules import TINY, Module, in_cells, log_distance, whiten
 
 RIDGE = 1e-3  # share of the mean variance added to each, so that a channel that never varies cannot rule the score
 LEAST_VARIANCE = 0.1

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish.errors import refused
-from blemish.method.memory import Memory
+from blemish.images.preprocessing import PreprocessingPart
+from blemish.method.beside.memory import Memory
+from blemish.method.beside.surface import Surface
+from blemish.method.modules import new_module
 from blemish.method.pretrained import load_teacher
-from blemish.method.scoring import AnyModule, new_module
+from blemish.method.scoring import AnyModule
 from blemish.method.teacher import ARCHITECTURES, Architecture, Teacher, empty_teacher, move_to, pick_device
 from blemish.model import file
-from blemish.model.header import Header, MemoryPart, ModulePart, PreprocessingPart
+from blemish.model.header import Header, MemoryPart, ModulePart, SurfacePart
 from blemish.model.model import Model
 from blemish.storage.tensors import check_tensors
 from blemish.version import __version__
@@ -30,7 +33,7 @@ def save(model: Model, path: str | os.PathLike[str], *, embed_teacher: bool, ove
 
     Raises StorageError if the file cannot be written, InputError if there is one and overwrite is false.
     """
-    state = stored_tensors(model.modules, model.teacher if embed_teacher else None)
+    state = stored_tensors(model.modules, model.teacher if embed_teacher else None, model.surface)
     teacher = model.header.teacher.model_copy(update={"embedded": embed_teacher})
     tensors = {key: tensor.detach().cpu().contiguous().numpy() for key, tensor in state.items()}
     file.save(path, model.header.model_copy(update={"teacher": teacher}), tensors, overwrite=overwrite)
@@ -58,10 +61,11 @@ def assemble(
     """
     architecture = _architecture(header, path)
     modules = [_module(architecture, part) for part in header.modules]
-    levels = max(module.level for module in modules)
+    surface = _surface(architecture, header.surface)
+    levels = max(module.level for module in (*modules, *filter(None, [surface])))
     name, known = architecture.name, header.teacher.sha256
     embedded = empty_teacher(name, levels, sha256=known) if header.teacher.embedded else None
-    state = stored_tensors(modules, embedded)
+    state = stored_tensors(modules, embedded, surface)
     check_tensors(tensors, {key: tuple(tensor.shape) for key, tensor in state.items()}, path)
     for key, tensor in state.items():
         tensor.copy_(torch.from_numpy(tensors[key]))
@@ -73,9 +77,9 @@ def assemble(
             f"the weights found for {name} are {teacher.sha256[:12]}...",
         )
     place = pick_device(device)
-    for network in (teacher, *modules):
+    for network in (teacher, *modules, *filter(None, [surface])):
         move_to(network, place)
-    return Model(teacher, modules, header)
+    return Model(teacher, modules, header, surface)
 
 
 def module_part(module: AnyModule) -> ModulePart:
@@ -88,14 +92,22 @@ def module_part(module: AnyModule) -> ModulePart:
     return ModulePart(size=module.size, level=module.level, weight=module.weight, cell=cell, memory=memory)
 
 
-def stored_tensors(modules: Sequence[AnyModule], teacher: Teacher | None) -> dict[str, Tensor]:
+def surface_part(surface: Surface | None) -> SurfacePart | None:
+    """Return what a header says of what looks at the whole surface."""
+    return None if surface is None else SurfacePart(size=surface.size, levels=list(surface.levels))
+
+
+def stored_tensors(
+    modules: Sequence[AnyModule], teacher: Teacher | None, surface: Surface | None = None
+) -> dict[str, Tensor]:
     """Return the tensors of a model file, by name; teacher: the one that the file holds, if it holds one.
 
     Counters of batches, of no use after training, are left out.
     """
-    state = {f"{module.name}/{key}": tensor for module in modules for key, tensor in module.state_dict().items()}
+    every = [*modules, *filter(None, [surface])]
+    state = {f"{module.name}/{key}": tensor for module in every for key, tensor in module.state_dict().items()}
     if teacher is not None:
-        levels = max(module.level for module in modules)
+        levels = max(module.level for module in every)
         state |= {f"teacher/{key}": tensor for key, tensor in teacher.stages[:levels].state_dict().items()}
     return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}
 
@@ -106,6 +118,13 @@ def _module(architecture: Architecture, part: ModulePart) -> AnyModule:
         return new_module(architecture, size=part.size, level=part.level, weight=part.weight, seed=0, cell=part.cell)
     channels = sum(architecture.channels[level - 2] for level in part.memory.levels)
     return Memory(size=part.size, weight=part.weight, channels=channels, **part.memory.model_dump())
+
+
+def _surface(architecture: Architecture, part: SurfacePart | None) -> Surface | None:
+    if part is None:
+        return None
+    channels = sum(architecture.channels[level - 2] for level in part.levels)
+    return Surface(size=part.size, levels=part.levels, channels=channels)
 
 
 def _architecture(header: Header, path: str | os.PathLike[str]) -> Architecture:

@@ -30,18 +30,21 @@ def calibrate(
     min_area: float = 0.0,
     others: Sequence[tuple[Sequence[ScoredPart], Sequence[float]]] = (),
     roi: RoiPart | None = None,
+    surfaces: NDArray[np.float64] | None = None,
 ) -> CalibrationPart:
     """Return scale and thresholds from the maps (N, R, R) of held-out good images, before they are squashed.
 
     images: what they are called, with any score; min_area: of `image_score`; others: where few are held out, images
     that train and the scores, not yet squashed, that other students gave them. roi: where pixels count, default
-    everywhere.
+    everywhere. surfaces: what the surface says of each of the held-out images, (N,), not yet squashed.
     Raises InputError for rates that so few images cannot carry.
     """
     scale = scale_of(maps if roi is None else maps[:, roi.inside], score=score)
     if roi is not None:
         maps = np.where(roi.inside, maps, maps.min())  # what does not count is nowhere the highest
     own = np.array([image_score(one, min_area=min_area) for one in maps])
+    if surfaces is not None:
+        own = np.maximum(own, surfaces)
     scored = _scored(images, own, scale)
     if others:
         there = [(_even(np.array(values), score), _units(called)) for called, values in others]
@@ -68,12 +71,18 @@ def _units(images: Sequence[ScoredPart]) -> list[str]:
 
 
 def calibrate_again(
-    header: Header, maps: NDArray[np.float32], names: Sequence[str], *, score: str, wanted: Wanted = None
+    header: Header,
+    maps: NDArray[np.float32],
+    names: Sequence[str],
+    *,
+    score: str,
+    wanted: Wanted = None,
+    surfaces: NDArray[np.float64] | None = None,
 ) -> CalibrationPart:
     """Return what `calibrate` does for the images that a model holds out already, whose maps have changed.
 
-    maps: in the order of header.data.held_out; names: of images that the model keeps no name of. wanted: by default
-    the rates that were asked for before, or the default's.
+    maps, surfaces: in the order of header.data.held_out; names: of images that the model keeps no name of. wanted: by
+    default the rates that were asked for before, or the default's.
     """
     known = {image.sha256: image for image in header.calibration.held_out}
     images = [
@@ -82,8 +91,9 @@ def calibrate_again(
     ]
     before = header.calibration
     return calibrate(
-        maps, images, score=score, wanted=wanted or asked_before(before), min_area=before.min_area, roi=header.roi
-    )
+        maps, images, score=score, wanted=wanted or asked_before(before), min_area=before.min_area, roi=header.roi,
+        surfaces=surfaces,
+    )  # fmt: skip
 
 
 def check_again(header: Header, wanted: Budget | None) -> None:

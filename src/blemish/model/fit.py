@@ -17,15 +17,16 @@ from blemish.data.layouts.labels import Labels, Say, silent
 from blemish.data.sources import Images, Source
 from blemish.data.together.groups import Grouping, Groups
 from blemish.images.roi import WHOLE, Interest
+from blemish.method.beside.surface import Surface, anchor, fit_surface
 from blemish.method.features import check_cache, half_sizes, tiles_carried
 from blemish.method.fitting import complete, costs, fit_modules, prefixes, score_crosswise
 from blemish.method.pretrained import load_teacher
 from blemish.method.progress import Report, in_parts
-from blemish.method.scoring import AnyModule, score_pyramid, score_sources
+from blemish.method.scoring import AnyModule, score_pyramid, score_sources, surface_levels
 from blemish.method.teacher import Teacher, move_to, pick_device
 from blemish.method.training import Recipe, find_recipe
 from blemish.model.arguments import Arguments
-from blemish.model.assembly import module_part, preprocessing
+from blemish.model.assembly import module_part, preprocessing, surface_part
 from blemish.model.calibration import calibrate, check_area
 from blemish.model.file import libraries
 from blemish.model.header import CalibrationPart, Header, TeacherPart
@@ -81,8 +82,7 @@ def fit(
         say(line)
     check_area(roi, given.min_area)
     thresholds(range(read.count), wanted)  # a rate that so few images cannot carry is refused before the work
-    count, others = len(next(iter(learnt.train.values()))), len(learnt.others)
-    maps_of = partial(_raw_maps, teacher, given, read)
+    count, others, maps_of = len(learnt), len(learnt.others), partial(_raw_maps, teacher, given, read)
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=count, cache_gb=cache_gb)
     decided = [*read.run, str(half), *([roi.bits] if roi else []), *([f"{read.tiles} {count}"] if read.tiles else [])]
     folder = _run_folder(workspace, decided, given, recipe, teacher) if workspace else None
@@ -91,20 +91,21 @@ def fit(
         teacher, learnt.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=learnt.counted,
         workspace=folder, report=own,
     )  # fmt: skip
-    modules = complete(
+    modules, balanced = complete(
         students, teacher, learnt.train, partial(maps_of, most=BALANCED), score=given.score,
         size=given.reference_size, seed=given.seed, counted=learnt.counted, roi=roi,
     )  # fmt: skip
+    surface, surfaces = _surface(teacher, given, read, balanced)
     crossed = score_crosswise(
         teacher, learnt.train, learnt.held_out, learnt.others, levels=given.levels, recipe=recipe, seed=given.seed,
         score=given.score, size=read.size, memory_size=given.reference_size, min_area=given.min_area, half=half,
         roi=roi, workspace=folder, reports=reports, maps_of=maps_of if read.tiles else None,
     )  # fmt: skip
-    maps = maps_of(modules)
-    calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, min_area=given.min_area, roi=roi,
+    calibration = calibrate(maps_of(modules), read.scored[0], score=given.score, wanted=wanted, roi=roi,
+                            min_area=given.min_area, surfaces=surfaces,
                             others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
-    header = _header(given, teacher, modules, read, calibration, half=half)
-    return Fitted(Model(teacher, modules, header), read.sources, read.trained, folder)
+    header = _header(given, teacher, modules, read, calibration, half=half, surface=surface)
+    return Fitted(Model(teacher, modules, header, surface), read.sources, read.trained, folder)
 
 
 def _raw_maps(
@@ -128,6 +129,24 @@ def _raw_maps(
     return score_sources(teacher, modules, chosen, size=read.size, score=given.score, tiles=read.tiles, bits=given.bits)
 
 
+def _surface(
+    teacher: Teacher, given: Arguments, read: Material, balanced: NDArray[np.float32]
+) -> tuple[Surface | None, NDArray[np.float64] | None]:
+    """Return what looks at the whole surface, if anything does, and what it says of each held-out image.
+
+    balanced: combined maps of some held-out images. With a region of interest nothing does: what lies outside would
+    have a say.
+    """
+    if given.score != "memory" or read.roi is not None:
+        return None, None
+    surface = fit_surface(teacher, read.learnt.train[given.reference_size], levels=given.levels)
+    if surface is None:
+        return None, None
+    anchor(surface, balanced)
+    held_out = read.sources[: len(read.scored[0])]
+    return surface, surface_levels(teacher, surface, held_out, tiles=read.tiles, bits=given.bits)
+
+
 def _header(
     given: Arguments,
     teacher: Teacher,
@@ -136,6 +155,7 @@ def _header(
     calibration: CalibrationPart,
     *,
     half: Sequence[int],
+    surface: Surface | None,
 ) -> Header:
     return Header(
         blemish=__version__,
@@ -146,6 +166,7 @@ def _header(
         tiles=read.tiles,
         reference_size=read.size,
         modules=[module_part(one) for one in modules],
+        surface=surface_part(surface),
         recipe=asdict(find_recipe(given.recipe)) | ({"float16_features": ", ".join(map(str, half))} if half else {}),
         seed=given.seed,
         score=given.score,  # type: ignore[arg-type]  # checked

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from blemish.data.records import DataPart
-from blemish.images.read import FULL_BITS
+from blemish.images.preprocessing import PreprocessingPart
 from blemish.images.roi import RoiPart
 from blemish.images.tiles import TilesPart
 from blemish.storage.fields import Part, Sha256, UtcTime
-from blemish.verdict.scale import Scale
+from blemish.verdict.scale import Reference, Scale
 from blemish.verdict.strangers import strangers
 from blemish.verdict.threshold import Thresholds
 
@@ -30,18 +30,6 @@ class TeacherPart(Part):
     embedded: bool
 
 
-class PreprocessingPart(Part):
-    """What becomes of an image before the teacher: RGB resized to the square, then (value / 255 - mean) / std.
-
-    bits: of the values of 16-bit images that are used; they are divided by (2^bits - 1) / 255.
-    """
-
-    resize: Literal["pillow bilinear"] = "pillow bilinear"
-    mean: list[float] = Field(min_length=3, max_length=3)
-    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
-    bits: int = Field(default=FULL_BITS, gt=8, le=FULL_BITS)
-
-
 class MemoryPart(Part):
     """What a memory joins, levels in ascending order, and how many vectors it holds."""
 
@@ -50,7 +38,7 @@ class MemoryPart(Part):
 
 
 class ModulePart(Part):
-    """One kept module and its share of the combined map; cell: as of `scoring.Module`; memory: if it is no student."""
+    """One kept module and its share of the combined map; cell: as of `modules.Module`; memory: if it is no student."""
 
     SAID_IF_ANY: ClassVar = frozenset({"cell", "memory"})
     size: Side
@@ -78,6 +66,13 @@ class ModulePart(Part):
     def name(self) -> str:
         """The module's name: SIZE/LEVEL, of a memory SIZE/mLEVEL+LEVEL."""
         return f"{self.size}/{'m' + '+'.join(map(str, self.memory.levels)) if self.memory else self.level}"
+
+
+class SurfacePart(Part):
+    """What looks at the whole surface: at which size, and at the features of which levels."""
+
+    size: Side
+    levels: list[Annotated[int, Field(ge=2, le=5)]] = Field(min_length=1)
 
 
 class ScoredPart(Part):
@@ -168,7 +163,7 @@ class WeighingPart(Part):
 class Header(Part):
     """Everything about a model but its tensors; each field is checked on creation (pydantic's ValidationError)."""
 
-    SAID_IF_ANY: ClassVar = frozenset({"tiles"})
+    SAID_IF_ANY: ClassVar = frozenset({"tiles", "surface"})
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     blemish: str
     created: UtcTime
@@ -178,6 +173,7 @@ class Header(Part):
     tiles: TilesPart | None = None
     reference_size: Side
     modules: list[ModulePart] = Field(min_length=1)
+    surface: SurfacePart | None = None
     recipe: dict[str, Setting]
     seed: int = Field(ge=0, lt=1 << 32)
     score: Literal["paper", "whitened", "memory"]
@@ -242,10 +238,14 @@ class Header(Part):
         """Return which pixels of an image count, bool (height, width); None for all."""
         return None if self.roi is None else self.roi.at(height, width)
 
-    def scored(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return combined maps, (..., R, R), on the scale, and 0 outside of the region of interest."""
-        scaled = self.scale.of(values)
-        return scaled if self.roi is None else np.where(self.roi.inside, scaled, np.float32(0))
+    def reference(self, combined: NDArray[np.float32], surface: float) -> Reference:
+        """Return a combined map, (R, R), and what the surface says, on the scale: nothing with a region of interest."""
+        scaled = self.scale.of(combined)
+        if self.roi is not None:
+            return Reference(np.where(self.roi.inside, scaled, np.float32(0)))
+        return Reference(
+            scaled, float(self.scale.of(np.array([surface], np.float32))[0]) if surface != -np.inf else 0.0
+        )
 
     @field_validator("tiles")
     @classmethod

@@ -34,6 +34,9 @@ class Learnt:
     others: list[Other]
     remarks: list[str] = field(default_factory=list)
 
+    def __len__(self) -> int:
+        return len(next(iter(self.train.values())))
+
 
 @dataclass(frozen=True, slots=True)
 class Material:

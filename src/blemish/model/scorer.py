@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from blemish.data.sources import Images, Source
 from blemish.model.header import Header
 from blemish.verdict.judge import Prediction, judge
+from blemish.verdict.scale import Reference
 from blemish.verdict.threshold import Thresholds
 
 
@@ -34,11 +35,11 @@ class Scorer(Protocol):
     def predict(self, images: Images) -> list[Prediction]:
         """Return score, verdict, regions and score map of each image."""
 
-    def reference_maps(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
-        """Yield (path or array, image, score map at the reference size) for each image, in bounded memory."""
+    def references(self, images: Images) -> Iterator[tuple[Source, NDArray[np.uint8], Reference]]:
+        """Yield (path or array, image, what its verdict is taken from) for each image, in bounded memory."""
 
 
-def said(header: Header, source: Source, image: NDArray[np.uint8], reference: NDArray[np.float32], /) -> Prediction:
+def said(header: Header, source: Source, image: NDArray[np.uint8], reference: Reference, /) -> Prediction:
     """Return what a model with this header says of an image, by its thresholds, scale, least area and region."""
     counted = header.counted(*image.shape[:2])
     calibration = header.calibration

@@ -42,6 +42,7 @@ class _Region(_Loose):
     peak: float = Field(ge=0)
     mean: float | None = None
     mm2: float | None = None
+    surface: bool | None = None
 
 
 class _Levels(_Loose):

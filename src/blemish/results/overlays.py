@@ -37,6 +37,7 @@ def overlay(
     colours: tuple[float, float],
     verdict: str | None = None,
     counted: Mask | None = None,
+    surface: bool = False,
 ) -> Pixels:
     """Return the image in grey under heat, its regions outlined, and the verdict in the corner that they fill least.
 
@@ -44,7 +45,8 @@ def overlay(
     regions. colours: the scores at which they begin,
     with nothing, and end, with dark red (`Scale.colours`): one score has one colour in every image, wherever the
     threshold lies. Verdict: OK, REVIEW, NG, or None for no label. counted: bool (H, W), the pixels that count, default
-    all; the others are dimmed behind a dashed line. Returns uint8 (H, W, 3). Raises InputError for other shapes, types
+    all; the others are dimmed behind a dashed line. surface: whether the whole of it is what differs, which is written
+    beside the verdict. Returns uint8 (H, W, 3). Raises InputError for other shapes, types
     or verdicts, a score that is not finite, or colours that do not run up.
     """
     _check_colours(colours)
@@ -65,7 +67,7 @@ def overlay(
     if inside.any():
         _outline(picture, inside)
     if verdict is not None:
-        _stamp(picture, verdict, inside)
+        _stamp(picture, verdict, inside, note=", whole surface" if surface else "")
     return picture
 
 
@@ -187,6 +189,11 @@ def _heated(grey: Pixels, score_map: Scores, colours: tuple[float, float]) -> Pi
 def _outline(picture: Pixels, inside: Mask) -> None:
     """Draw a white line around the regions with a black one around that: one of the two shows on any ground."""
     step = max(1, round(min(inside.shape) / 400))
+    if inside.all():  # a line around that would lie outside of the picture
+        inside = np.zeros_like(inside)
+        inside[2 * step : -2 * step, 2 * step : -2 * step] = True
+        if not inside.any():
+            return
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     part = tuple(slice(max(0, ends[0] - 2 * step), ends[-1] + 1 + 2 * step) for ends in (rows, columns))
     white = _grown(inside[part], step)
@@ -220,16 +227,16 @@ def _grown(flags: Mask, step: int) -> Mask:
     return flags
 
 
-def _stamp(picture: Pixels, verdict: str, inside: Mask) -> None:
+def _stamp(picture: Pixels, verdict: str, inside: Mask, *, note: str) -> None:
     """Write the verdict into the corner where it covers the least of the regions; of equal ones the upper left."""
     size = max(11, min(picture.shape[:2]) // 16)
     font, pad = ImageFont.load_default(size=size), size // 3
-    left, upper, right, lower = map(round, font.getbbox(verdict))
+    left, upper, right, lower = map(round, font.getbbox(verdict + note))
     wide, high = right - left + 2 * pad + 1, lower - upper + 2 * pad + 1
     label = Image.new("RGB", (wide, high))
     draw = ImageDraw.Draw(label)
     draw.rectangle((0, 0, wide - 1, high - 1), fill=VERDICTS[verdict], outline=(255, 255, 255))
-    draw.text((pad - left, pad - upper), verdict, fill=WORDS[verdict], font=font)
+    draw.text((pad - left, pad - upper), verdict + note, fill=WORDS[verdict], font=font)
     height, width = inside.shape
     rows, columns = (upper + pad, height - upper - pad - high), (left + pad, width - left - pad - wide)
     parts = [(slice(max(0, y), y + high), slice(max(0, x), x + wide)) for y, x in product(rows, columns)]

@@ -14,18 +14,16 @@ from blemish.model.scorer import said
 from blemish.results.overlays import save_png
 from blemish.results.write import draw
 from blemish.storage.files import make_folder
-from blemish.verdict.scale import image_score
+from blemish.verdict.scale import Reference
 
 LONGEST = 200  # bytes of a name that a picture is called by
 
 
 class Maps(Protocol):
-    """What gives score maps: a `Detector`, a `Runtime` or a `Model`."""
+    """What looks at images: a `Detector`, a `Runtime` or a `Model`."""
 
-    def reference_maps(
-        self, given: Sequence[Source], /
-    ) -> Iterator[tuple[Source, NDArray[np.uint8], NDArray[np.float32]]]:
-        """Yield (path or array, image, score map at the reference size) for each image."""
+    def references(self, given: Sequence[Source], /) -> Iterator[tuple[Source, NDArray[np.uint8], Reference]]:
+        """Yield (path or array, image, what its verdict is taken from) for each image."""
 
 
 def draw_strangers(model: Path, scorer: Maps, header: Header, held_out: Sequence[Source | None]) -> Path | None:
@@ -50,8 +48,8 @@ def draw_worst(
     trained: name and place of each image. A defect that was learnt as good scores lower than one that was not, and
     still mostly higher than good images do. Raises StorageError where nothing can be written.
     """
-    maps = scorer.reference_maps([source for _, source in trained])
-    scores = [image_score(reference, min_area=header.calibration.min_area) for _, _, reference in maps]
+    found = scorer.references([source for _, source in trained])
+    scores = [reference.score(min_area=header.calibration.min_area) for _, _, reference in found]
     worst = sorted(range(len(scores)), key=lambda index: -scores[index])[:count]
     folder = model.with_name(f"{model.name}.review")
     _draw(folder, scorer, header, [trained[index] for index in worst], plain=[False] * len(worst))
@@ -68,7 +66,7 @@ def _draw(
     for old in folder.glob("[0-9]*-*.png") if folder.is_dir() else ():
         old.unlink(missing_ok=True)
     for number, ((name, given), alone) in enumerate(zip(chosen, plain, strict=True), start=1):
-        ((source, image, reference),) = scorer.reference_maps([given])
+        ((source, image, reference),) = scorer.references([given])
         picture = image if alone else draw(image, said(header, source, image, reference), header, word=False)
         make_folder(folder)
         called = PurePosixPath(name).name.encode()[:LONGEST].decode(errors="ignore")

@@ -123,6 +123,7 @@ def draw(image: NDArray[np.uint8], prediction: Prediction, header: Header, *, wo
         colours=header.scale.colours,
         verdict=prediction.verdict if word else None,
         counted=header.counted(*image.shape[:2]),
+        surface=any(region.surface for region in prediction.regions),
     )
 
 

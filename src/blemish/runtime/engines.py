@@ -26,10 +26,11 @@ HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}  # of an int8 grap
 class Engine(Protocol):
     """Anything that runs a graph."""
 
-    def run(self, images: Images) -> NDArray[np.float32]:
-        """Return the combined score map of one image at the reference size R: (R, R), not yet on the scale.
+    def run(self, images: Images) -> list[NDArray[np.float32]]:
+        """Return the combined score map of one image at the reference size R, (R, R), not yet on the scale.
 
-        Raises ModelFileError if the graph takes other inputs, or cannot be run.
+        After it comes what the surface says, a scalar, if the model looks at that. Raises ModelFileError if the graph
+        takes other inputs, or cannot be run.
         """
 
 
@@ -67,13 +68,13 @@ class OnnxEngine:
         except Exception as error:  # its errors share no base but this
             raise ValueError(str(error)) from error
 
-    def run(self, images: Images) -> NDArray[np.float32]:
-        """Return the combined score map of one image."""
+    def run(self, images: Images) -> list[NDArray[np.float32]]:
+        """Return what the graph says of one image."""
         try:
-            (maps,) = self.session.run(None, {f"image{size}": image[None] for size, image in images.items()})
+            found = self.session.run(None, {f"image{size}": image[None] for size, image in images.items()})
         except Exception as error:
             raise _unusable(self.folder, "onnx", error) from error
-        return np.asarray(maps[0])
+        return [np.asarray(one[0]) for one in found]
 
 
 class OpenVinoEngine:
@@ -95,13 +96,13 @@ class OpenVinoEngine:
         for _ in range(streams):
             self.free.put(compiled.create_infer_request())
 
-    def run(self, images: Images) -> NDArray[np.float32]:
-        """Return the combined score map of one image."""
+    def run(self, images: Images) -> list[NDArray[np.float32]]:
+        """Return what the graph says of one image."""
         request = self.free.get()
         try:
             inputs = {f"image{size}": image[None] for size, image in images.items()}
             found = request.infer(inputs, share_inputs=True, share_outputs=True)
-            return np.array(found[0][0])  # a copy: the memory is the request's
+            return [np.array(found[index][0]) for index in range(len(found))]  # copies: the memory is the request's
         except Exception as error:
             raise _unusable(self.folder, "openvino", error) from error
         finally:

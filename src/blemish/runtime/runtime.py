@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Self
 
 import numpy as np
@@ -23,26 +24,30 @@ from blemish.model.scorer import said
 from blemish.runtime.bundle import Bundle, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
 from blemish.verdict.judge import Prediction
-from blemish.verdict.scale import image_score
+from blemish.verdict.scale import Reference
 from blemish.verdict.threshold import Thresholds
 
-Scored = tuple[Source, NDArray[np.uint8], NDArray[np.float32]]
+Scored = tuple[Source, NDArray[np.uint8], Reference]
 
 
-def raw_map(
+def raw_reference(
     engine: Engine, image: NDArray[np.uint8], header: Header, *, each: Callable[..., Iterable[Any]] = map
-) -> NDArray[np.float32]:
-    """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale.
+) -> tuple[NDArray[np.float32], float]:
+    """Return the combined map of an image (H, W, 3), (R, R), and what its surface says, not yet on the scale.
 
-    header: of the model whose graph the engine runs: once for the image, or for each of its tiles. each: what resizes
-    to the sizes, `map` or one that does it in threads.
+    Of tiles the surface says so on average; where nothing looks at it that is -inf. header: of the model whose graph
+    the engine runs: once for the image, or for each of its tiles. each: what resizes to the sizes, `map` or one that
+    does it in threads.
     """
-    sizes = sorted({module.size for module in header.modules})
+    sizes, whole = sorted({module.size for module in header.modules}), list[float]()
 
     def of(part: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return engine.run(dict(zip(sizes, each(partial(resize, part), sizes), strict=True)))
+        found, *surface = engine.run(dict(zip(sizes, each(partial(resize, part), sizes), strict=True)))
+        whole.extend(float(one) for one in surface)
+        return found
 
-    return mapped(image, of, tiles=header.tiles, side=header.reference_size)
+    found = mapped(image, of, tiles=header.tiles, side=header.reference_size)
+    return found, fmean(whole) if whole else -np.inf
 
 
 class Runtime:
@@ -117,26 +122,26 @@ class Runtime:
         """
         return [prediction.score_map for prediction in self.predict(images)]
 
-    def reference_maps(self, images: Images) -> Iterator[Scored]:
-        """Yield (path or array, image, score map at the reference size R) for each image, in bounded memory.
+    def references(self, images: Images) -> Iterator[Scored]:
+        """Yield (path or array, image, what its verdict is taken from) for each image, in bounded memory.
 
-        As `Detector.reference_maps` does, with decoding, resizing and scoring of `streams` images at the same time.
+        As `Detector.references` does, with decoding, resizing and scoring of `streams` images at the same time.
         """
         yield from ahead(self._score, sources(images), workers=self.streams)
 
     def raw_map(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the combined map of an image (H, W, 3), (R, R), before it is put on the scale."""
-        return raw_map(self._engine, image, self.header_, each=self._map)
+        return self._raw(image)[0]
 
-    def golden_map(self, source: Source) -> NDArray[np.float32]:
-        """Return the score map of a golden image at the reference size, whatever its aspect."""
-        return self.header_.scored(self.raw_map(load(source, bits=self.header_.bits)))
+    def golden_reference(self, source: Source) -> Reference:
+        """Return what the verdict on a golden image is taken from, whatever its aspect."""
+        return self._reference(load(source, bits=self.header_.bits))
 
     def self_test(self, folder: Path) -> None:
         """Score the golden images in the bundle's folder; raises ModelFileError for the first that scores otherwise."""
         for golden in self.bundle.golden:
-            found = self.golden_map(folder / golden.file)
-            score, mean = image_score(found), float(found.mean())
+            found = self.golden_reference(folder / golden.file)
+            score, mean = found.score(), float(found.map.mean())
             if not max(abs(score - golden.score), abs(mean - golden.mean)) <= self.bundle.tolerance:  # NaN as well
                 raise refused(
                     folder,
@@ -146,7 +151,13 @@ class Runtime:
 
     def _score(self, source: Source) -> Scored:
         image = load(source, bits=self.header_.bits, roi=self.header_.roi)
-        return source, image, self.header_.scored(self.raw_map(image))
+        return source, image, self._reference(image)
+
+    def _raw(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        return raw_reference(self._engine, image, self.header_, each=self._map)
+
+    def _reference(self, image: NDArray[np.uint8]) -> Reference:
+        return self.header_.reference(*self._raw(image))
 
     def _judge(self, source: Source) -> Prediction:
         return said(self.header_, *self._score(source))

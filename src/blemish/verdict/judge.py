@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from blemish.data.sources import Source
 from blemish.images.resize import resize_map
-from blemish.verdict.regions import Region, find_regions
-from blemish.verdict.scale import Scale, image_score
+from blemish.verdict.regions import Region, find_regions, whole_surface
+from blemish.verdict.scale import Reference, Scale
 from blemish.verdict.threshold import Thresholds, Verdict
 
 
@@ -33,24 +33,25 @@ class Prediction:
 def judge(
     source: Source,
     image: NDArray[np.uint8],
-    reference: NDArray[np.float32],
+    reference: Reference,
     *,
     thresholds: Thresholds,
     scale: Scale,
     min_area: float = 0.0,
     counted: NDArray[np.bool_] | None = None,
 ) -> Prediction:
-    """Return the prediction for an image (H, W, 3) from its score map at the reference size, on that scale.
+    """Return the prediction for an image (H, W, 3) from what its verdict is taken from, on that scale.
 
-    min_area: the share of the image that a defect has at least. counted: bool (H, W), which pixels of the image count,
-    default all; the map is 0 at the others, and no region is.
+    Where its surface alone lifts it above the threshold of REVIEW, all of it is its region. min_area: the share of the
+    image that a defect has at least. counted: bool (H, W), which pixels of the image count, default all; the map is 0
+    at the others, and no region is.
     """
-    score = image_score(reference, min_area=min_area)
-    score_map = resize_map(reference, *image.shape[:2])
+    score = reference.score(min_area=min_area)
+    score_map = resize_map(reference.map, *image.shape[:2])
     if counted is not None:
         score_map[~counted] = 0
     regions, inside = find_regions(
-        reference,
+        reference.map,
         image,
         threshold=thresholds.review,
         scale=scale,
@@ -58,10 +59,13 @@ def judge(
         min_area=min_area,
         counted=counted,
     )
+    verdict = thresholds.verdict(score)
+    if not regions and verdict != "OK":
+        regions, inside = [whole_surface(score, score_map)], np.ones_like(inside)
     return Prediction(
         path=source if isinstance(source, Path) else None,
         score=score,
-        verdict=thresholds.verdict(score),
+        verdict=verdict,
         regions=regions,
         score_map=score_map,
         inside=inside,

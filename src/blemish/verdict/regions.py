@@ -25,7 +25,9 @@ class Region:
     """A connected part of an image that differs.
 
     area: in px; share: of the image's pixels, in (0, 1]; box: (x, y, width, height) in px from the upper left corner;
-    peak: its highest score, above the threshold; mean: that of its pixels. The highest peak of an image is its score.
+    peak: its highest score, above the threshold; mean: that of its pixels. The highest peak of an image is its score,
+    unless its whole surface scores higher. surface: whether it is the whole image, in which no place stands out; its
+    peak is then the score of the surface.
     """
 
     area: int
@@ -33,6 +35,7 @@ class Region:
     box: tuple[int, int, int, int]
     peak: float
     mean: float
+    surface: bool = False
 
 
 def find_regions(
@@ -70,6 +73,12 @@ def find_regions(
     np.maximum.at(tips, (rows, columns), peaks)
     inside[rows, columns] = True
     return _kept(inside, resize_map(reference, *inside.shape) if score_map is None else score_map, tips, threshold)
+
+
+def whole_surface(score: float, score_map: Scores) -> Region:
+    """Return the whole of an image as a region, for one in which no place stands out; score_map: (H, W)."""
+    height, width = score_map.shape
+    return Region(height * width, 1.0, (0, 0, width, height), score, float(score_map.mean()), surface=True)
 
 
 def _check(reference: Scores, threshold: float) -> None:

@@ -15,6 +15,21 @@ NORMAL = 1.4826  # from the median of absolute differences to the deviation of a
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """All that a verdict on an image is taken from, on the scale.
+
+    map: (R, R) float32 at the reference size; whole: the score of its whole surface, 0 where nothing looks at that.
+    """
+
+    map: NDArray[np.float32]
+    whole: float = 0.0
+
+    def score(self, *, min_area: float = 0.0) -> float:
+        """Return the score of the image: the higher of the map's (`image_score`) and that of the whole surface."""
+        return float(np.maximum(image_score(self.map, min_area=min_area), self.whole))  # NaN stays NaN
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """What brings combined maps to where scores lie, in [0, 1]: the paper's score ("paper") lies there already.
 

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from blemish.errors import InputError, printable
+from blemish.method.beside.memory import Memory
 from blemish.method.imitation import resample
-from blemish.method.memory import Memory
+from blemish.method.modules import Module
 from blemish.method.pyramid import stack
-from blemish.method.scoring import Module, module_score
+from blemish.method.scoring import module_score
 from blemish.model.model import Model
 
 WARM_UP = 3  # passes that are not counted

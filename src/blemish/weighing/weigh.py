@@ -1,7 +1,7 @@
 """Weighs and prunes a model with labelled images: module maps once, search, choice, a threshold anew."""
 
 from collections.abc import Sequence
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from blemish.data.records import ImagePart
 from blemish.data.samples import Sample, doubtful_masks
 from blemish.data.sources import Distinct, Source, distinct, held_out_sources, names_of
 from blemish.errors import InputError, printable
-from blemish.method.memory import Memory
-from blemish.method.scoring import AnyModule, label_free_weights, score_sources
-from blemish.model.assembly import module_part
+from blemish.method.beside.memory import Memory
+from blemish.method.beside.surface import Surface, anchor
+from blemish.method.scoring import AnyModule, label_free_weights, score_sources, surface_levels
+from blemish.model.assembly import module_part, surface_part
 from blemish.model.calibration import calibrate_again, check_again
 from blemish.model.header import Header, WeighingPart
 from blemish.model.model import Model
@@ -68,7 +69,8 @@ def weigh(
     final = whole if len(kept) == count else search_some(labelled, kept, objective=objective, prior=bare)
     modules = [_weighed(model.modules[index], weight) for index, weight in zip(kept, final.weights, strict=True)]
     weighing = _part(model, samples, objective=objective, seconds=whole.seconds)
-    header = _header(model, modules, chosen.images, held_out, score=score, weighing=weighing, wanted=wanted)
+    surface = _surface(model, modules, score=score)
+    header = _header(model, modules, surface, chosen.images, held_out, score=score, weighing=weighing, wanted=wanted)
     sets = front(labelled, whole.weights, costs) if budget_ms is not None else []
     found = findings(
         labelled, objective=objective, bare=bare, costs=costs, whole=whole, kept=kept, final=final, sets=sets,
@@ -76,7 +78,7 @@ def weigh(
     )  # fmt: skip
     doubts = doubtful_masks(samples, root=sample_root(data))
     found = replace(found, without_masks=without_masks, repeated=len(chosen.repeated), doubtful_masks=doubts)
-    return Model(model.teacher, modules, header), found
+    return Model(model.teacher, modules, header, surface), found
 
 
 def _chooser(objective: str, bare: Sequence[float], costs: Costs, *, keep: int, budget_ms: float | None) -> Choose:
@@ -161,6 +163,13 @@ def _weighed(module: AnyModule, weight: float) -> AnyModule:
     return own
 
 
+def _surface(model: Model, modules: Sequence[AnyModule], *, score: str) -> Surface | None:
+    """Return what looks at the whole surface, if the features that it looks at are still computed, else None."""
+    surface = model.surface
+    deepest = max((level for one in modules if surface and one.size == surface.size for level in one.levels), default=0)
+    return deepcopy(surface) if surface and score == "memory" and surface.level <= deepest else None
+
+
 def _part(model: Model, samples: Sequence[Sample], *, objective: str, seconds: float) -> WeighingPart:
     return WeighingPart(
         objective=objective,
@@ -174,6 +183,7 @@ def _part(model: Model, samples: Sequence[Sample], *, objective: str, seconds: f
 def _header(
     model: Model,
     modules: Sequence[AnyModule],
+    surface: Surface | None,
     images: Sequence[ImagePart],
     held_out: Sequence[Source],
     *,
@@ -185,12 +195,17 @@ def _header(
     header = model.header
     maps = score_sources(model.teacher, modules, held_out, size=header.reference_size, score=score, tiles=header.tiles,
                          bits=header.bits)  # fmt: skip
+    surfaces = None
+    if surface is not None and header.roi is None:
+        anchor(surface, maps)
+        surfaces = surface_levels(model.teacher, surface, held_out, tiles=header.tiles, bits=header.bits)
     names = names_of(held_out, header.data.held_out)
     known = {image.sha256: image for image in (*header.data.weighed, *images)}
     update = {
         "modules": [module_part(one) for one in modules],
+        "surface": surface_part(surface),
         "score": score,
-        "calibration": calibrate_again(header, maps, names, score=score, wanted=wanted),
+        "calibration": calibrate_again(header, maps, names, score=score, wanted=wanted, surfaces=surfaces),
         "weighing": weighing,
         "data": header.data.model_copy(update={"weighed": [known[key] for key in sorted(known)]}),
     }

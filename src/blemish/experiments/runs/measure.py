@@ -14,7 +14,8 @@ from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.experiments.grid.contents import Contents, draw_validation, left_to_test
 from blemish.experiments.grid.rows import METRICS, PLAIN, RESOLUTION, Score, Settings
 from blemish.method.imitation import combine
-from blemish.method.scoring import Module, label_free_weights
+from blemish.method.modules import Module
+from blemish.method.scoring import label_free_weights
 from blemish.method.teacher import architecture
 from blemish.verdict.scale import image_score
 from blemish.weighing.findings import search_some

@@ -13,8 +13,9 @@ from blemish.errors import InputError
 from blemish.method.features import cached_features
 from blemish.method.fitting import module_seed
 from blemish.method.imitation import imitation_loss, module_map
+from blemish.method.modules import Module, cell_of
 from blemish.method.pyramid import Pyramid
-from blemish.method.scoring import Module, cell_of, one_by_one
+from blemish.method.scoring import one_by_one
 from blemish.method.statistics import fit_statistics
 from blemish.method.teacher import Teacher, student_stage
 from blemish.method.training import (

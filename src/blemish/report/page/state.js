@@ -67,6 +67,9 @@ function counted(images, truth) {
 
 const total = (row) => row.OK + row.REVIEW + row.NG;
 const many = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+// Where a region lies; of one that is the whole surface no place stands out.
+const placed = (region) => (region.surface ? "whole surface" : region.box.join(", "));
+
 function shared(part, whole) {
   if (!whole) return "–";
   const share = (100 * part) / whole;

@@ -18,7 +18,7 @@ function showRegions() {
     make("td", {}, make("button", { type: "button", class: "link", onclick: () => open(region.image) }, make("bdi", { text: region.image.name }))),
     make("td", { class: "num", text: shownScore(region.peak) }), make("td", { class: "num", text: region.area }),
     make("td", { class: "num", text: shared(region.area, region.image.width * region.image.height) }),
-    make("td", { class: "num", text: region.box.join(", ") }),
+    make("td", { class: "num", text: placed(region) }),
     ...data.extra.map((name) => make("td", { class: "num", text: numbered(name, region[name]) })))));
   for (const head of document.querySelectorAll("#regions th[data-by]")) {
     head.setAttribute("aria-sort", head.dataset.by !== sorting.by ? "none" : sorting.down ? "descending" : "ascending");

@@ -57,7 +57,7 @@ function regionRow(region, image) {
   const choose = () => chooseRegion(region);
   return make("tr", { tabindex: 0, onmouseenter: choose, onfocus: choose, onmouseleave: () => chooseRegion(null), onblur: () => chooseRegion(null) },
     make("td", { class: "num", text: shownScore(region.peak) }), make("td", { class: "num", text: region.area }),
-    make("td", { class: "num", text: shared(region.area, image.width * image.height) }), make("td", { class: "num", text: region.box.join(", ") }));
+    make("td", { class: "num", text: shared(region.area, image.width * image.height) }), make("td", { class: "num", text: placed(region) }));
 }
 
 function chooseRegion(region) {

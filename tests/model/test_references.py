@@ -32,7 +32,7 @@ def resized(monkeypatch):
     return sizes
 
 
-@pytest.mark.parametrize("maps", ["reference_maps", "reference_pairs"])
+@pytest.mark.parametrize("maps", ["references", "reference_pairs"])
 def test_only_what_the_kept_modules_need_is_computed_and_once(resized, maps):
     detector, calls = tiny_detector(["128/2", "64/3"], sizes=[64, 128, 192, 256])
     assert len(list(getattr(detector, maps)(IMAGES))) == 3
@@ -42,7 +42,7 @@ def test_only_what_the_kept_modules_need_is_computed_and_once(resized, maps):
 
 def test_one_deep_module_takes_its_own_size_only(resized):
     detector, calls = tiny_detector(["96/5"], sizes=[64, 96, 128])
-    assert len(list(detector.reference_maps(IMAGES[:1]))) == 1
+    assert len(list(detector.references(IMAGES[:1]))) == 1
     assert resized == {96: 1}
     assert calls == {"T1": 1, "T2": 1, "T3": 1, "T4": 1, "T5": 1, "96/5": 1}
 
@@ -51,8 +51,8 @@ def test_one_deep_module_takes_its_own_size_only(resized):
 def test_both_maps_are_those_of_the_scores_by_their_weights(score):
     weights = [0.7, 0.0, 0.3]
     detector, _ = tiny_detector(NAMES, sizes=[64, 128], score=score, weights=weights)
-    pairs = [maps for _, _, maps in detector.reference_pairs(IMAGES)]
-    once = [reference for _, _, reference in detector.reference_maps(IMAGES)]
+    pairs = [[one.map for one in pair] for _, _, pair in detector.reference_pairs(IMAGES)]
+    once = [reference.map for _, _, reference in detector.references(IMAGES)]
     assert [module.weight for module in detector.modules_] == weights  # its own weights stay
 
     def expected():
@@ -87,6 +87,6 @@ def test_images_are_read_and_scored_one_at_a_time(monkeypatch):
 def test_a_detector_that_is_not_fitted_has_no_maps():
     from blemish import Detector
 
-    for maps in (Detector().reference_maps, Detector().reference_pairs):
+    for maps in (Detector().references, Detector().reference_pairs):
         with pytest.raises(InputError, match="not fitted yet"):
             list(maps(IMAGES))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from blemish import Detector
 from blemish.images.roi import Interest, read_roi
-from blemish.method.memory import FLOOR, SHARE, Memory, balance, farthest, fit_memory, mean_of_three
+from blemish.method.beside.memory import FLOOR, SHARE, Memory, balance, farthest, fit_memory, mean_of_three
 from blemish.method.pretrained import load_teacher
 from blemish.method.pyramid import stack
 from blemish.method.scoring import label_free_weights, module_maps, score_pyramid
@@ -80,8 +80,8 @@ def test_what_it_remembers_is_near_and_what_it_has_not_met_is_far(teacher, strip
 
 
 def test_the_same_seed_remembers_the_same_and_what_does_not_count_is_not_remembered(teacher, stripes, monkeypatch):
-    monkeypatch.setattr("blemish.method.memory.SAMPLE", 40)
-    monkeypatch.setattr("blemish.method.memory.VECTORS", 10)
+    monkeypatch.setattr("blemish.method.beside.memory.SAMPLE", 40)
+    monkeypatch.setattr("blemish.method.beside.memory.VECTORS", 10)
     one, same, other = (fit_memory(teacher, stripes, levels=[3], seed=seed).vectors for seed in (0, 0, 1))
     assert one.equal(same)
     assert one.shape == other.shape == (10, 40)
