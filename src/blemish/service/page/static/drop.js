@@ -76,7 +76,8 @@ function take(files) {
   for (const file of files) {
     const image = element("img", { alt: "", width: 64, height: 48 });
     const place = URL.createObjectURL(file);
-    image.onload = image.onerror = () => URL.revokeObjectURL(place);
+    image.onload = () => URL.revokeObjectURL(place);
+    image.onerror = () => { image.hidden = true; URL.revokeObjectURL(place); };
     image.src = place;
     const row = element("li", { class: "row" }, element("span", { class: "thumb" }, image), element("span", { class: "told" }, "…"),
       element("span", { class: "middle" }, element("bdi", { class: "name" }, file.name)), element("span", { class: "end" }, element("progress", { max: 1, value: 0, "aria-label": `${file.name} is sent` })));
