@@ -45,11 +45,11 @@ class Visit:
     def __init__(self, driver, downloads: Path):
         self.driver, self.downloads = driver, downloads
 
-    def open(self, page: Path):
-        """Open a page that lies on the disk, and wait until its scripts have run."""
+    def open(self, page: Path | str):
+        """Open a page that lies on the disk or at an address, and wait until its scripts have run."""
         for kind in ("browser", "performance"):
             self.driver.get_log(kind)
-        self.driver.get(page.absolute().as_uri())
+        self.driver.get(page if isinstance(page, str) else page.absolute().as_uri())
         self.until(lambda: self.js("return document.body.classList.contains('ready')"), "the page is ready")
         return self
 

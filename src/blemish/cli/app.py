@@ -25,6 +25,7 @@ from blemish.cli.commands.fit import fit
 from blemish.cli.commands.inspect import inspect
 from blemish.cli.commands.predict import predict
 from blemish.cli.commands.report import report
+from blemish.cli.commands.serve import serve
 from blemish.cli.commands.teacher import teacher_app
 from blemish.cli.commands.weigh import weigh
 from blemish.errors import BlemishError, InputError, StorageError
@@ -140,6 +141,6 @@ def _holds(hint: object, kind: type) -> bool:
     return hint is kind or any(_holds(one, kind) for one in get_args(hint))
 
 
-for command in (fit, predict, evaluate, report, weigh, calibrate, export, inspect, demo, benchmark, tables):
+for command in (fit, predict, evaluate, report, weigh, calibrate, export, inspect, serve, demo, benchmark, tables):
     _refuse_empty_paths(command)
     app.command()(command)

@@ -12,12 +12,13 @@ from blemish.model.header import CalibrationPart, Header, ScoredPart
 from blemish.verdict.connected import parts
 from blemish.verdict.crossing import crossed
 from blemish.verdict.scale import Scale, image_score, scale_of
-from blemish.verdict.threshold import Budget, Thresholds, promised, thresholds
+from blemish.verdict.threshold import Budget, Thresholds, percent, promised, thresholds
 
 Wanted = Budget | Thresholds | None  # rates, or scores, or neither: what the model has been asked for before
 NO_SCORES = (
     "the model was made by an earlier version and keeps no held-out scores; blemish calibrate MODEL GOOD sets them"
 )
+AS_LONG = "as long as parts, light and camera stay as they were"
 
 
 def calibrate(
@@ -182,3 +183,41 @@ def promises(calibration: CalibrationPart) -> list[tuple[str, float, float | Non
         return [(word, level, promised(calibration.scores, level)) for word, level in named]
     known = calibration.earlier.false_alarm_rate if calibration.earlier else None  # of the only threshold there was
     return [(word, level, None if index else known) for index, (word, level) in enumerate(named)]
+
+
+def promise_lines(header: Header) -> list[str]:
+    """Return what the thresholds of a model promise of new good parts: sentences."""
+    calibration = header.calibration
+    if not calibration.held_out:
+        known = calibration.earlier
+        told = f"{known.held_out} held-out good images promised {percent(known.false_alarm_rate)}" if known else ""
+        return [f"{told}, on average and {AS_LONG}."] * bool(told) + [f"{NO_SCORES[0].upper()}{NO_SCORES[1:]}."]
+    scores = calibration.scores
+    either = "NG" if calibration.ng is None else "REVIEW or NG"
+    odds = _odds(scores, calibration.review)
+    line = f"{held_out_words(header)}: a new good part is called {either} with a probability of {odds}"
+    if calibration.ng is not None:
+        line += f", and NG with {_odds(scores, calibration.ng)}"
+    lines = [f"{line}, on average and {AS_LONG}."]
+    if len(scores) < len(calibration.held_out):
+        lines.append("The promise is about parts of a new group: of each group the highest score counts.")
+    if others := len(learnt_images(header)):
+        own = len(calibration.held_out) - others
+        lines.append(f"Few images could be held out: {own} were scored by this model's students, {others} by others.")
+    return [*lines, "Nothing is promised about defects: what is found of them takes labelled ones."]
+
+
+def held_out_words(header: Header) -> str:
+    """Say how many good images, or groups of them, a promise rests on."""
+    images, units = len(header.calibration.held_out), len(header.calibration.scores)
+    said = f"{images} held-out good images"
+    if learnt_images(header):
+        said = f"{images} good images scored by students that had not learnt them"
+    return said if units == images else f"{units} groups of {said}"
+
+
+def _odds(scores: Sequence[float], threshold: float) -> str:
+    rank = 1 + sum(score > threshold for score in scores)
+    if rank > len(scores):
+        return "100 % at most: it lies below every held-out score"
+    return f"at most {percent(promised(scores, threshold))} ({rank} in {len(scores) + 1})"

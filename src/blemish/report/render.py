@@ -16,8 +16,9 @@ from markupsafe import Markup
 
 from blemish.data.listing import path_text
 from blemish.errors import printable
+from blemish.model.calibration import held_out_words, promise_lines
+from blemish.report.fingerprints import fingerprints
 from blemish.report.pictures import opacity, outline_path
-from blemish.report.promises import fingerprints, held_out, promises
 from blemish.report.shown import Shown, Subject
 from blemish.results.overlays import HEAT
 from blemish.version import __version__
@@ -93,12 +94,12 @@ def _words(subject: Subject) -> dict[str, Any]:
         "model_path": subject.model is not None,
         "sha256": subject.sha256,
         "held": bool(header.calibration.held_out),
-        "units": held_out(header),
+        "units": held_out_words(header),
         "heat": [_stop(low, top, part / stops) for part in range(stops + 1)],
         "scale": f"0 to {top:.3g}{' and above' if top < 1 else ''}",
         "folder": printable(subject.folder),
         "extra": [NUMBERS[name] for name in _extra(subject.images)],
-        "promises": promises(header),
+        "promises": promise_lines(header),
         "strangers": subject.strangers,
         "without": _without(subject),
         "facts": [(name, printable(value)) for name, value in facts],

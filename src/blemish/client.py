@@ -1,0 +1,111 @@
+"""A client of `blemish serve`: what it answers, as values."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from blemish.errors import BlemishError
+from blemish.service.answers import Counted, Inspected, InspectedPage, ServedModel, ServedModels
+from blemish.verdict.threshold import Thresholds, Verdict
+
+
+class ServiceError(BlemishError):
+    """What a service has refused, with its status, or that it cannot be reached, with status 0."""
+
+    def __init__(self, line: str, *, status: int = 0) -> None:
+        super().__init__(line)
+        self.status = status
+
+
+class Client:
+    """A service by its address, for any number of threads; every method raises ServiceError."""
+
+    def __init__(self, url: str = "http://127.0.0.1:8765", *, token: str | None = None, timeout: float = 30.0) -> None:
+        """Take the address of a service, and the token that it asks for; timeout: s for an answer."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let all connections go."""
+        self._http.close()
+
+    def inspect(self, model: str, image: Path | bytes, *, name: str | None = None, source: str = "") -> Inspected:
+        """Have a model judge an image, a file or its bytes; name: what it is called, by default as its file."""
+        data = image.read_bytes() if isinstance(image, Path) else image
+        called = name if name is not None else image.name if isinstance(image, Path) else ""
+        params, headers = {"name": called, "source": source}, {"Content-Type": "image/*"}
+        answer = self._ask("POST", f"/v1/models/{model}/inspections", params=params, content=data, headers=headers)
+        return Inspected.model_validate_json(answer)
+
+    def inspection(self, number: int) -> Inspected:
+        """Return an inspection."""
+        return Inspected.model_validate_json(self._ask("GET", f"/v1/inspections/{number}"))
+
+    def page(self, *, before: str | None = None, limit: int = 50, **chosen: Any) -> InspectedPage:
+        """Return inspections, the newest first; chosen: model, verdict, start, end, name, source, mistake."""
+        params = {key: value for key, value in {**chosen, "before": before}.items() if value is not None}
+        answer = self._ask("GET", "/v1/inspections", params={**params, "limit": limit})
+        return InspectedPage.model_validate_json(answer)
+
+    def inspections(self, **chosen: Any) -> Iterator[Inspected]:
+        """Yield all inspections that are chosen, as `page` does, the newest first."""
+        page = self.page(limit=1000, **chosen)
+        yield from page.inspections
+        while page.next is not None:
+            page = self.page(before=page.next, limit=1000, **chosen)
+            yield from page.inspections
+
+    def scores(self, number: int) -> bytes:
+        """Return the score map of an inspection as the content of a file: .npy, float32, (H, W)."""
+        return self._ask("GET", f"/v1/inspections/{number}/map.npy")
+
+    def overlay(self, number: int) -> bytes:
+        """Return the overlay of an inspection as the content of a PNG file."""
+        return self._ask("GET", f"/v1/inspections/{number}/overlay.png")
+
+    def correct(self, number: int, verdict: Verdict, *, who: str, why: str = "") -> Inspected:
+        """Let another verdict of an inspection stand."""
+        said = {"verdict": verdict, "who": who, "why": why}
+        return Inspected.model_validate_json(self._ask("POST", f"/v1/inspections/{number}/corrections", json=said))
+
+    def models(self) -> list[ServedModel]:
+        """Return the models of the service."""
+        return ServedModels.model_validate_json(self._ask("GET", "/v1/models")).models
+
+    def set_thresholds(self, model: str, thresholds: Thresholds, *, who: str, why: str = "") -> ServedModel:
+        """Let other thresholds of a model count from now on."""
+        said = {"review": thresholds.review, "ng": thresholds.ng, "who": who, "why": why}
+        return ServedModel.model_validate_json(self._ask("POST", f"/v1/models/{model}/thresholds", json=said))
+
+    def load(self, model: str, *, who: str) -> ServedModel:
+        """Let the bundle that now lies where a model came from judge, once it has passed its self-test."""
+        return ServedModel.model_validate_json(self._ask("POST", f"/v1/models/{model}/load", json={"who": who}))
+
+    def counts(self, **chosen: Any) -> Counted:
+        """Count the inspections that are chosen, as `page` does."""
+        params = {key: value for key, value in chosen.items() if value is not None}
+        return Counted.model_validate_json(self._ask("GET", "/v1/counts", params=params))
+
+    def _ask(self, method: str, path: str, **given: Any) -> bytes:
+        try:
+            answer = self._http.request(method, path, **given)
+        except httpx.HTTPError as error:
+            raise ServiceError(f"service: no answer: {error}") from None
+        if answer.is_success:
+            return answer.content
+        try:
+            line = str(answer.json()["error"])
+        except (ValueError, KeyError, TypeError):
+            line = answer.reason_phrase
+        raise ServiceError(f"service: {line}", status=answer.status_code)

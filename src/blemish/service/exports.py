@@ -1,0 +1,67 @@
+"""A selection to learn from: a CSV manifest, or a ZIP of it with its images and all that is known of them as JSON.
+
+Images go out one by one, as they lie on the disk, so a selection of any size takes the memory of one image.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from io import RawIOBase
+from typing import Any
+
+from blemish.history.history import History
+from blemish.history.manifest import Row, as_csv
+from blemish.history.records import Selection
+from blemish.service.answers import Inspected
+
+MANIFEST, INSPECTIONS = "manifest.csv", "inspections.json"
+
+
+def manifest(history: History, chosen: Selection) -> Iterator[bytes]:
+    """Yield a manifest whose paths begin in the folder of kept images."""
+    return (line.encode() for line in as_csv(history.manifest(chosen)))
+
+
+def archive(history: History, chosen: Selection) -> Iterator[bytes]:
+    """Yield a ZIP of the images of a selection, a manifest of them, and the inspections as JSON."""
+    out = _Out()
+    with zipfile.ZipFile(out, "w") as packed:
+        there: list[Row] = []
+        for row in history.manifest(chosen):
+            if (data := history.images.read(row.path)) is not None:  # it may be gone by now
+                packed.writestr(row.path, data)
+                there.append(row)
+                yield out.taken()
+        packed.writestr(MANIFEST, "".join(as_csv(there)))
+        with packed.open(INSPECTIONS, "w") as file:
+            file.write(b"[")
+            for index, one in enumerate(history.each(chosen)):
+                file.write(b",\n" if index else b"\n")
+                file.write(json.dumps(_told(Inspected.of(one), one.kept)).encode())
+                yield out.taken()
+            file.write(b"\n]\n")
+    yield out.taken()
+
+
+def _told(inspected: Inspected, path: str | None) -> dict[str, Any]:
+    return inspected.model_dump(mode="json", exclude={"links", "kept"}) | {"path": path}
+
+
+class _Out(RawIOBase):
+    """A file that is written from its start to its end and taken away meanwhile; a ZIP then needs no way back."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self._held += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        """Return what has been written since it was last asked."""
+        data = bytes(self._held)
+        self._held.clear()
+        return data

@@ -1,0 +1,92 @@
+"""`blemish serve` and its client: what the command refuses before it listens, and a day with both tokens."""
+
+import socket
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from blemish.cli.app import main
+from blemish.client import Client, ServiceError
+from blemish.verdict.threshold import Thresholds
+from serving import encoded, noise, served
+
+LOOK, CHANGE = "look-and-correct-0001", "change-thresholds-0001"
+
+
+@pytest.fixture
+def tokens(tmp_path):
+    (tmp_path / "tokens").write_text(f"{LOOK}\n{CHANGE}\n")
+    return tmp_path / "tokens"
+
+
+def test_a_day_with_both_tokens(bundle, tmp_path, tokens):
+    with served(bundle, "--data", tmp_path / "data", "--token", tokens, "--host", "0.0.0.0") as server:
+        url = f"http://127.0.0.1:{server.port}"
+        with Client(url) as stranger, pytest.raises(ServiceError, match="token") as refused:
+            stranger.models()
+        assert refused.value.status == 401
+        (tmp_path / "part 1.png").write_bytes(encoded(noise()))
+        with Client(url, token=LOOK) as client:
+            found = client.inspect("brick", tmp_path / "part 1.png", source="test")
+            assert (found.name, found.source, found.kept) == ("part 1.png", "test", True)
+            assert client.inspection(found.id) == found
+            assert np.load(BytesIO(client.scores(found.id))).shape == (found.height, found.width)
+            assert client.overlay(found.id).startswith(b"\x89PNG")
+            corrected = client.correct(found.id, "OK", who="Ada", why="dust")
+            assert (corrected.standing, corrected.corrections[0].who) == ("OK", "Ada")
+            others = [client.inspect("brick", encoded(noise(seed=seed)), name=f"{seed}").id for seed in (1, 2)]
+            assert [one.id for one in client.inspections()] == [*others[::-1], found.id]
+            assert [one.id for one in client.inspections(name="part")] == [found.id]
+            with pytest.raises(ServiceError, match="may change") as refused:
+                client.set_thresholds("brick", Thresholds(0.5), who="Ada")
+            assert refused.value.status == 403
+        with Client(url, token=CHANGE) as client:
+            assert client.set_thresholds("brick", Thresholds(0.8, 0.9), who="Ada").thresholds == Thresholds(0.8, 0.9)
+            assert client.models()[0].changes[0].who == "Ada"
+        for hostile in ("evil.example", "0.0.0.0.evil.example"):
+            assert server.post(b"", Host=hostile).status_code == 400
+
+
+def test_who_cannot_be_reached_is_said():
+    with Client("http://127.0.0.1:1") as client, pytest.raises(ServiceError, match="no answer"):
+        client.models()
+
+
+def refused(capsys, *arguments):
+    capsys.readouterr()
+    code = main(["serve", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    return code, err
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_beyond_loopback_a_token_is_needed(capsys, bundle, tmp_path, host):
+    code, line = refused(capsys, bundle, "--data", tmp_path / "data", "--host", host)
+    assert (code, "--token" in line) == (2, True)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("text", ["", "short\n", f"{LOOK}\n{LOOK}", f"{LOOK}\n{CHANGE}\n{LOOK}x", "é" * 20])
+def test_a_file_that_holds_no_tokens(capsys, bundle, tmp_path, text):
+    (tmp_path / "tokens").write_text(text)
+    code, line = refused(capsys, bundle, "--token", tmp_path / "tokens")
+    assert (code, "expected one or two lines" in line) == (2, True)
+    assert refused(capsys, bundle, "--token", tmp_path / "none")[0] == 2
+
+
+def test_an_address_that_is_taken_or_unknown(capsys, bundle):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, line = refused(capsys, bundle, "--port", taken.getsockname()[1])
+    assert (code, "in use" in line) == (2, True)
+
+
+def test_bundles_and_words_that_are_refused(capsys, bundle, tmp_path):
+    free = "--port", 0, "--data", tmp_path / "data"
+    assert refused(capsys, tmp_path / "none", *free)[0] == 2
+    assert refused(capsys, tmp_path, *free)[0] == 3
+    assert "too" in refused(capsys, bundle, bundle, *free)[1]
+    code, line = refused(capsys, bundle, "--keep", "some", *free)
+    assert (code, "keep" in line) == (2, True)
