@@ -95,7 +95,8 @@ class Folder:
             self._open()
             take(self._alive(walk(self.path, fault=faults.add)))
         except (InputError, OSError) as error:
-            self._lost(str(error) if isinstance(error, InputError) else f"{self._name}: cannot be read ({error})")
+            reason = getattr(error, "strerror", None)
+            self._lost(f"{self._name}: cannot be read: {reason.lower()}" if reason else str(error))
             return
         for line in sorted(faults - self._faults):
             self._warn(f"warning: {line}")

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
-from blemish.errors import InputError, printable
+from blemish.errors import InputError, StorageError, printable
 from blemish.watching.events import TICK
 from blemish.watching.folder import Folder
 from blemish.watching.looking import Stamp, look, read
@@ -104,8 +104,15 @@ class Scout:
 
     def _run(self) -> None:
         try:
+            said = ""
             while not self._stop.is_set():
-                self.step()
+                try:
+                    self.step()
+                except StorageError as error:  # of the state; a full disk may have room again
+                    if str(error) != said:
+                        self._warn(f"error: {error}; trying again")
+                    said = str(error)
+                    self._stop.wait(1)
         except BaseException as error:
             with self._news:
                 self._fault = error
