@@ -100,7 +100,7 @@ def test_an_address_that_answers_otherwise(code):
 
 
 def test_an_address_that_does_not_answer():
-    with listening(lambda handler: time.sleep(2)) as (address, _), pytest.raises(HookError, match="within 0.3 s"):
+    with listening(lambda handler: time.sleep(2)) as (address, _), pytest.raises(HookError, match=r"within 0\.3 s"):
         read_hook(address, timeout=0.3)(Path("a.png"), RECORD)
     with pytest.raises(HookError, match=r"^127\.0\.0\.1:1: .*refused"):
         read_hook("http://user:secret@127.0.0.1:1/")(Path("a.png"), RECORD)

@@ -73,7 +73,7 @@ def watched(folder, out, told, step="none", when="", number=0, *, count):
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=60, check=False).returncode
 
 
-@pytest.mark.parametrize(("step", "when", "number"), STEPS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("step", "when", "number"), STEPS, ids=str)
 def test_nothing_is_lost_and_nothing_repeated(tmp_path, step, when, number):
     folder, out, told = tmp_path / "parts", tmp_path / "out", tmp_path / "told"
     files = [put(folder / f"{number}.png", 200 if number % 2 else 90) for number in range(4)]

@@ -153,7 +153,7 @@ def test_results_of_another_model(bundle, tmp_path, capsys):
 
     (tmp_path / "parts").mkdir()
     with command(tmp_path / "parts", "--model", bundle, "--out", tmp_path / "out") as watch:
-        until(lambda: (tmp_path / "out" / "model.json").exists(), seconds=40)
+        until((tmp_path / "out" / "model.json").exists, seconds=40)
         time.sleep(0.5)
         assert watch.end()[0] == 0
     other = copied(bundle, tmp_path)
