@@ -8,6 +8,7 @@ from PIL import Image
 
 from blemish.errors import InputError
 from blemish.watching import scout
+from blemish.watching.state import State
 from watched import QUICK, lines, names, put, until, watching
 
 
@@ -38,6 +39,8 @@ def test_a_new_file_is_judged_once(places, ways):
     with Image.open(out / "overlays" / "sub" / "deep" / "bright.png") as picture:
         assert picture.size == (40, 32)
     assert (watch.counts.verdicts, watch.counts.failed) == ({"OK": 1, "NG": 1}, 0)
+    with State(out / "watch.sqlite") as state:  # nothing is left to be done
+        assert (state.unwritten(), state.untold()) == ([], None)
 
 
 def test_what_is_no_image_of_the_folder_is_passed_over(places, tmp_path, ways):
