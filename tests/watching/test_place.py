@@ -37,6 +37,7 @@ def test_two_watches_on_one_folder(tmp_path):
     with watching(tmp_path / "parts", tmp_path / "out") as first:
         first.has(1)
         second = Watching(tmp_path / "parts", tmp_path / "out")
+        second.stop.set()
         second._run()
         assert str(second.fault) == f"{tmp_path}/out: another command is at work in it; wait, or choose another folder"
         put(tmp_path / "parts" / "2.png")

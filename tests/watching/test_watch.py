@@ -231,6 +231,20 @@ def test_names_of_any_bytes(places, ways):
     assert len(lines(out)) == 4
 
 
+def test_an_overlay_that_cannot_have_its_name_holds_up_nothing(places, ways):
+    folder, out = places
+    with watching(folder, out, **ways) as watch:
+        put(folder / "a.jpg")
+        watch.has(1)
+        put(folder / "a.jpg.png" / "b.png")
+        watch.has(2)
+        put(folder / "c.png")
+        watch.has(3)
+    assert watch.warned == []
+    assert [one.get("overlay") for one in lines(out)] == ["overlays/a.jpg.png", None, "overlays/c.png"]
+    assert f"{out}/overlays/a.jpg.png: cannot be made: file exists" in lines(out)[1]["error"]
+
+
 def test_a_folder_that_is_not_there_or_holds_results(tmp_path):
     from blemish.watching.start import Settings, check
 

@@ -4,18 +4,19 @@ What has happened to an image is decided by one row of the state. Before it is t
 kill; once it is, its line in results.jsonl and what is told of it are made up for.
 """
 
+import errno
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from blemish.data.inputs import output_name
-from blemish.errors import StorageError, printable
+from blemish.errors import InputError, StorageError, printable
 from blemish.results.appending import append_lines
-from blemish.results.lines import Record, as_line
+from blemish.results.lines import Record, as_line, failure
 from blemish.verdict.threshold import Verdict
 from blemish.watching.hook import Teller
 from blemish.watching.judging import Judge
@@ -24,6 +25,8 @@ from blemish.watching.state import State
 
 WAIT = 0.2  # s that are waited for an image before the stop is looked at
 HOLD = 5.0  # s after which writing is tried again
+# What the system says where the overlay of an image cannot have its name: as of `a.jpg` and `a.jpg.png/b.png`.
+NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 STALLED = 10.0  # s without an answer of the folder after which it is said
 
 
@@ -97,8 +100,19 @@ class Watch:
                 return
             self._taken.append((first, self._name(first)))
         with closing(self._judge(self._images())) as records:
-            for record in records:
+            while (record := self._next(records)) is not None:
                 self._settle(record)
+
+    def _next(self, records: Iterator[Record]) -> Record | None:
+        """Return the next record, None at the end; of an image whose overlay can have no name it is a failure."""
+        try:
+            return next(records, None)
+        except StorageError as error:
+            if getattr(error.__cause__, "errno", None) not in NAMES:
+                raise
+            one, name = self._taken[0]  # records come in order
+            self._taken[0] = replace(one, final=True), name
+            return failure(one.path, InputError(f"{printable(one.path)}: {error}"))
 
     def _images(self) -> Iterator[tuple[Arrived, str]]:
         """Yield what was taken and is to be judged, then what waits."""
