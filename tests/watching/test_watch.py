@@ -197,6 +197,23 @@ def test_a_burst_is_worked_off_in_order_and_none_is_lost(places, ways):
         watch.has(count)
     assert names(out, folder) == [f"{(number * 37) % count:03}.png" for number in range(count)]
     assert watch.warned == []
+    with State(out / "watch.sqlite") as state:
+        assert state.unwritten() == []
+
+
+def test_an_end_in_the_middle_finishes_what_is_at_work(places, ways):
+    folder, out = places
+    for number in range(40):
+        os.utime(put(folder / f"{number:02}.png"), (number, number))
+    with watching(folder, out, **ways) as watch:
+        watch.has(3)
+    begun = len(lines(out))
+    assert 3 <= begun < 40
+    assert sum(watch.counts.verdicts.values()) == begun
+    assert len(list((out / "overlays").iterdir())) == begun
+    with watching(folder, out, **ways) as watch:
+        watch.has(40)
+    assert names(out, folder) == [f"{number:02}.png" for number in range(40)]
 
 
 def test_more_than_is_kept_in_mind_is_found_again_in_order(places, ways, monkeypatch):
