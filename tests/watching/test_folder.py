@@ -53,6 +53,13 @@ def test_where_there_can_be_no_events(tmp_path, monkeypatch):
 def test_a_folder_that_disappears_and_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr(watched_folder, "RETRY", 0.1)
     monkeypatch.setattr(watched_folder, "LOOK", 0.3)
+    listened, real = [], watched_folder.events
+
+    def listen(path):
+        listened.append(path)
+        return real(path)
+
+    listening_to(monkeypatch, listen)
     folder, out, away = put(tmp_path / "parts" / "1.png").parent, tmp_path / "out", tmp_path / "away"
     with watching(folder, out, settle=0.3) as watched:
         watched.has(1)
@@ -66,6 +73,7 @@ def test_a_folder_that_disappears_and_comes_back(tmp_path, monkeypatch):
         watched.has(3)
         put(folder / "4.png")  # events again
         watched.has(4)
+    assert listened == [folder, folder]
     assert len(watched.warned) == 2
     assert watched.warned[0].lower().startswith(("no such folder", f"{folder}: cannot be read: no such"))
     assert watched.warned[0].endswith("; waiting for it")

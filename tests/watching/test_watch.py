@@ -132,9 +132,10 @@ def test_a_file_that_vanishes_is_said(places, ways):
     put(folder / "first.png")
     with watching(folder, out, settle=0.6, **ways) as watch:
         watch.has(1)
-        put(folder / "gone.png").rename(folder / "renamed.png")
+        put(folder / "draft.png")
         put(folder / "lost.png")
         time.sleep(0.25)
+        (folder / "draft.png").rename(folder / "renamed.png")
         (folder / "lost.png").unlink()
         assert watch.has(2) == ["first.png", "renamed.png"]
         until(lambda: watch.warned)

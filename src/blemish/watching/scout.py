@@ -23,6 +23,7 @@ from blemish.watching.state import Seen, State
 WAITING = 2000  # images that are known to wait; of more the oldest, and then they are looked for again
 AHEAD = 4  # images that are read ahead
 BYTES = 64_000_000  # of them all, but for one
+TURN = 0.5  # s after which what has changed is looked at again, however many images wait
 PATIENCE = 10.0  # s without a change after which what cannot be read is broken
 
 
@@ -89,6 +90,7 @@ class Scout:
         with self._news:
             self._news.wait_for(lambda: self._ready or self._fault, wait)
             if self._ready:
+                self._news.notify_all()  # there is room
                 return self._ready.popleft()
             if self._fault:
                 raise self._fault
@@ -128,11 +130,11 @@ class Scout:
         while self._back:
             self._take_back(*self._back.popleft())
         self._folder.look_if_due(self._look, hurry=self._more and len(self._files) < WAITING // 2)
-        if self._has_room():
-            for name in sorted(self._files, key=lambda name: (self._files[name].stamp.modified, name)):
-                if not self._has_room() or self._stop.is_set():
-                    break
-                self._offer(name, self._files[name])
+        until = time.monotonic() + TURN
+        for name in sorted(self._files, key=lambda name: (self._files[name].stamp.modified, name)):
+            if not self._waits_for_room(until) or self._stop.is_set():
+                break
+            self._offer(name, self._files[name])
 
     def _look(self, images: Iterator[tuple[Path, Stamp]]) -> None:
         """Take up what a look at the whole folder finds, the oldest images first."""
@@ -164,10 +166,13 @@ class Scout:
         if again and name not in self._files:
             self._files[name] = _Waiting(arrived.path, stamp, arrived.since, self.patience)
 
+    def _waits_for_room(self, until: float) -> bool:
+        with self._news:
+            return self._news.wait_for(self._has_room, max(0.0, until - time.monotonic()))
+
     def _has_room(self) -> bool:
-        ready = tuple(self._ready)
-        held = sum(len(one.data) for one in ready if isinstance(one.data, bytes))
-        return len(ready) < AHEAD and held < BYTES
+        held = sum(len(one.data) for one in self._ready if isinstance(one.data, bytes))
+        return len(self._ready) < AHEAD and held < BYTES
 
     def _offer(self, name: bytes, file: _Waiting) -> None:
         """Read a file that has been left alone long enough, and hand it on if it is new."""
