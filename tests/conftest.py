@@ -12,12 +12,7 @@ import pytest
 from blemish import Detector
 from blemish.demo.textures import make_textures
 from blemish.method import training
-
-SHORT = {"steps": 120, "warm_steps": 60}
-
-
-def short_recipe():
-    return dataclasses.replace(training.RECIPES["fast"], **SHORT)
+from tiny import short_recipe
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from blemish.model.header import Header
 from blemish.results.write import draw
 from blemish.runtime import Runtime
 from bundles import fields
-from conftest import short_recipe
+from tiny import short_recipe
 
 SIZES, LEVELS = (64, 128), (2, 3)
 LEFT = np.zeros((96, 96), bool)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -30,6 +31,13 @@ def head(length=None, *lines, method="POST", path=INSPECT, kind="image/png"):
     return "\r\n".join(given + ([] if length is None else [f"Content-Length: {length}"])).encode()
 
 
+def whole(said):
+    """Tell whether an answer has all the bytes that it announces: the connection may stay open for seconds then."""
+    top, gap, body = said.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", top)
+    return bool(gap and length and len(body) >= int(length[1]))
+
+
 def talk(server, *parts, gap=0.0, end=False, wait=20.0):
     """Send parts, one every `gap` s, until an answer comes; return (status, line, s), status None if none comes."""
     start = time.monotonic()
@@ -49,7 +57,7 @@ def talk(server, *parts, gap=0.0, end=False, wait=20.0):
             if end:
                 connection.shutdown(socket.SHUT_WR)
             connection.settimeout(wait)
-            while more := connection.recv(65536):
+            while not whole(said) and (more := connection.recv(65536)):
                 said += more
         except OSError:
             pass

@@ -23,9 +23,10 @@ from blemish.cli.commands.evaluate import evaluate
 from blemish.cli.commands.export import export
 from blemish.cli.commands.fit import fit
 from blemish.cli.commands.inspect import inspect
+from blemish.cli.commands.line.serve import serve
+from blemish.cli.commands.line.watch import watch
 from blemish.cli.commands.predict import predict
 from blemish.cli.commands.report import report
-from blemish.cli.commands.serve import serve
 from blemish.cli.commands.teacher import teacher_app
 from blemish.cli.commands.weigh import weigh
 from blemish.errors import BlemishError, InputError, StorageError
@@ -141,6 +142,8 @@ def _holds(hint: object, kind: type) -> bool:
     return hint is kind or any(_holds(one, kind) for one in get_args(hint))
 
 
-for command in (fit, predict, evaluate, report, weigh, calibrate, export, inspect, serve, demo, benchmark, tables):
+for command in (
+    fit, predict, evaluate, report, weigh, calibrate, export, inspect, serve, watch, demo, benchmark, tables,
+):  # fmt: skip
     _refuse_empty_paths(command)
     app.command()(command)

@@ -1,7 +1,7 @@
 """Images that are given to be judged: found, each with the name that its outputs get, and apart from the outputs."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import combinations, islice
 from pathlib import Path, PurePosixPath
@@ -53,7 +53,9 @@ def name_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
         for path in found:
             relative = path.relative_to(folder)
             above = os.path.basename(os.path.abspath(folder)) if path != given and len(paths) > 1 else ""
-            named.append((path, _free(PurePosixPath(above, relative), taken)))
+            name = output_name(PurePosixPath(above, relative), taken=taken.__contains__)
+            taken.add(name.casefold())
+            named.append((path, name))
     return named
 
 
@@ -128,15 +130,17 @@ def _same(one: Path, other: Path) -> bool:
     return False
 
 
-def _free(relative: PurePosixPath, taken: set[str]) -> str:
-    """Return the first name for an image that is not taken yet, and take it."""
+def output_name(relative: PurePosixPath, *, taken: Callable[[str], bool]) -> str:
+    """Return the first name for the outputs of an image that is not taken yet, as `name_images` makes them.
+
+    taken: tells, of a name in the lower case of `casefold`, whether another image has it.
+    """
     name = "/".join(_cut(printable(part)) for part in relative.parts)
     name = name[:-4] if name.lower().endswith(".png") else name
     free, number = name, 1
-    while free.casefold() in taken:
+    while taken(free.casefold()):
         number += 1
         free = f"{name}-{number}"
-    taken.add(free.casefold())
     return free
 
 

@@ -1,5 +1,6 @@
 """What is said of each image in results.jsonl, and of all of them in the end."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -55,6 +56,11 @@ def success(
 def failure(path: Path, error: InputError) -> Record:
     """Return the record of an image that could not be used."""
     return {"path": path_text(path), "error": str(error)}
+
+
+def as_line(record: Record) -> str:
+    """Return a record as the line of results.jsonl that it becomes."""
+    return json.dumps(record, allow_nan=False) + "\n"
 
 
 def summarise(records: Iterable[Record]) -> Summary:

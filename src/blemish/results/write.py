@@ -4,8 +4,7 @@ While one image is scored, the next is read and the results of the last are draw
 the number of images, and a run that is stopped has kept what it had done.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from blemish.data.ahead import ahead
 from blemish.data.sources import load
 from blemish.errors import InputError, printable
+from blemish.images.read import read_image
 from blemish.model.header import Header
 from blemish.model.scorer import Scorer
 from blemish.results.folder import LINES, MAPS, MODEL, storing
-from blemish.results.lines import Record, failure, success
+from blemish.results.lines import Record, as_line, failure, success
 from blemish.results.overlays import overlay, save_png
 from blemish.storage.fields import Part, Sha256
 from blemish.storage.files import make_folder, write_atomically
@@ -33,6 +33,18 @@ class Judge(Part):
 
     sha256: Sha256
     header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An image to be judged and the name of its outputs; data: the bytes of its file, or why there are none.
+
+    Without data the file is read when its turn comes.
+    """
+
+    path: Path
+    name: str
+    data: bytes | InputError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +71,30 @@ def write(
     record {"path", "error"}. mm_per_px: what a pixel measures, for areas in mm2. Raises StorageError if a file cannot
     be written. Once the iterator has ended, raised or been closed, no thread of it is left.
     """
+    given = (Given(path, name) for path, name in images)
+    records = closing(judged(scorer, given, out, save_maps=save_maps, mm_per_px=mm_per_px))
+    with storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines, records as found:
+        for record in found:
+            lines.write(as_line(record))
+            lines.flush()
+            yield record
+
+
+def judged(
+    scorer: Scorer,
+    images: Iterable[Given],
+    out: Path,
+    *,
+    save_maps: bool = False,
+    mm_per_px: float | None = None,
+) -> Generator[Record, None, None]:
+    """Do what `write` does, but for the lines: those are left to the caller.
+
+    Images are taken in the caller's thread, a few ahead; once there are no more, what was taken is finished at once.
+    """
     score, header = partial(_score, scorer=scorer), scorer.header_
     store = partial(_store, out=out, scorer=scorer, save_maps=save_maps, mm_per_px=mm_per_px)
-    with storing(out / LINES), (out / LINES).open("w", encoding="utf-8") as lines, ExitStack() as stack:
+    with ExitStack() as stack:
         if scorer.streams > 1:  # as many images at a time, each from its file to its overlay in one thread
             whole = partial(_whole, scorer=scorer, store=store)
             records = stack.enter_context(closing(ahead(whole, images, workers=scorer.streams)))
@@ -69,10 +102,7 @@ def write(
             read = stack.enter_context(closing(ahead(partial(_read, header=header), images)))
             scored = stack.enter_context(closing(ahead(score, read)))
             records = stack.enter_context(closing(ahead(store, scored)))
-        for record in records:
-            lines.write(json.dumps(record, allow_nan=False) + "\n")
-            lines.flush()
-            yield record
+        yield from records
 
 
 def write_model(out: Path, header: Header, *, sha256: str) -> None:
@@ -80,12 +110,25 @@ def write_model(out: Path, header: Header, *, sha256: str) -> None:
     write_atomically(out / MODEL, (Judge(sha256=sha256, header=header).model_dump_json(indent=1) + "\n").encode())
 
 
-def _read(given: tuple[Path, str], *, header: Header) -> _Job:
-    path, name = given
+def _read(given: Given, *, header: Header) -> _Job:
     try:
-        return _Job(path, name, load(path, bits=header.bits, roi=header.roi))
+        return _Job(given.path, given.name, _image(given, header))
     except InputError as error:
-        return _Job(path, name, error)
+        return _Job(given.path, given.name, error)
+
+
+def _image(given: Given, header: Header) -> NDArray[np.uint8]:
+    if given.data is None:
+        return load(given.path, bits=header.bits, roi=header.roi)
+    if isinstance(given.data, InputError):
+        raise given.data
+    try:
+        image = read_image(given.data, bits=header.bits)
+    except InputError as error:
+        raise InputError(f"{printable(given.path)}: {str(error).removeprefix('image: ')}") from error
+    if header.roi is not None:
+        header.roi.check_aspect(image, name=given.path)
+    return image
 
 
 def _score(job: _Job, scorer: Scorer) -> _Job:
@@ -98,7 +141,7 @@ def _score(job: _Job, scorer: Scorer) -> _Job:
     return replace(job, prediction=prediction)
 
 
-def _whole(given: tuple[Path, str], *, scorer: Scorer, store: Callable[[_Job], Record]) -> Record:
+def _whole(given: Given, *, scorer: Scorer, store: Callable[[_Job], Record]) -> Record:
     return store(_score(_read(given, header=scorer.header_), scorer))
 
 

@@ -1,0 +1,1 @@
+"""The commands of the production line: images that come over HTTP or into a folder."""

@@ -1,0 +1,1 @@
+"""A folder that is watched: each new image that is complete is judged once."""
