@@ -49,7 +49,7 @@ class Client(Protocol):
     """What is asked of a server, as `blemish.client.Client` does; errors have the status of the answer, or 0."""
 
     def inspect(self, model: str, image: bytes, *, name: str, source: str) -> Any: ...  # noqa: D102
-    def page(self, *, limit: int, name: str, source: str) -> Any: ...  # noqa: D102
+    def page(self, *, limit: int, model: str, name: str, source: str) -> Any: ...  # noqa: D102
 
 
 class Served:
@@ -107,7 +107,8 @@ class Served:
             return _record_of(one.path, found)
 
     def _known(self, name: str, sha256: str | None) -> Any:
-        page: Sequence[Any] = self._client.page(limit=50, name=printable(name), source=self._source).inspections
+        chosen = {"model": self._model, "name": printable(name), "source": self._source}
+        page: Sequence[Any] = self._client.page(limit=50, **chosen).inspections
         same = [found for found in page if found.name == printable(name)]
         return same[0] if same and same[0].sha256 == sha256 else None
 

@@ -145,8 +145,9 @@ def _watch_for_server(
         names = [one.name for one in client.models()]
         if not (model in names or (not model and len(names) == 1)):
             raise InputError(f"model: {printable(model) or 'none'} is not allowed, the server has {', '.join(names)}")
-        state.begin(known_to(client.inspections(source=source)))
-        judge = Served(client, model or names[0], folder=settings.folder, source=source, stop=stop, warn=ways.warn)
+        name = model or names[0]
+        state.begin(known_to(client.inspections(model=name, source=source)))
+        judge = Served(client, name, folder=settings.folder, source=source, stop=stop, warn=ways.warn)
         _run(settings, ways, judge, state, lines=None, stop=stop)
 
 
