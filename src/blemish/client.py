@@ -3,17 +3,23 @@
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
+from pydantic import BaseModel
 
-from blemish.errors import BlemishError
+from blemish.errors import BlemishError, printable
 from blemish.service.answers import Counted, Inspected, InspectedPage, ServedModel, ServedModels
 from blemish.verdict.threshold import Thresholds, Verdict
 
+Read = TypeVar("Read", bound=BaseModel)
+
 
 class ServiceError(BlemishError):
-    """What a service has refused, with its status, or that it cannot be reached, with status 0."""
+    """What a service has refused, with its status, or that it cannot be reached, with status 0.
+
+    What cannot be sent counts as refused, with 400; an answer that is none of blemish keeps its own status.
+    """
 
     def __init__(self, line: str, *, status: int = 0) -> None:
         super().__init__(line)
@@ -25,8 +31,16 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8765", *, token: str | None = None, timeout: float = 30.0) -> None:
         """Take the address of a service, and the token that it asks for; timeout: s for an answer."""
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ServiceError("token: expected printable ASCII characters", status=400)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        try:
+            address = httpx.URL(url)
+        except (ValueError, httpx.InvalidURL):
+            address = httpx.URL()
+        if address.scheme not in ("http", "https") or not address.host:
+            raise ServiceError("service: not an address, expected one of http or https", status=400)
+        self._http = httpx.Client(base_url=address, headers=headers, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -45,18 +59,17 @@ class Client:
         data = image.read_bytes() if isinstance(image, Path) else image
         called = name if name is not None else image.name if isinstance(image, Path) else ""
         params, headers = {"name": called, "source": source}, {"Content-Type": "image/*"}
-        answer = self._ask("POST", f"/v1/models/{model}/inspections", params=params, content=data, headers=headers)
-        return Inspected.model_validate_json(answer)
+        place = f"/v1/models/{model}/inspections"
+        return self._read(Inspected, "POST", place, params=params, content=data, headers=headers)
 
     def inspection(self, number: int) -> Inspected:
         """Return an inspection."""
-        return Inspected.model_validate_json(self._ask("GET", f"/v1/inspections/{number}"))
+        return self._read(Inspected, "GET", f"/v1/inspections/{number}")
 
     def page(self, *, before: str | None = None, limit: int = 50, **chosen: Any) -> InspectedPage:
         """Return inspections, the newest first; chosen: model, verdict, start, end, name, source, mistake."""
         params = {key: value for key, value in {**chosen, "before": before}.items() if value is not None}
-        answer = self._ask("GET", "/v1/inspections", params={**params, "limit": limit})
-        return InspectedPage.model_validate_json(answer)
+        return self._read(InspectedPage, "GET", "/v1/inspections", params={**params, "limit": limit})
 
     def inspections(self, **chosen: Any) -> Iterator[Inspected]:
         """Yield all inspections that are chosen, as `page` does, the newest first."""
@@ -77,11 +90,11 @@ class Client:
     def correct(self, number: int, verdict: Verdict, *, who: str, why: str = "") -> Inspected:
         """Let another verdict of an inspection stand."""
         said = {"verdict": verdict, "who": who, "why": why}
-        return Inspected.model_validate_json(self._ask("POST", f"/v1/inspections/{number}/corrections", json=said))
+        return self._read(Inspected, "POST", f"/v1/inspections/{number}/corrections", json=said)
 
     def models(self) -> list[ServedModel]:
         """Return the models of the service."""
-        return ServedModels.model_validate_json(self._ask("GET", "/v1/models")).models
+        return self._read(ServedModels, "GET", "/v1/models").models
 
     def set_thresholds(self, model: str, thresholds: Thresholds, *, who: str, why: str = "") -> ServedModel:
         """Let other thresholds of a model count from now on."""
@@ -90,20 +103,32 @@ class Client:
 
     def load(self, model: str, *, who: str) -> ServedModel:
         """Let the bundle that now lies where a model came from judge, once it has passed its self-test."""
-        return ServedModel.model_validate_json(self._ask("POST", f"/v1/models/{model}/load", json={"who": who}))
+        return self._read(ServedModel, "POST", f"/v1/models/{model}/load", json={"who": who})
 
     def counts(self, **chosen: Any) -> Counted:
         """Count the inspections that are chosen, as `page` does."""
         params = {key: value for key, value in chosen.items() if value is not None}
-        return Counted.model_validate_json(self._ask("GET", "/v1/counts", params=params))
+        return self._read(Counted, "GET", "/v1/counts", params=params)
+
+    def _read(self, kind: type[Read], method: str, path: str, **given: Any) -> Read:
+        answer = self._answer(method, path, **given)
+        try:
+            return kind.model_validate_json(answer.content)
+        except ValueError:
+            raise ServiceError("service: the answer is none of blemish serve", status=answer.status_code) from None
 
     def _ask(self, method: str, path: str, **given: Any) -> bytes:
+        return self._answer(method, path, **given).content
+
+    def _answer(self, method: str, path: str, **given: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **given)
         except httpx.HTTPError as error:
             raise ServiceError(f"service: no answer: {error}") from None
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ServiceError(f"service: cannot be asked: {printable(error)}", status=400) from None
         if answer.is_success:
-            return answer.content
+            return answer
         try:
             line = str(answer.json()["error"])
         except (ValueError, KeyError, TypeError):

@@ -39,9 +39,10 @@ class Server:
             raise self.faults.pop(0)
         return found
 
-    def page(self, *, limit, name, source):
+    def page(self, *, limit, model, name, source):
         self.asked += 1
-        found = [one for one in self.known[::-1] if name in one.name and one.source == source]
+        chosen = [one for one in self.known[::-1] if (one.source, one.model) == (source, model)]
+        found = [one for one in chosen if name in one.name]
         return SimpleNamespace(inspections=found[:limit])
 
 
@@ -51,9 +52,9 @@ def arrived(name="1.png", data=b"bytes"):
     return Arrived(path, seen, data, since=0, read=0)
 
 
-def judge(server, *images, stop=None, warned=None):
+def judge(server, *images, model="brick", stop=None, warned=None):
     said = warned if warned is not None else []
-    served = Served(server, "brick", folder=FOLDER, source="line 4", stop=stop or threading.Event(), warn=said.append)
+    served = Served(server, model, folder=FOLDER, source="line 4", stop=stop or threading.Event(), warn=said.append)
     return list(served((one, "") for one in images))
 
 
@@ -119,3 +120,11 @@ def test_a_name_that_a_server_writes_otherwise_is_asked_for_first():
         (record,) = judge(server, arrived("new\nline.png"))
         assert record["inspection"] == 0
     assert (len(server.known), server.known[0].name) == (1, "new\\nline.png")
+
+
+def test_what_another_model_has_judged_is_not_taken_for_its_own():
+    server = Server()
+    for number, model in enumerate(("brick", "tile")):
+        (record,) = judge(server, arrived("new\nline.png"), model=model)
+        assert record["inspection"] == number
+    assert [one.model for one in server.known] == ["brick", "tile"]

@@ -134,13 +134,16 @@ def test_a_server_judges_and_remembers(bundle, tmp_path):
         (("--model", "none", "--out", "out", "--settle", "0"), "settle: 0.0 is not allowed, expected seconds above 0"),
         (("--model", "none", "--out", "out", "--poll", "nan"), "poll: nan is not allowed, expected seconds above 0"),
         (("--server", "http://127.0.0.1:1", "--threshold", "0.5"), "are for --out only"),
-        (("--server", "http://127.0.0.1:1"), "no answer"),
+        (("--server", "127.0.0.1:1"), "expected one of http or https"),
+        (("--server", "http://127.0.0.1:port"), "expected one of http or https"),
+        (("--server", "http://127.0.0.1:1", "--token", "token"), "token: expected"),
     ],
 )
 def test_what_is_refused(tmp_path, monkeypatch, capsys, arguments, line):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "x.txt").touch()
+    (tmp_path / "token").write_text("caf\u00e9")
     assert main(["watch", "parts", *arguments]) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1), err

@@ -3,6 +3,9 @@
 import os
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from blemish.watching import folder as watched_folder
 from blemish.watching import scout, watch
@@ -39,6 +42,23 @@ def test_where_no_events_come_it_is_noticed_and_looked_at(tmp_path, monkeypatch)
         put(folder / "3.png")
         watched.has(3)
     assert watched.warned == [f"{folder}: images come without events; looking every 1 s"]
+
+
+@pytest.mark.parametrize("given", ["parts", ".", "../parts"])
+def test_events_of_a_folder_that_is_given_from_here(tmp_path, monkeypatch, given):
+    monkeypatch.setattr(watched_folder, "LOOK", 60.0)
+    folder, out = put(tmp_path / "parts" / "1.png").parent, tmp_path / "out"
+    put(folder / "sub" / "2.png")
+    monkeypatch.chdir(tmp_path if given == "parts" else folder)
+    with watching(Path(given), out) as watched:
+        watched.has(2)
+        put(folder / "3.png")
+        put(folder / "sub" / "4.png")
+        watched.has(4)
+    assert watched.warned == []
+    assert sorted(one["path"] for one in lines(out)) == sorted(
+        str(Path(given) / name) for name in ("1.png", "sub/2.png", "3.png", "sub/4.png")
+    )
 
 
 def test_where_there_can_be_no_events(tmp_path, monkeypatch):

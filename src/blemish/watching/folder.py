@@ -34,6 +34,7 @@ class Folder:
         listen: Callable[[Path], Events] = events,
     ) -> None:
         self.path, self.beat = path, time.monotonic()
+        self._whole = path.absolute()  # events have whole paths
         self._name, self._poll, self._warn, self._listen = printable(path), poll, warn, listen
         self._events: Events | None = None
         self._due, self._away, self._opened = 0.0, "", (0, 0)
@@ -68,7 +69,9 @@ class Folder:
             return
         for text in told:
             path = Path(text)
-            self._suspects.pop(text, None)
+            if path.is_relative_to(self._whole):
+                path = self.path / path.relative_to(self._whole)
+            self._suspects.pop(str(path), None)
             if is_image(path) and path.is_relative_to(self.path):
                 if is_watched(path, self.path):
                     yield path
@@ -130,7 +133,7 @@ class Folder:
         self.close()
         self._opened, self._sure = (found.st_dev, found.st_ino), False
         if self._poll is None:
-            self._events = self._listen(self.path)
+            self._events = self._listen(self._whole)
             self._told()  # from now on, before the first look
 
     def _deaf(self, why: str) -> None:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from blemish.data.listing import path_text
 from blemish.errors import BlemishError, InputError, printable
@@ -15,7 +15,10 @@ from blemish.watching.scout import Arrived
 
 REFUSED = (400, 413, 415, 422)  # what a server answers of an image that cannot be used
 FAILED, TRIES = (500, 504), 3  # what it answers where an image may be at fault; of others one waits for better times
+AWAY = (0, 502, 503)  # what stands for a server that is away, also where it is asked for the first time
 DELAY = 1.0  # s between tries
+
+Answer = TypeVar("Answer")
 
 
 class Judge(Protocol):
@@ -49,7 +52,7 @@ class Client(Protocol):
     """What is asked of a server, as `blemish.client.Client` does; errors have the status of the answer, or 0."""
 
     def inspect(self, model: str, image: bytes, *, name: str, source: str) -> Any: ...  # noqa: D102
-    def page(self, *, limit: int, name: str, source: str) -> Any: ...  # noqa: D102
+    def page(self, *, limit: int, model: str, name: str, source: str) -> Any: ...  # noqa: D102
 
 
 class Served:
@@ -107,9 +110,26 @@ class Served:
             return _record_of(one.path, found)
 
     def _known(self, name: str, sha256: str | None) -> Any:
-        page: Sequence[Any] = self._client.page(limit=50, name=printable(name), source=self._source).inspections
+        chosen = {"model": self._model, "name": printable(name), "source": self._source}
+        page: Sequence[Any] = self._client.page(limit=50, **chosen).inspections
         same = [found for found in page if found.name == printable(name)]
         return same[0] if same and same[0].sha256 == sha256 else None
+
+
+def answered(ask: Callable[[], Answer], *, stop: threading.Event, warn: Callable[[str], None]) -> Answer | None:
+    """Return what a server answers; one that is away is waited for, which `warn` is told once. None if stopped."""
+    said = ""
+    while not stop.is_set():
+        try:
+            return ask()
+        except BlemishError as error:
+            if getattr(error, "status", None) not in AWAY:
+                raise
+            if str(error) != said:
+                warn(f"{error}; trying again")
+            said = str(error)
+        stop.wait(DELAY)
+    return None
 
 
 def _record_of(path: Path, found: Any) -> Record:

@@ -131,7 +131,7 @@ def _watch_for_server(
     from blemish.client import Client
     from blemish.data.listing import read_file
     from blemish.errors import printable
-    from blemish.watching.judging import Served
+    from blemish.watching.judging import Served, answered
     from blemish.watching.start import known_to
     from blemish.watching.state import State
 
@@ -142,12 +142,19 @@ def _watch_for_server(
     if len(source.encode()) > 255:
         raise InputError("source: the path of the folder is too long for one; give --source, at most 255 bytes")
     with Client(url, token=words[0]) as client, State(None) as state, _stopping() as stop:
-        names = [one.name for one in client.models()]
-        if not (model in names or (not model and len(names) == 1)):
-            raise InputError(f"model: {printable(model) or 'none'} is not allowed, the server has {', '.join(names)}")
-        state.begin(known_to(client.inspections(source=source)))
-        judge = Served(client, model or names[0], folder=settings.folder, source=source, stop=stop, warn=ways.warn)
-        _run(settings, ways, judge, state, lines=None, stop=stop)
+
+        def begin() -> str:
+            names = [one.name for one in client.models()]
+            if not (model in names or (not model and len(names) == 1)):
+                given = printable(model) or "none"
+                raise InputError(f"model: {given} is not allowed, the server has {', '.join(names)}")
+            state.begin(known_to(client.inspections(model=model or names[0], source=source)))
+            return model or names[0]
+
+        name = answered(begin, stop=stop, warn=ways.warn)
+        if name is not None:
+            judge = Served(client, name, folder=settings.folder, source=source, stop=stop, warn=ways.warn)
+            _run(settings, ways, judge, state, lines=None, stop=stop)
 
 
 def _run(
