@@ -15,6 +15,7 @@ from blemish.method import training
 from blemish.model.scorer import said
 from blemish.runtime import Runtime, engines
 from blemish.verdict.scale import Reference
+from commands import run
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,13 @@ def test_held_out_scores_are_the_higher_of_both(looking, brick):
     names = [image.name for image in calibration.held_out if image.sha256 in apart]
     for (_, _, found), name in zip(looking.references([brick / name for name in names]), names, strict=True):
         assert scored[name] == pytest.approx(found.score(), abs=1e-6)
+
+
+def test_inspect_says_that_it_is_there(looking, tmp_path, capsys):
+    looking.save(tmp_path / "m.safetensors")
+    code, out, _ = run(capsys, "inspect", tmp_path / "m.safetensors")
+    assert code == 0
+    assert "looked at as a whole, by levels 3 and 4 at 64 px" in out
 
 
 def test_a_model_file_keeps_it_to_the_bit(looking, brick, tmp_path):

@@ -46,6 +46,7 @@ def print_model(path: Path, header: Header, tensors: Tensors) -> None:
             ("teacher", f"{teacher.name}, sha256 {teacher.sha256[:12]}, {'' if teacher.embedded else 'not '}embedded"),
             ("sizes", f"{', '.join(map(str, header.sizes))}; maps are scored at {header.reference_size}{depth}"),
             ("score", header.score),
+            *surface_facts(header),
             ("recipe", f"{header.recipe.get('name')} ({recipe}), seed {header.seed}"),
             *threshold_facts(header),
             *roi_facts(header),
@@ -62,6 +63,15 @@ def print_model(path: Path, header: Header, tensors: Tensors) -> None:
             module.name, str(module.size), module.name.partition("/")[2].lstrip("m"), f"{module.weight:.4f}", count
         )
     output_console().print(table)
+
+
+def surface_facts(header: Header) -> list[tuple[str, str]]:
+    """Return what looks at the whole surface, if anything does: not with a region of interest."""
+    if header.surface is None:
+        return []
+    levels = " and ".join(map(str, header.surface.levels))
+    silent = ", silent as there is a region of interest" if header.roi else ""
+    return [("surface", f"looked at as a whole, by levels {levels} at {header.surface.size} px{silent}")]
 
 
 def print_teachers() -> None:
