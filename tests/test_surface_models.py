@@ -9,9 +9,12 @@ from PIL import Image
 
 from blemish import Detector
 from blemish.data.datasets import test_samples as samples_of
-from blemish.errors import ModelFileError
+from blemish.errors import InputError, ModelFileError
+from blemish.evaluation.truth import on_defect
 from blemish.images.read import read_image
 from blemish.method import training
+from blemish.model.assembly import assemble, stored_tensors
+from blemish.model.header import SurfacePart
 from blemish.model.scorer import said
 from blemish.runtime import Runtime, engines
 from blemish.verdict.scale import Reference
@@ -46,6 +49,34 @@ def test_it_is_the_default_and_speaks_of_faults_that_lie_everywhere(looking, bri
     for one in looking.predict([faded(path) for path in paths]):
         assert one.score >= min(bad)
         assert one.verdict != "OK"
+
+
+def test_at_the_limit_of_the_maps_it_lies_at_the_limit_of_the_scale(looking):
+    surface = looking.model_.surface
+    found = looking.header_.reference(np.zeros((64, 64), np.float32), float(surface.limit))
+    assert found.whole == pytest.approx(0.5, abs=1e-4)
+    calibration = looking.header_.calibration
+    assert float(surface.span) == pytest.approx(calibration.limit - calibration.good, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "part", [{"size": 64, "levels": [4, 3]}, {"size": 64, "levels": [3, 5]}, {"size": 128, "levels": [3, 4]}]
+)
+def test_a_surface_that_no_module_goes_with_is_refused(looking, tmp_path, part):
+    header = looking.header_.model_copy(update={"surface": SurfacePart(**part), "sizes": [64, 128]})
+    tensors = {
+        key: value.numpy() for key, value in stored_tensors(looking.modules_, None, looking.model_.surface).items()
+    }
+    with pytest.raises(ModelFileError, match="header field surface: expected"):
+        assemble(header, tensors, path=tmp_path / "m", weights=None, device="cpu")
+
+
+def test_a_surface_is_no_place_on_a_defect(looking, brick):
+    image = read_image(good_images(brick)[0])
+    quiet, truth = np.full((64, 64), 0.02, np.float32), np.ones(image.shape[:2], bool)
+    assert on_defect(truth, image, Reference(quiet, whole=0.9), looking.header_) is None
+    with pytest.raises(InputError, match="surface: its score is not finite"):
+        said(looking.header_, image, image, Reference(quiet, whole=np.nan))
 
 
 def test_where_the_surface_alone_is_above_a_threshold_all_of_it_is_the_region(looking, brick):

@@ -35,9 +35,9 @@ def regions_lost(mask: NDArray[np.bool_], height: int, width: int, inside: NDArr
 def on_defect(truth: NDArray[np.bool_], image: NDArray[np.uint8], reference: Reference, header: Header) -> bool | None:
     """Return whether a region that a model finds in an image overlaps its mask; None without a region, or a defect.
 
-    reference: what the verdict is taken from.
+    reference: what the verdict is taken from. None as well where the whole surface is the region: no place was found.
     """
     found = said(header, image, image, reference)
-    if not found.regions or not truth.any():
+    if not found.regions or found.regions[0].surface or not truth.any():
         return None
     return bool((resize_mask(found.inside, *truth.shape) & truth).any())

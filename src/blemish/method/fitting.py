@@ -142,7 +142,7 @@ def score_crosswise(
             scored: MapsOf = partial(score_pyramid, teacher, images=unseen, size=size, score=score)
         else:
             scored = partial(maps_of, trained=one.scored)
-        modules, _ = complete(students, teacher, pyramid, scored, score=score, size=memory_size, seed=seed,
+        modules = complete(students, teacher, pyramid, scored, score=score, size=memory_size, seed=seed,
                            counted=one.roi or roi, roi=roi)  # fmt: skip
         maps = scored(modules)
         if roi is not None:
@@ -162,18 +162,18 @@ def complete(
     seed: int,
     counted: RoiPart | TilesRoi | None,
     roi: RoiPart | None,
-) -> tuple[list[AnyModule], NDArray[np.float32]]:
+) -> list[AnyModule]:
     """Return students with their label-free weights and, if the score asks for one, a memory of one of the sizes.
 
-    pyramid: what trained the students; counted: which positions of it count. maps_of: as in `balance`, with roi. After
-    the modules come the combined maps that balanced them.
+    pyramid: what trained the students; counted: which positions of it count. maps_of: as in `balance`, with roi.
     """
     modules: list[AnyModule] = list(students)
     if score == "memory":
         levels = sorted({student.level for student in students})
         modules.append(fit_memory(teacher, pyramid[size], levels=levels, seed=seed, roi=counted))
     set_weights(modules, score=score)
-    return modules, balance(modules, maps_of, inside=None if roi is None else roi.inside)
+    balance(modules, maps_of, inside=None if roi is None else roi.inside)
+    return modules
 
 
 def _new_module(teacher: Teacher, size: int, level: int, *, seed: int, weight: float) -> Module:

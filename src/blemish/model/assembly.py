@@ -61,7 +61,7 @@ def assemble(
     """
     architecture = _architecture(header, path)
     modules = [_module(architecture, part) for part in header.modules]
-    surface = _surface(architecture, header.surface)
+    surface = _surface(architecture, header, path)
     levels = max(module.level for module in (*modules, *filter(None, [surface])))
     name, known = architecture.name, header.teacher.sha256
     embedded = empty_teacher(name, levels, sha256=known) if header.teacher.embedded else None
@@ -120,9 +120,15 @@ def _module(architecture: Architecture, part: ModulePart) -> AnyModule:
     return Memory(size=part.size, weight=part.weight, channels=channels, **part.memory.model_dump())
 
 
-def _surface(architecture: Architecture, part: SurfacePart | None) -> Surface | None:
+def _surface(architecture: Architecture, header: Header, path: str | os.PathLike[str]) -> Surface | None:
+    """Return what looks at the surface, still to be filled; raises ModelFileError for one that no module goes with."""
+    part = header.surface
     if part is None:
         return None
+    deepest = max((module.level for module in header.modules if module.size == part.size), default=0)
+    if sorted({*part.levels}) != part.levels or part.levels[-1] > deepest or header.score != "memory":
+        levels = f"ascending levels up to {deepest} of {part.size}" if deepest else "the size of a module"
+        raise refused(path, f"header field surface: expected score memory and {levels}, got {header.score}, {part}")
     channels = sum(architecture.channels[level - 2] for level in part.levels)
     return Surface(size=part.size, levels=part.levels, channels=channels)
 

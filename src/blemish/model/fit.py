@@ -91,19 +91,19 @@ def fit(
         teacher, learnt.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=learnt.counted,
         workspace=folder, report=own,
     )  # fmt: skip
-    modules, balanced = complete(
+    modules = complete(
         students, teacher, learnt.train, partial(maps_of, most=BALANCED), score=given.score,
         size=given.reference_size, seed=given.seed, counted=learnt.counted, roi=roi,
     )  # fmt: skip
-    surface, surfaces = _surface(teacher, given, read, balanced)
+    maps = maps_of(modules)
+    surface, surfaces = _surface(teacher, given, read, maps)
     crossed = score_crosswise(
         teacher, learnt.train, learnt.held_out, learnt.others, levels=given.levels, recipe=recipe, seed=given.seed,
         score=given.score, size=read.size, memory_size=given.reference_size, min_area=given.min_area, half=half,
         roi=roi, workspace=folder, reports=reports, maps_of=maps_of if read.tiles else None,
     )  # fmt: skip
-    calibration = calibrate(maps_of(modules), read.scored[0], score=given.score, wanted=wanted, roi=roi,
-                            min_area=given.min_area, surfaces=surfaces,
-                            others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
+    calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, roi=roi, min_area=given.min_area,
+                            surfaces=surfaces, others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
     header = _header(given, teacher, modules, read, calibration, half=half, surface=surface)
     return Fitted(Model(teacher, modules, header, surface), read.sources, read.trained, folder)
 
@@ -130,11 +130,11 @@ def _raw_maps(
 
 
 def _surface(
-    teacher: Teacher, given: Arguments, read: Material, balanced: NDArray[np.float32]
+    teacher: Teacher, given: Arguments, read: Material, maps: NDArray[np.float32]
 ) -> tuple[Surface | None, NDArray[np.float64] | None]:
     """Return what looks at the whole surface, if anything does, and what it says of each held-out image.
 
-    balanced: combined maps of some held-out images. With a region of interest nothing does: what lies outside would
+    maps: combined ones of the held-out images. With a region of interest nothing does: what lies outside would
     have a say.
     """
     if given.score != "memory" or read.roi is not None:
@@ -145,7 +145,7 @@ def _surface(
     held_out = read.sources[: len(read.scored[0])]
     levels = partial(surface_levels, teacher, surface, held_out, tiles=read.tiles, bits=given.bits)
     widen(surface, levels())
-    anchor(surface, balanced)
+    anchor(surface, maps)
     return surface, levels()
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from blemish.checks import given_path, whole
 from blemish.data.ahead import ahead
 from blemish.data.sources import Images, Source, load, sources
-from blemish.errors import refused
+from blemish.errors import ModelFileError, refused
 from blemish.images.resize import resize
 from blemish.images.tiles import mapped
 from blemish.model.calibration import Wanted, with_thresholds
@@ -47,6 +47,8 @@ def raw_reference(
         return found
 
     found = mapped(image, of, tiles=header.tiles, side=header.reference_size)
+    if bool(whole) != bool(header.surface):
+        raise ModelFileError(f"the graph says {'' if whole else 'no'}thing of the surface, and its model otherwise")
     return found, fmean(whole) if whole else -np.inf
 
 

@@ -18,7 +18,7 @@ from blemish.errors import ModelFileError, refused
 _LARGEST_HEADER = 100_000_000  # bytes; what the safetensors library accepts
 _DIGEST_FIRST = b'{"__metadata__":{"sha256":"'  # so that the digest has a fixed place in the file
 _DIGEST = slice(8 + len(_DIGEST_FIRST), 8 + len(_DIGEST_FIRST) + 64)
-_POSITIVE = ("spread", "variance")  # what a score is divided by; of a tensor's name the last part
+_POSITIVE = ("spread", "variance", "span")  # what a score is divided by; of a tensor's name the last part
 _PICKLES = (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))  # zip (.pt, .npz) and bare pickles
 _PICTURES = b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"GIF8", b"RIFF"
 _TEXT = {*range(32, 127), *b"\t\r\n"}

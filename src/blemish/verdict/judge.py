@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.sources import Source
+from blemish.errors import InputError
 from blemish.images.resize import resize_map
 from blemish.verdict.regions import Region, find_regions, whole_surface
 from blemish.verdict.scale import Reference, Scale
@@ -59,6 +60,8 @@ def judge(
         min_area=min_area,
         counted=counted,
     )
+    if not np.isfinite(score):
+        raise InputError("surface: its score is not finite")
     verdict = thresholds.verdict(score)
     if not regions and verdict != "OK":
         regions, inside = [whole_surface(score, score_map)], np.ones_like(inside)

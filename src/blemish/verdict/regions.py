@@ -1,7 +1,7 @@
 """Where an image differs: regions, found on the map that decides the score and drawn on the image; numpy and Pillow.
 
-Parts of the reference map above the threshold are the seeds, so an image has regions exactly if its score is above the
-threshold. `refine` draws their outlines at the image's own resolution.
+Parts of the reference map above the threshold are the seeds, so an image has regions exactly if its map is above the
+threshold somewhere. `refine` draws their outlines at the image's own resolution.
 """
 
 from dataclasses import dataclass

@@ -196,8 +196,9 @@ def _header(
     maps = score_sources(model.teacher, modules, held_out, size=header.reference_size, score=score, tiles=header.tiles,
                          bits=header.bits)  # fmt: skip
     surfaces = None
-    if surface is not None and header.roi is None:
+    if surface is not None:
         anchor(surface, maps)
+    if surface is not None and header.roi is None:
         surfaces = surface_levels(model.teacher, surface, held_out, tiles=header.tiles, bits=header.bits)
     names = names_of(held_out, header.data.held_out)
     known = {image.sha256: image for image in (*header.data.weighed, *images)}

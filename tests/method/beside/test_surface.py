@@ -111,10 +111,11 @@ def test_good_images_lie_around_zero_deviations_and_others_beyond(teacher, surfa
 @pytest.mark.parametrize(
     ("distances", "expected"),
     [
-        ([2.0, 2.4, 1.6], (2.0, 0.5)),  # as cross-validation says
+        ([2.0, 2.2, 1.8], (2.0, 0.5)),  # as cross-validation says
         ([3.0, 3.2, 2.8], (3.0, 0.5)),  # farther away
-        ([2.0, 4.0, 0.0], (2.0, 2.0)),  # they vary more
+        ([2.0, 4.0, 0.0], (2.0, 1.4826 * 2.0)),  # they vary more
         ([1.0, 1.1, 0.9], (2.0, 0.5)),  # nearer: that promises nothing
+        ([2.0] * 4 + [2.2] * 4 + [90.0], (2.2, 0.5)),  # one stranger decides nothing
     ],
 )
 def test_held_out_images_that_are_farther_away_or_vary_more_count(distances, expected):

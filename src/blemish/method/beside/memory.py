@@ -135,23 +135,19 @@ def balance(
     maps_of: Callable[[Sequence[nn.Module]], NDArray[np.float32]],
     *,
     inside: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32]:
+) -> None:
     """Set centre and spread of the memory among modules, if there is one, by good images that trained nothing.
 
     maps_of: returns the combined maps (N, R, R) of some modules on these images; inside: which pixels count, bool
     (R, R). Afterwards the memory's part of the combined map has zero mean there, and SHARE to 1 - SHARE of the
-    deviation that the students' part has: its own vectors cannot tell, as they lie at no distance. Returns the combined
-    maps of all modules.
+    deviation that the students' part has: its own vectors cannot tell, as they lie at no distance.
     """
     students = [one for one in modules if not isinstance(one, Memory)]
-    combined = maps_of(students)
     for memory in (one for one in modules if isinstance(one, Memory)):
         memory.centre.zero_()
         memory.spread.fill_(1)
-        pair = [maps.astype(np.float64) for maps in (combined, maps_of([memory]))]
+        pair = [maps_of(some).astype(np.float64) for some in (students, [memory])]
         others, own = (maps if inside is None else maps[:, inside] for maps in pair)
         wanted = others.std() * memory.weight / (1 - memory.weight)
         memory.centre.fill_(own.mean() / memory.weight)
         memory.spread.fill_(max(own.std(), TINY) / max(wanted, TINY))
-        combined = combined + (pair[1] - own.mean()) / float(memory.spread)
-    return np.asarray(combined, dtype=np.float32)

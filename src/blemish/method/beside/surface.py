@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from blemish.method.teacher import Teacher, move_to
-from blemish.verdict.scale import FAR, scale_of
+from blemish.verdict.scale import FAR, deviation, scale_of
 
 LEVELS = (3, 4)  # alone neither is as good (docs/log.md)
 WIDEST = 800  # channels of both: wider teachers would take megabytes, and were not measured
@@ -109,7 +109,7 @@ def surface_rows(teacher: Teacher, surface: Surface, images: Tensor) -> Tensor:
 
 
 def _beyond(surface: Surface, rows: Tensor, fold: Tensor) -> Tensor:
-    """Return the distances of the rows of a fold to all others: neighbours, often alike, are held out together."""
+    """Return the distances of the rows of a fold to all others; tiles of an image are neighbours, mostly in a fold."""
     others = torch.ones(len(rows), dtype=torch.bool)
     others[fold] = False
     learn(surface, rows[others])
@@ -145,13 +145,13 @@ def shrunk(rows: Tensor) -> Tensor:
 def widen(surface: Surface, levels: NDArray[np.float64]) -> None:
     """Let held-out good images count, if they lie farther away or vary more than cross-validation says.
 
-    They may be of another day or place than those that train; what changes between these is no fault. levels: what a
-    surface that is not anchored yet says of each of them, (N,).
+    They may be of another day or place than those that train; what changes between these is no fault. Medians, so that
+    no single image decides. levels: what a surface that is not anchored yet says of each of them, (N,).
     """
     centre, spread = float(surface.centre), float(surface.spread)
     distances = centre + spread * (NOTICED + FAR * levels)
-    surface.centre.fill_(max(centre, float(distances.mean())))
-    surface.spread.fill_(max(spread, float(distances.std(ddof=1))))
+    surface.centre.fill_(max(centre, float(np.median(distances))))
+    surface.spread.fill_(max(spread, deviation(distances)))
 
 
 def anchor(surface: Surface, maps: NDArray[np.float32]) -> None:
