@@ -13,6 +13,7 @@ from blemish.service.page import views
 from blemish.service.page.drift import ENOUGH, leaves, plot, usual
 from blemish.verdict.threshold import Thresholds
 from histories import judged as record
+from serving import refusal
 
 PNG = {"Content-Type": "image/png"}
 HOSTILE = '<img src=x onerror="alert(1)">&amp;\u202egnp.exe'
@@ -106,6 +107,19 @@ def test_the_history_filters_counts_and_pages(client, images, standing):
     assert "No parts agree" in client.get(f"/history?first={tomorrow}").text
     today = client.get(f"/history?first={now().date()}&last={now().date()}&zone=0")
     assert len(re.findall(r'href="/inspections/(\d+)"', today.text)) == 6
+
+
+def test_parts_of_two_models_are_not_exported_together(client, images, standing):
+    judged(client, images[0])
+    page = client.get("/history").text
+    assert ("/v1/export.zip" in page, "manifest.csv --add" in page) == (True, True)
+    standing.history.add(record(1).model_copy(update={"model": "tile"}), b"\x89PNG\r\n\x1a\n1")
+    for query, exported, commands in (("", False, False), ("?model=tile", True, False), ("?model=brick", True, True)):
+        page = client.get(f"/history{query}").text
+        assert ("/v1/export.zip" in page, "manifest.csv --add" in page) == (exported, commands)
+    for kind in ("csv", "zip"):
+        assert "several models" in refusal(client.get(f"/v1/export.{kind}?verdict=OK"), 422)
+        assert client.get(f"/v1/export.{kind}?model=brick").status_code == 200
 
 
 @pytest.mark.parametrize(

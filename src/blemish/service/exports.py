@@ -13,8 +13,15 @@ from blemish.history.history import History
 from blemish.history.manifest import Row, as_csv
 from blemish.history.records import Selection
 from blemish.service.answers import Inspected
+from blemish.service.http.faults import RefusedError
 
 MANIFEST, INSPECTIONS = "manifest.csv", "inspections.json"
+
+
+def check_one_model(history: History, chosen: Selection) -> None:
+    """Refuse a selection of several models: what one is made better with spoils another."""
+    if chosen.model is None and len({model.name for model in history.models()}) > 1:
+        raise RefusedError(422, "there are parts of several models; choose one, as in ?model=NAME")
 
 
 def manifest(history: History, chosen: Selection) -> Iterator[bytes]:

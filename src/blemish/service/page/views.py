@@ -96,16 +96,20 @@ def history(service: Service, given: Mapping[str, str]) -> dict[str, Any]:
         whole = chosen.selection == everything and not filters.before and asked.result().next is None
         counts = _counted(asked.result()) if whole else known.counts(everything)
         page = asked.result()
+    names = sorted({*service.models, *(model.name for model in known.models())})
+    # Parts of one model only make another of it better.
+    one = chosen.model or (names[0] if len(names) == 1 else None)
     return {
         "filters": filters,
-        "names": sorted({*service.models, *(model.name for model in known.models())}),
+        "names": names,
         "inspections": [Inspected.of(one) for one in page.inspections],
         "next": page.next,
         "counts": counts,
         "query": f"?{query}" if query else "",
         "plotted": called,
         "scores": scores.result(),
-        "command": shlex.quote(printable(service.model(called).place)),
+        "exported": one,
+        "command": shlex.quote(printable(service.model(called).place)) if one == called else None,
     }
 
 
