@@ -58,8 +58,10 @@ class Service:
         return self.history.threshold_changes(NamedModel(name=model.name, fingerprint=model.fingerprint))
 
     def change(self, name: str, asked: ThresholdsAsked) -> ServedModel:
-        """Let other thresholds of a model count from now on; refuses those that mean nothing."""
+        """Let other thresholds of a model count from now on; refuses those that mean nothing, or another bundle."""
         model = self.model(name)
+        if asked.fingerprint not in (None, model.fingerprint):
+            raise RefusedError(409, "another bundle has taken the place of the one that these thresholds are for")
         thresholds = read_thresholds([asked.review] if asked.ng is None else [asked.review, asked.ng])
         change = ThresholdChange(
             model=name, fingerprint=model.fingerprint, thresholds=thresholds, who=asked.who, why=asked.why
