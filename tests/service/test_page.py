@@ -123,7 +123,19 @@ def test_parts_of_two_models_are_not_exported_together(client, images, standing)
 
 
 @pytest.mark.parametrize(
-    "query", ["verdict=GOOD", "mistake=x", "first=2026-13-01", "zone=x", "other=1", "before=x", "zone=100000"]
+    "query",
+    [
+        "verdict=GOOD",
+        "mistake=x",
+        "first=2026-13-01",
+        "zone=x",
+        "other=1",
+        "before=x",
+        "zone=100000",
+        "last=9999-12-31",
+        "last=0001-01-01",
+        "first=9999-12-31",
+    ],
 )
 def test_filters_that_mean_nothing(client, query):
     answer = client.get(f"/history?{query}")

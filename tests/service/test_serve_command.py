@@ -88,5 +88,8 @@ def test_bundles_and_words_that_are_refused(capsys, bundle, tmp_path):
     assert refused(capsys, tmp_path / "none", *free)[0] == 2
     assert refused(capsys, tmp_path, *free)[0] == 3
     assert "too" in refused(capsys, bundle, bundle, *free)[1]
+    for room in ("inf", "nan", "1e300"):
+        assert main(["serve", str(bundle), "--keep-gb", room, *map(str, free)]) == 2
+        assert "keep-gb" in capsys.readouterr().err
     code, line = refused(capsys, bundle, "--keep", "some", *free)
     assert (code, "keep" in line) == (2, True)

@@ -25,6 +25,7 @@ from blemish.verdict.threshold import VERDICTS, Thresholds, Verdict
 SHOWN = 50  # inspections on a page
 USUALLY = timedelta(days=7)  # what the plot shows where no time is chosen
 BY_HOUR = timedelta(days=16)  # at most, where the plot has a bar for each hour
+FIRST, LAST = date(1970, 1, 1), date(2999, 12, 31)  # days that can be asked for
 MOST, LEAST = timedelta(days=390), timedelta(hours=12)
 
 
@@ -37,8 +38,8 @@ class Filters(BaseModel):
     name: str | None = Field(default=None, max_length=2000)
     source: str | None = Field(default=None, max_length=255)
     mistake: Mistake | None = None
-    first: date | None = None
-    last: date | None = None
+    first: date | None = Field(default=None, ge=FIRST, le=LAST)
+    last: date | None = Field(default=None, ge=FIRST, le=LAST)
     zone: int = Field(default=0, ge=-1440, le=1440)
     before: str | None = None
 
