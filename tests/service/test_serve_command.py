@@ -8,6 +8,7 @@ import pytest
 
 from blemish.cli.app import main
 from blemish.client import Client, ServiceError
+from blemish.service.copies import own_folder
 from blemish.verdict.threshold import Thresholds
 from serving import encoded, noise, served
 
@@ -51,6 +52,24 @@ def test_a_day_with_both_tokens(bundle, tmp_path, tokens):
 def test_who_cannot_be_reached_is_said():
     with Client("http://127.0.0.1:1") as client, pytest.raises(ServiceError, match="no answer"):
         client.models()
+
+
+def test_copies_that_a_killed_server_has_left_go_at_the_next_start(bundle, tmp_path):
+    def copies():
+        return {path.parent.name for path in (tmp_path / "serving").glob("*/brick")}
+
+    with served(bundle, "--data", tmp_path):
+        left = copies()
+    assert len(left) == 1
+    with served(bundle, "--data", tmp_path) as first:
+        used = copies()
+        assert (len(used), used & left) == (1, set())
+        with own_folder(tmp_path) as own:  # that of another that runs stays
+            (own / "brick").mkdir()
+            assert copies() == used | {own.name}
+        first.process.terminate()
+        assert first.process.wait(20) == 0
+    assert list((tmp_path / "serving").glob("*")) == []
 
 
 def refused(capsys, *arguments):
