@@ -47,16 +47,25 @@ class History:
         self._models: dict[tuple[str, str], int] = {}
 
     @classmethod
-    def open(cls, folder: Path, *, url: str | None = None, keep: Keep = "all", reserve: int = RESERVE) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        url: str | None = None,
+        keep: Keep = "all",
+        reserve: int = RESERVE,
+        patience: float | None = None,
+    ) -> Self:
         """Open the history in a data folder, made if it is not there, and bring its database to the tables of today.
 
         url: of another database than the SQLite file in the folder; all who share a database share the folder. keep:
-        which images are kept, with `ng` those that are not OK; reserve: bytes of the disk that they leave free. Raises
-        InputError for a wrong URL and for a database of a newer version, StorageError for one that cannot be used.
+        which images are kept, with `ng` those that are not OK; reserve: bytes of the disk that they leave free;
+        patience: s that a writer waits for others, see `Database`. Raises InputError for a wrong URL and for a database
+        of a newer version, StorageError for one that cannot be used.
         """
         images = Kept(folder / IMAGES, keep=keep, reserve=reserve)
         make_folder(images.folder)
-        database = Database(url) if url else Database.file(folder / FILE)
+        database = Database(url, patience=patience) if url else Database.file(folder / FILE, patience=patience)
         try:
             bring_up(database)
         except BaseException:

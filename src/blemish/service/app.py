@@ -34,9 +34,10 @@ from blemish.service.http.tokens import Tokens
 from blemish.service.metrics import Counted
 from blemish.service.page.routes import page_routes
 from blemish.service.service import Service
+from blemish.service.work.pool import WAITING
 from blemish.version import __version__
 
-READING = 32  # bodies of images that are read at the same time: at most 16 MiB of memory each
+READING = 32  # images from their bodies to their answers, or more with many workers: at most 16 MiB of memory each
 VERSION = "/v1"
 KINDS = {"image": "image", "small": "small", "png": "map", "npy": "scores", "overlay": "overlay"}  # jobs and links
 MEDIA = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
@@ -102,16 +103,16 @@ def _health(service: Service) -> APIRouter:
 
 def _images(service: Service) -> APIRouter:
     router = APIRouter(prefix=VERSION)
-    reading = _Places(READING)
+    places = _Places(max(READING, (WAITING + 2) * service.loading.now.pool.count))
 
     @router.post("/models/{model}/inspections", status_code=201, openapi_extra=IMAGE_BODY)
     async def inspect(request: Request, model: str, called: Annotated[Called, Query()]) -> Inspected:
         """Judge an image: the body, or the one file of a form."""
         service.model(model)
-        with reading.one():
+        with places.one():
             sent = await image_of(request)
-        sent = Sent(sent.data, called.name or sent.name)
-        return Inspected.of(await service.inspect(model, sent, source=called.source, receive=request.receive))
+            sent = Sent(sent.data, called.name or sent.name)
+            return Inspected.of(await service.inspect(model, sent, source=called.source, receive=request.receive))
 
     for kind, link in KINDS.items():
         path, media = FILES[link], MEDIA[FILES[link].rpartition(".")[2]]

@@ -19,6 +19,7 @@ from blemish.service.tidying import Tidying
 from blemish.service.work.loading import Loading
 from blemish.service.work.models import take
 
+PATIENCE = 3.0  # s that a change of the history waits for others: with what an image may take, less than an end may
 MOST_WORKERS = 16  # each holds all models
 
 
@@ -49,7 +50,7 @@ def serve(
         models = take(bundles, own)
         workers = min(available_threads(), MOST_WORKERS)
         with (
-            closing(History.open(data, url=database, keep=keep)) as history,
+            closing(History.open(data, url=database, keep=keep, patience=PATIENCE)) as history,
             Loading(models, own, workers=workers) as loading,
             Tidying(history, age=age, room=room),
         ):
