@@ -141,6 +141,11 @@ class History:
         with self.database.reading() as connection:
             return figures.counts(connection, chosen)
 
+    def unseen(self, chosen: Selection = EVERYTHING) -> int:
+        """Count the inspections of a selection that stand as REVIEW or NG, and that nobody has said anything of."""
+        with self.database.reading() as connection:
+            return figures.unseen(connection, chosen)
+
     def scores(self, model: NamedModel, *, each: figures.Span, start: datetime, end: datetime) -> list[figures.Band]:
         """Return the median and the 95 % band of the scores that stand as OK, by hour or day; see `figures.scores`."""
         with self.database.reading() as connection:

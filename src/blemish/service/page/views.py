@@ -98,7 +98,9 @@ def history(service: Service, given: Mapping[str, str]) -> dict[str, Any]:
         counts = _counted(asked.result()) if whole else known.counts(everything)
         page = asked.result()
     names = sorted({*service.models, *(model.name for model in known.models())})
-    # Parts of one model only make another of it better.
+    # Parts of one model only make another of it better, and only all of them: without those above its threshold, whose
+    # verdicts nobody has looked at, good parts seem to score lower than they do.
+    unseen = known.unseen(everything) if chosen.selection == everything else None
     one = chosen.model or (names[0] if len(names) == 1 else None)
     return {
         "filters": filters,
@@ -110,7 +112,8 @@ def history(service: Service, given: Mapping[str, str]) -> dict[str, Any]:
         "plotted": called,
         "scores": scores.result(),
         "exported": one,
-        "command": shlex.quote(printable(service.model(called).place)) if one == called else None,
+        "unseen": unseen,
+        "command": shlex.quote(printable(service.model(called).place)) if one == called and unseen == 0 else None,
     }
 
 
