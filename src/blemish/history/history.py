@@ -122,6 +122,17 @@ class History:
         with self.database.reading() as connection:
             return selection.one(connection, number)
 
+    def latest(self) -> tuple[int, int]:
+        """Return the highest numbers of inspections and of corrections, 0 without any."""
+        with self.database.reading() as connection:
+            return selection.latest(connection)
+
+    def since(self, inspection: int, correction: int, *, limit: int = CHUNK) -> tuple[list[Inspection], int]:
+        """Return inspections above a number or with a correction above another, and the highest correction there is."""
+        with self.database.reading() as connection:
+            found = selection.since(connection, inspection, correction, limit=limit)
+            return found, selection.latest(connection)[1]
+
     def each(self, chosen: Selection = EVERYTHING) -> Iterator[Inspection]:
         """Yield all inspections of a selection, the newest first, in bounded memory."""
         page = self.page(chosen, limit=CHUNK)
