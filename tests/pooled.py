@@ -5,7 +5,13 @@ import os
 import time
 
 
-def work(pipe, mode="good"):
+def work(pipe, mode="good", starts=None, hanging=()):
+    """Work; starts: a file of a byte for each start; hanging: the starts that never end."""
+    if starts is not None:
+        with open(starts, "ab") as file:
+            file.write(b".")
+        if os.path.getsize(starts) in hanging:
+            time.sleep(1000)
     if mode == "refused":
         pipe.send_bytes(b'{"error": "no such bundle", "code": 3}')
         pipe.send_bytes(b"")

@@ -96,9 +96,11 @@ class Client:
         """Return the models of the service."""
         return self._read(ServedModels, "GET", "/v1/models").models
 
-    def set_thresholds(self, model: str, thresholds: Thresholds, *, who: str, why: str = "") -> ServedModel:
-        """Let other thresholds of a model count from now on."""
-        said = {"review": thresholds.review, "ng": thresholds.ng, "who": who, "why": why}
+    def set_thresholds(
+        self, model: str, thresholds: Thresholds, *, who: str, why: str = "", fingerprint: str | None = None
+    ) -> ServedModel:
+        """Let other thresholds of a model count from now on; fingerprint: of the bundle that they are meant for."""
+        said = {"review": thresholds.review, "ng": thresholds.ng, "who": who, "why": why, "fingerprint": fingerprint}
         return ServedModel.model_validate_json(self._ask("POST", f"/v1/models/{model}/thresholds", json=said))
 
     def load(self, model: str, *, who: str) -> ServedModel:

@@ -56,6 +56,25 @@ def test_what_comes_in_and_what_is_corrected(history, tmp_path):
     assert events._asking is None  # nobody listens, so nobody asks
 
 
+def test_many_at_once_and_a_correction_of_an_old_one(history):
+    async def listening():
+        old = history.add(judged(0), picture(0)).id
+        for number in range(1, 80):
+            history.add(judged(number), picture(number))
+        events = Events(history)
+        stream = events.listen()
+        await anext(stream)
+        await asyncio.sleep(2 * room.EVERY)
+        ids = await asyncio.to_thread(lambda: [history.add(judged(number), picture(0)).id for number in range(80, 200)])
+        assert [(await heard(stream))["id"] for _ in ids] == ids
+        history.correct(old, Correction(verdict="NG", who="Ada"))
+        found = await heard(stream)
+        assert (found["id"], found["standing"]) == (old, "NG")
+        events.close()
+
+    asyncio.run(listening())
+
+
 def test_who_falls_behind_is_let_go_and_too_many_are_refused(history, monkeypatch):
     monkeypatch.setattr(room, "HELD", 2)
     monkeypatch.setattr(room, "EVERY", 0.05)

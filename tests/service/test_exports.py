@@ -13,10 +13,12 @@ import pytest
 from blemish.cli.app import main
 from blemish.errors import StorageError
 from blemish.history.history import History
-from blemish.history.records import now
+from blemish.history.records import Selection, now
+from blemish.service import exports
 from blemish.service.tidying import Tidying
 from histories import judged as record
 from histories import picture
+from serving import refusal
 
 PNG = {"Content-Type": "image/png"}
 
@@ -74,6 +76,22 @@ def test_a_part_of_it_and_nothing(client, judged, standing, tmp_path):
     (standing.history.images.folder / defects[0]["path"]).unlink()
     fewer, told = unpacked(client.get("/v1/export.zip", params={"verdict": "NG"}), tmp_path / "fewer")
     assert (len(fewer), len(told)) == (len(defects) - 1, len(defects))
+
+
+def test_one_export_at_a_time_and_room_for_a_large_one(client, standing, monkeypatch):
+    standing.history.add(record(0), picture(0))
+    for begun in (False, True):
+        first = exports.alone(exports.archive, standing.history, Selection())
+        if begun:
+            next(first)
+        for kind in ("csv", "zip"):
+            answer = client.get(f"/v1/export.{kind}")
+            assert "another export" in refusal(answer, 503)
+            assert answer.headers["retry-after"]
+        del first  # who has asked is gone
+    monkeypatch.setattr("zipfile.ZIP64_LIMIT", 100)  # for 2 GiB
+    assert client.get("/v1/export.zip").status_code == 200
+    assert client.get("/v1/export.csv").status_code == 200
 
 
 def test_what_is_too_old_goes_by_itself(tmp_path):

@@ -79,6 +79,17 @@ def test_another_bundle_judges_and_no_image_is_refused_meanwhile(client, place, 
     assert "not served" in refusal(client.get(f"/v1/inspections/{before['id']}/overlay.png"), 404)
 
 
+def test_thresholds_for_one_bundle_do_not_land_on_another(client, place):
+    seen = client.get("/v1/models").json()["models"][0]["fingerprint"]
+    assert f'data-fingerprint="{seen}"' in client.get("/models").text
+    asked = {"review": 0.6, "ng": 0.7, "who": "Ada", "fingerprint": seen}
+    assert client.post("/v1/models/copy/thresholds", json=asked).status_code == 201
+    other(place)
+    assert client.post(LOAD, json={"who": "Ada"}).json()["fingerprint"] != seen
+    assert "another bundle" in refusal(client.post("/v1/models/copy/thresholds", json=asked), 409)
+    assert client.get("/v1/models").json()["models"][0]["changes"] == []
+
+
 def half(place):
     (place / "graph.onnx").write_bytes((place / "graph.onnx").read_bytes()[:1000])
     edit(place, lambda fields: fields.update(exported="2026-01-01T00:00:00Z"))

@@ -13,6 +13,7 @@ from blemish.service.page import views
 from blemish.service.page.drift import ENOUGH, leaves, plot, usual
 from blemish.verdict.threshold import Thresholds
 from histories import judged as record
+from serving import refusal
 
 PNG = {"Content-Type": "image/png"}
 HOSTILE = '<img src=x onerror="alert(1)">&amp;\u202egnp.exe'
@@ -108,8 +109,48 @@ def test_the_history_filters_counts_and_pages(client, images, standing):
     assert len(re.findall(r'href="/inspections/(\d+)"', today.text)) == 6
 
 
+def test_parts_of_two_models_are_not_exported_together(client, images, standing):
+    standing.history.correct(judged(client, images[0])["id"], Correction(verdict="OK", who="Ada"))
+    page = client.get("/history").text
+    assert ("/v1/export.zip" in page, "manifest.csv --add" in page) == (True, True)
+    standing.history.add(record(1).model_copy(update={"model": "tile"}), b"\x89PNG\r\n\x1a\n1")
+    for query, exported, commands in (("", False, False), ("?model=tile", True, False), ("?model=brick", True, True)):
+        page = client.get(f"/history{query}").text
+        assert ("/v1/export.zip" in page, "manifest.csv --add" in page) == (exported, commands)
+    for kind in ("csv", "zip"):
+        assert "several models" in refusal(client.get(f"/v1/export.{kind}?verdict=OK"), 422)
+        assert client.get(f"/v1/export.{kind}?model=brick").status_code == 200
+
+
+def test_nothing_is_calibrated_with_while_verdicts_wait_to_be_looked_at(client, standing):
+    ids = [
+        standing.history.add(record(number, verdict=verdict), b"\x89PNG\r\n\x1a\n%d" % number).id
+        for number, verdict in enumerate(("OK", "REVIEW", "NG"))
+    ]
+    for number, left in ((None, 2), (ids[1], 1), (ids[2], 0)):
+        if number:
+            standing.history.correct(number, Correction(verdict="NG", who="Ada"))
+        page = client.get("/history").text
+        assert standing.history.unseen() == left
+        assert ("manifest.csv --add" in page, f"{left} of these parts" in page) == (not left, bool(left))
+    for query in ("verdict=OK", "mistake=false+alarm"):  # a part of the scores only
+        assert "manifest.csv --add" not in client.get(f"/history?{query}").text
+
+
 @pytest.mark.parametrize(
-    "query", ["verdict=GOOD", "mistake=x", "first=2026-13-01", "zone=x", "other=1", "before=x", "zone=100000"]
+    "query",
+    [
+        "verdict=GOOD",
+        "mistake=x",
+        "first=2026-13-01",
+        "zone=x",
+        "other=1",
+        "before=x",
+        "zone=100000",
+        "last=9999-12-31",
+        "last=0001-01-01",
+        "first=9999-12-31",
+    ],
 )
 def test_filters_that_mean_nothing(client, query):
     answer = client.get(f"/history?{query}")

@@ -9,6 +9,7 @@ import pytest
 
 import pooled
 from blemish.errors import InputError, ModelFileError
+from blemish.service.work import pool as room
 from blemish.service.work.pool import BusyError, LateError, LostError, Pool
 
 
@@ -115,6 +116,26 @@ def test_who_waits_until_the_deadline_is_told_so(pool):
 def test_what_hinders_the_start_is_raised(mode, kind, line):
     with pytest.raises(kind, match=line), Pool(pooled.work, mode, count=2):
         pass
+
+
+def test_another_process_that_hangs_as_it_starts_is_ended_and_is_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "LEAST", 0.5)
+    with Pool(pooled.work, "good", tmp_path / "starts", {2}, count=1) as pool:
+        with pytest.raises(LostError):
+            pool.submit({"do": "die"}).result(5)
+        back(pool, within=20)
+        assert pool.submit({"do": "echo"}).result(5)
+    assert (tmp_path / "starts").read_bytes() == b"..."
+
+
+def test_a_process_that_hangs_as_it_starts_does_not_keep_the_pool_open(tmp_path):
+    with Pool(pooled.work, "good", tmp_path / "starts", {2}, count=1) as pool:
+        pool._patience = room.STARTING
+        pool.submit({"do": "die"})
+        while (tmp_path / "starts").read_bytes() == b".":
+            time.sleep(0.02)
+        ending = time.monotonic()
+    assert time.monotonic() - ending < 2
 
 
 def test_no_process_is_left_when_the_pool_is_closed():

@@ -148,6 +148,7 @@ BODIES = {
     "deep NaN": (b'{"verdict": "OK", "who": [[{"a": [Infinity]}]]}', 400),
     "a long number": (b'{"verdict": "OK", "who": ' + b"9" * 5000 + b"}", 400),
     "given twice": (b'{"verdict": "OK", "verdict": "NG", "who": "Ada"}', 400),
+    "half a letter twice": (b'{"\\ud800": 1, "\\ud800": 2}', 400),
     "too long": (b'{"who": "' + b"a" * 70_000 + b'"}', 413),
     "another field": (b'{"verdict": "OK", "who": "Ada", "image_url": "http://169.254.169.254/"}', 422),
     "a number": (b'{"verdict": "OK", "who": 5}', 422),

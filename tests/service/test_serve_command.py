@@ -8,6 +8,7 @@ import pytest
 
 from blemish.cli.app import main
 from blemish.client import Client, ServiceError
+from blemish.service.copies import own_folder
 from blemish.verdict.threshold import Thresholds
 from serving import encoded, noise, served
 
@@ -53,6 +54,24 @@ def test_who_cannot_be_reached_is_said():
         client.models()
 
 
+def test_copies_that_a_killed_server_has_left_go_at_the_next_start(bundle, tmp_path):
+    def copies():
+        return {path.parent.name for path in (tmp_path / "serving").glob("*/brick")}
+
+    with served(bundle, "--data", tmp_path):
+        left = copies()
+    assert len(left) == 1
+    with served(bundle, "--data", tmp_path) as first:
+        used = copies()
+        assert (len(used), used & left) == (1, set())
+        with own_folder(tmp_path) as own:  # that of another that runs stays
+            (own / "brick").mkdir()
+            assert copies() == used | {own.name}
+        first.process.terminate()
+        assert first.process.wait(20) == 0
+    assert list((tmp_path / "serving").glob("*")) == []
+
+
 def refused(capsys, *arguments):
     capsys.readouterr()
     code = main(["serve", *map(str, arguments)])
@@ -88,5 +107,8 @@ def test_bundles_and_words_that_are_refused(capsys, bundle, tmp_path):
     assert refused(capsys, tmp_path / "none", *free)[0] == 2
     assert refused(capsys, tmp_path, *free)[0] == 3
     assert "too" in refused(capsys, bundle, bundle, *free)[1]
+    for room in ("inf", "nan", "1e300"):
+        assert main(["serve", str(bundle), "--keep-gb", room, *map(str, free)]) == 2
+        assert "keep-gb" in capsys.readouterr().err
     code, line = refused(capsys, bundle, "--keep", "some", *free)
     assert (code, "keep" in line) == (2, True)

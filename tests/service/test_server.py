@@ -5,9 +5,10 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import httpx
 import psutil
@@ -276,6 +277,30 @@ def test_sigterm_finishes_what_is_accepted(bundle, tmp_path):
         assert not any(process.is_running() for process in processes)
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{server.url}/livez")
+
+
+def test_a_history_that_takes_no_writes_is_said_and_stops_neither_reads_nor_the_end(bundle, tmp_path):
+    with served(bundle, "--data", tmp_path) as server, ThreadPoolExecutor(40) as threads:
+        assert server.post(GOOD).status_code == 201
+        with closing(sqlite3.connect(tmp_path / "history.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            start = time.monotonic()
+            jobs = [threads.submit(server.post, GOOD) for _ in range(30)]
+            time.sleep(1)
+            assert httpx.get(f"{server.url}/readyz", timeout=2).status_code == 200
+            answers = [job.result() for job in jobs]
+            assert time.monotonic() - start < 10
+            assert {answer.status_code for answer in answers} == {503}
+            assert all("error" in answer.json() for answer in answers)
+            last = [threads.submit(server.post, GOOD) for _ in range(4)]
+            time.sleep(1)
+            start = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert {job.result().status_code for job in last} == {503}
+            assert server.process.wait(20) == 0
+            assert time.monotonic() - start < 15
+            other.execute("ROLLBACK")
+            assert other.execute("SELECT count(*) FROM inspections").fetchone() == (1,)
 
 
 def test_pages_that_listen_do_not_keep_the_server_from_ending(bundle, tmp_path):

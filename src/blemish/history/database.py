@@ -1,10 +1,11 @@
 """A database by its URL: SQLite in WAL mode or PostgreSQL, one way to read, one to write, one line for what fails."""
 
+import math
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -34,24 +35,27 @@ PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
 class Database:
     """A database at work, for any number of threads; other processes may use it at the same time."""
 
-    def __init__(self, url: str | URL) -> None:
-        """Take a URL, connecting to nothing yet; raises InputError for one that is wrong or lacks its driver."""
+    def __init__(self, url: str | URL, *, patience: float | None = None) -> None:
+        """Take a URL, connecting to nothing yet; raises InputError for one that is wrong or lacks its driver.
+
+        patience: s that a writer waits for others, by default 30 with SQLite, and without an end with PostgreSQL.
+        """
         parsed = _parsed(url)
         self.place = printable(_place(parsed))
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         try:
-            self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed)
+            self.engine = _sqlite(parsed) if self.is_sqlite else _postgresql(parsed, patience)
         except ModuleNotFoundError:
             raise InputError(f"history: {self.place}: needs psycopg: pip install 'blemish[postgresql]'") from None
         # One moment for all that is read in a block, as SQLite has it anyway.
         self._reader = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level=ONE_MOMENT)
-        self._writer = self.engine.execution_options(blemish_writes=True)
-        self._turn = Lock() if self.is_sqlite else nullcontext()
+        self._patience = BUSY if patience is None else patience
+        self._lock = Lock()
 
     @classmethod
-    def file(cls, path: Path) -> Self:
+    def file(cls, path: Path, *, patience: float | None = None) -> Self:
         """Take the SQLite database in a file, whatever its name; it is made when it is first used."""
-        return cls(URL.create("sqlite", database=os.fspath(path)))
+        return cls(URL.create("sqlite", database=os.fspath(path)), patience=patience)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -63,14 +67,32 @@ class Database:
     def writing(self, *, sharing: bool = False, alone: bool = False) -> Iterator[Connection]:
         """Yield a connection whose changes are on the disk once the block has ended, all of them or none.
 
-        SQLite has one writer at a time, who waits for up to 30 s. alone: nobody else writes who is alone or shares, as
-        is always so with SQLite. Raises StorageError if the database cannot be used.
+        SQLite has one writer at a time, who waits as long as was said. alone: nobody else writes who is alone or
+        shares, as is always so with SQLite. Raises StorageError if the database cannot be used.
         """
-        with self._said(), self._turn, self._writer.begin() as connection:
+        with (
+            self._said(),
+            self._turn() as left,
+            self.engine.execution_options(blemish_writes=left).begin() as connection,
+        ):
             if not self.is_sqlite and (sharing or alone):
                 kind = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
                 connection.execute(text(f"SELECT {kind}({LOCK})"))
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[float]:
+        """Wait for the other writers of this process, and yield the s that are left to wait for those of others."""
+        until = time.monotonic() + self._patience
+        if not self.is_sqlite:
+            yield self._patience
+        elif self._lock.acquire(timeout=self._patience):
+            try:
+                yield max(until - time.monotonic(), 0.001)
+            finally:
+                self._lock.release()
+        else:
+            raise StorageError(f"history: {self.place}: database is locked")
 
     def close(self) -> None:
         """Let all connections go."""
@@ -119,6 +141,8 @@ def _sqlite(url: URL) -> Engine:
     def begin(connection: Connection) -> None:
         # A reader that begins to write could find that another has written meanwhile, and fail: writers say it at once.
         writes = connection.get_execution_options().get("blemish_writes")
+        if writes:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {math.ceil(1000 * writes)}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
@@ -138,8 +162,10 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _postgresql(url: URL) -> Engine:
-    url = url.update_query_dict({key: value for key, value in PATIENCE.items() if key not in url.query})
+def _postgresql(url: URL, patience: float | None) -> Engine:
+    waits = {} if patience is None else {"options": f"-c lock_timeout={math.ceil(1000 * patience)}"}
+    given = PATIENCE | waits
+    url = url.update_query_dict({key: value for key, value in given.items() if key not in url.query})
     return create_engine(url, pool_pre_ping=True, hide_parameters=True)
 
 

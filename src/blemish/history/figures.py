@@ -11,7 +11,7 @@ from blemish.checks import word
 from blemish.errors import InputError
 from blemish.history.records import NamedModel, Selection
 from blemish.history.selection import Condition, clauses, mistaken, standing
-from blemish.history.tables import DAY, EPOCH, GOOD, HOUR, columns, models
+from blemish.history.tables import DAY, EPOCH, GOOD, HOUR, NOT_GOOD, columns, corrections, models
 from blemish.verdict.threshold import Verdict
 
 Span = Literal["hour", "day"]
@@ -40,6 +40,13 @@ class Band:
     low: float
     median: float
     high: float
+
+
+def unseen(connection: Connection, selection: Selection) -> int:
+    """Count the inspections of a selection that stand as REVIEW or NG without a correction."""
+    table, looked = columns.id.table, select(corrections.c.id).where(corrections.c.inspection_id == columns.id)
+    query = select(func.count()).select_from(table).where(*clauses(connection, selection), NOT_GOOD, ~looked.exists())
+    return int(connection.scalar(query) or 0)
 
 
 def counts(connection: Connection, selection: Selection) -> Counts:

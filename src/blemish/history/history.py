@@ -47,16 +47,25 @@ class History:
         self._models: dict[tuple[str, str], int] = {}
 
     @classmethod
-    def open(cls, folder: Path, *, url: str | None = None, keep: Keep = "all", reserve: int = RESERVE) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        url: str | None = None,
+        keep: Keep = "all",
+        reserve: int = RESERVE,
+        patience: float | None = None,
+    ) -> Self:
         """Open the history in a data folder, made if it is not there, and bring its database to the tables of today.
 
         url: of another database than the SQLite file in the folder; all who share a database share the folder. keep:
-        which images are kept, with `ng` those that are not OK; reserve: bytes of the disk that they leave free. Raises
-        InputError for a wrong URL and for a database of a newer version, StorageError for one that cannot be used.
+        which images are kept, with `ng` those that are not OK; reserve: bytes of the disk that they leave free;
+        patience: s that a writer waits for others, see `Database`. Raises InputError for a wrong URL and for a database
+        of a newer version, StorageError for one that cannot be used.
         """
         images = Kept(folder / IMAGES, keep=keep, reserve=reserve)
         make_folder(images.folder)
-        database = Database(url) if url else Database.file(folder / FILE)
+        database = Database(url, patience=patience) if url else Database.file(folder / FILE, patience=patience)
         try:
             bring_up(database)
         except BaseException:
@@ -113,6 +122,17 @@ class History:
         with self.database.reading() as connection:
             return selection.one(connection, number)
 
+    def latest(self) -> tuple[int, int]:
+        """Return the highest numbers of inspections and of corrections, 0 without any."""
+        with self.database.reading() as connection:
+            return selection.latest(connection)
+
+    def since(self, inspection: int, correction: int, *, limit: int = CHUNK) -> tuple[list[Inspection], int]:
+        """Return inspections above a number or with a correction above another, and the highest correction there is."""
+        with self.database.reading() as connection:
+            found = selection.since(connection, inspection, correction, limit=limit)
+            return found, selection.latest(connection)[1]
+
     def each(self, chosen: Selection = EVERYTHING) -> Iterator[Inspection]:
         """Yield all inspections of a selection, the newest first, in bounded memory."""
         page = self.page(chosen, limit=CHUNK)
@@ -131,6 +151,11 @@ class History:
         """Count the inspections of a selection: verdicts that stand, false alarms and escapes."""
         with self.database.reading() as connection:
             return figures.counts(connection, chosen)
+
+    def unseen(self, chosen: Selection = EVERYTHING) -> int:
+        """Count the inspections of a selection that stand as REVIEW or NG, and that nobody has said anything of."""
+        with self.database.reading() as connection:
+            return figures.unseen(connection, chosen)
 
     def scores(self, model: NamedModel, *, each: figures.Span, start: datetime, end: datetime) -> list[figures.Band]:
         """Return the median and the 95 % band of the scores that stand as OK, by hour or day; see `figures.scores`."""

@@ -5,7 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Select, TextClause, func, select, tuple_, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    TextClause,
+    func,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+)
 
 from blemish.checks import shown
 from blemish.errors import InputError
@@ -88,6 +100,20 @@ def one(connection: Connection, number: int) -> Inspection:
     if not found:
         raise InputError(f"history: inspection {number} is not there")
     return found[0]
+
+
+def since(connection: Connection, inspection: int, correction: int, *, limit: int) -> list[Inspection]:
+    """Return inspections above a number and those with a correction above another, by their numbers."""
+    corrected = select(corrections.c.inspection_id).where(corrections.c.id > correction)
+    chosen = _whole().where(or_(columns.id > inspection, columns.id.in_(corrected)))
+    return _inspections(connection, connection.execute(chosen.order_by(columns.id).limit(limit)).all())
+
+
+def latest(connection: Connection) -> tuple[int, int]:
+    """Return the highest numbers of inspections and of corrections, 0 without any."""
+    newest = (connection.scalar(select(func.max(key))) for key in (columns.id, corrections.c.id))
+    inspection, correction = (int(number or 0) for number in newest)
+    return inspection, correction
 
 
 def _newest_first(query: Select[Any]) -> Select[Any]:

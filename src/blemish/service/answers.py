@@ -168,11 +168,15 @@ class CorrectionAsked(Part):
 
 
 class ThresholdsAsked(Part):
-    """The scores above which the verdict is to be REVIEW, and NG, who wants that and why."""
+    """The scores above which the verdict is to be REVIEW, and NG, who wants that and why.
+
+    fingerprint: of the bundle that they are meant for, None for whichever judges.
+    """
 
     model_config = _example(examples.CHANGE)
     review: float
     ng: float | None = None
+    fingerprint: str | None = Field(default=None, max_length=255)
     who: str = Field(max_length=255)
     why: str = Field(default="", max_length=2000)
 

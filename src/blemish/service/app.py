@@ -34,9 +34,10 @@ from blemish.service.http.tokens import Tokens
 from blemish.service.metrics import Counted
 from blemish.service.page.routes import page_routes
 from blemish.service.service import Service
+from blemish.service.work.pool import WAITING
 from blemish.version import __version__
 
-READING = 32  # bodies of images that are read at the same time: at most 16 MiB of memory each
+READING = 32  # images from their bodies to their answers, or more with many workers: at most 16 MiB of memory each
 VERSION = "/v1"
 KINDS = {"image": "image", "small": "small", "png": "map", "npy": "scores", "overlay": "overlay"}  # jobs and links
 MEDIA = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
@@ -102,16 +103,16 @@ def _health(service: Service) -> APIRouter:
 
 def _images(service: Service) -> APIRouter:
     router = APIRouter(prefix=VERSION)
-    reading = _Places(READING)
+    places = _Places(max(READING, (WAITING + 2) * service.loading.now.pool.count))
 
     @router.post("/models/{model}/inspections", status_code=201, openapi_extra=IMAGE_BODY)
     async def inspect(request: Request, model: str, called: Annotated[Called, Query()]) -> Inspected:
         """Judge an image: the body, or the one file of a form."""
         service.model(model)
-        with reading.one():
+        with places.one():
             sent = await image_of(request)
-        sent = Sent(sent.data, called.name or sent.name)
-        return Inspected.of(await service.inspect(model, sent, source=called.source, receive=request.receive))
+            sent = Sent(sent.data, called.name or sent.name)
+            return Inspected.of(await service.inspect(model, sent, source=called.source, receive=request.receive))
 
     for kind, link in KINDS.items():
         path, media = FILES[link], MEDIA[FILES[link].rpartition(".")[2]]
@@ -169,12 +170,20 @@ def _selections(service: Service, events: Events) -> APIRouter:
     @router.get("/export.csv", response_class=StreamingResponse, responses=_content("text/csv"))
     def as_csv(chosen: Annotated[Chosen, Query()]) -> StreamingResponse:
         """Return a manifest of a selection, whose paths begin in the folder of kept images."""
-        return _attached(exports.manifest(service.history, chosen.selection), "manifest.csv", "text/csv; charset=utf-8")
+        exports.check_one_model(service.history, chosen.selection)
+        return _attached(
+            exports.alone(exports.manifest, service.history, chosen.selection),
+            "manifest.csv",
+            "text/csv; charset=utf-8",
+        )
 
     @router.get("/export.zip", response_class=StreamingResponse, responses=_content("application/zip"))
     def as_zip(chosen: Annotated[Chosen, Query()]) -> StreamingResponse:
         """Return the images of a selection with a manifest of them, and all that is known of them as JSON."""
-        return _attached(exports.archive(service.history, chosen.selection), "parts.zip", "application/zip")
+        exports.check_one_model(service.history, chosen.selection)
+        return _attached(
+            exports.alone(exports.archive, service.history, chosen.selection), "parts.zip", "application/zip"
+        )
 
     @router.get("/events", response_class=StreamingResponse, responses=_content("text/event-stream"))
     async def happening() -> StreamingResponse:

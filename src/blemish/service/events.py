@@ -15,7 +15,7 @@ from blemish.service.answers import Inspected
 from blemish.service.http.faults import RefusedError
 
 EVERY = 0.5  # s
-AT_ONCE = 50  # the newest that are looked at
+AGAIN = 50  # the newest that are looked at once more: numbers may come out of turn
 LISTENERS = 50
 QUIET = 15.0  # s after which a comment shows that the connection lives
 HELD = 200  # events that a slow listener may be behind
@@ -31,6 +31,7 @@ class Events:
         self._history = history
         self._listeners: set[Queue] = set()
         self._asking: asyncio.Task[None] | None = None
+        self._last = 0, 0  # the highest numbers of inspections and of corrections
         self._seen: dict[int, str] = {}  # the newest inspections, with the verdicts that stand
 
     def listen(self) -> AsyncIterator[bytes]:
@@ -68,14 +69,15 @@ class Events:
             first = True
             while self._listeners:
                 try:
-                    page = await to_thread.run_sync(self._newest)
+                    page = await to_thread.run_sync(self._newest, first)
                 except BlemishError as error:
                     log.warning("events: %s", error)
                     await asyncio.sleep(10 * EVERY)
                     continue
                 fresh = [one for one in page if self._seen.get(one.id) != one.standing]
-                self._seen = {one.id: one.standing for one in page}
-                for one in [] if first else reversed(fresh):
+                newest = self._last[0] - AGAIN
+                self._seen = {one.id: one.standing for one in page if one.id > newest}
+                for one in [] if first else fresh:
                     data = b"data: %b\n\n" % one.model_dump_json().encode()
                     for queue in self._listeners:
                         _put(queue, data)
@@ -84,8 +86,13 @@ class Events:
         finally:
             self._asking = None
 
-    def _newest(self) -> list[Inspected]:
-        return [Inspected.of(one) for one in self._history.page(limit=AT_ONCE).inspections]
+    def _newest(self, first: bool) -> list[Inspected]:
+        if first:
+            self._last = self._history.latest()
+        inspection, correction = self._last
+        found, corrected = self._history.since(inspection - AGAIN, correction)
+        self._last = max([inspection, *(one.id for one in found)]), corrected
+        return [Inspected.of(one) for one in found]
 
 
 def _put(queue: Queue, event: bytes | None) -> None:

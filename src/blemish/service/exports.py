@@ -1,20 +1,65 @@
 """A selection to learn from: a CSV manifest, or a ZIP of it with its images and all that is known of them as JSON.
 
-Images go out one by one, as they lie on the disk, so a selection of any size takes the memory of one image.
+Images go out one by one, as they lie on the disk. The rows of the manifest are held, a few hundred bytes for each image
+of the selection, so one export is made at a time.
 """
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import RawIOBase
+from threading import Lock
 from typing import Any
 
 from blemish.history.history import History
 from blemish.history.manifest import Row, as_csv
 from blemish.history.records import Selection
 from blemish.service.answers import Inspected
+from blemish.service.http.faults import RefusedError
 
+_TURN = Lock()  # of the one export that is made
 MANIFEST, INSPECTIONS = "manifest.csv", "inspections.json"
+
+
+def check_one_model(history: History, chosen: Selection) -> None:
+    """Refuse a selection of several models: what one is made better with spoils another."""
+    if chosen.model is None and len({model.name for model in history.models()}) > 1:
+        raise RefusedError(422, "there are parts of several models; choose one, as in ?model=NAME")
+
+
+def alone(
+    make: Callable[[History, Selection], Iterator[bytes]], history: History, chosen: Selection
+) -> Iterator[bytes]:
+    """Return the parts of an export, `manifest` or `archive`; refuses while another is made."""
+    if not _TURN.acquire(blocking=False):
+        raise RefusedError(503, "another export is being made; try again", headers={"Retry-After": "10"})
+    try:
+        return _Alone(make(history, chosen))
+    except BaseException:
+        _TURN.release()
+        raise
+
+
+class _Alone(Iterator[bytes]):
+    """An export that has the turn until it has ended, failed, or is let go."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts, self._has = parts, True
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._parts)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the turn back."""
+        if self._has:
+            self._has = False
+            _TURN.release()
+
+    __del__ = close
 
 
 def manifest(history: History, chosen: Selection) -> Iterator[bytes]:
@@ -33,7 +78,7 @@ def archive(history: History, chosen: Selection) -> Iterator[bytes]:
                 there.append(row)
                 yield out.taken()
         packed.writestr(MANIFEST, "".join(as_csv(there)))
-        with packed.open(INSPECTIONS, "w") as file:
+        with packed.open(INSPECTIONS, "w", force_zip64=True) as file:
             file.write(b"[")
             for index, one in enumerate(history.each(chosen)):
                 file.write(b",\n" if index else b"\n")

@@ -10,6 +10,7 @@ from blemish.history.history import ROOM, History
 from blemish.history.kept import Keep
 from blemish.runtime.engines import available_threads
 from blemish.service.app import make_app
+from blemish.service.copies import own_folder
 from blemish.service.events import Events
 from blemish.service.http.server import listen, run
 from blemish.service.http.tokens import Tokens, read_tokens
@@ -17,8 +18,8 @@ from blemish.service.service import Service
 from blemish.service.tidying import Tidying
 from blemish.service.work.loading import Loading
 from blemish.service.work.models import take
-from blemish.storage.files import scratch_folder
 
+PATIENCE = 3.0  # s that a change of the history waits for others: with what an image may take, less than an end may
 MOST_WORKERS = 16  # each holds all models
 
 
@@ -45,11 +46,11 @@ def serve(
     logging.raiseExceptions = False  # a log that cannot be written stops nothing
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     tokens = read_tokens(token) if token is not None else Tokens()
-    with closing(listen(host, port, guarded=token is not None)) as listening, scratch_folder("blemish-serve-") as own:
+    with closing(listen(host, port, guarded=token is not None)) as listening, own_folder(data) as own:
         models = take(bundles, own)
         workers = min(available_threads(), MOST_WORKERS)
         with (
-            closing(History.open(data, url=database, keep=keep)) as history,
+            closing(History.open(data, url=database, keep=keep, patience=PATIENCE)) as history,
             Loading(models, own, workers=workers) as loading,
             Tidying(history, age=age, room=room),
         ):

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.types import Receive
 
-from blemish.errors import BlemishError, printable
-from blemish.history.history import History
+from blemish.errors import BlemishError, StorageError, printable
+from blemish.history.history import Added, History
 from blemish.history.records import Inspection, Judged, NamedModel, ThresholdChange
 from blemish.service.answers import Changed, LoadAsked, ServedModel, ThresholdsAsked
 from blemish.service.http.body import Sent
@@ -23,6 +24,8 @@ from blemish.service.work.worker import PICTURES
 from blemish.verdict.regions import Region
 from blemish.verdict.threshold import Thresholds, read_thresholds
 
+ADDING = 8  # threads that add to the history: all others stay free for what only reads
+TURN = 1.5  # s that an image waits for one of them
 BUSY = "too many images wait; try again"
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ class Service:
     def __init__(self, loading: Loading, history: History) -> None:
         self.loading, self.history = loading, history
         self.metrics = Metrics(loading)
+        self._places, self._adding = asyncio.Semaphore(ADDING), CapacityLimiter(ADDING)
 
     @property
     def models(self) -> Mapping[str, Served]:
@@ -58,8 +62,10 @@ class Service:
         return self.history.threshold_changes(NamedModel(name=model.name, fingerprint=model.fingerprint))
 
     def change(self, name: str, asked: ThresholdsAsked) -> ServedModel:
-        """Let other thresholds of a model count from now on; refuses those that mean nothing."""
+        """Let other thresholds of a model count from now on; refuses those that mean nothing, or another bundle."""
         model = self.model(name)
+        if asked.fingerprint not in (None, model.fingerprint):
+            raise RefusedError(409, "another bundle has taken the place of the one that these thresholds are for")
         thresholds = read_thresholds([asked.review] if asked.ng is None else [asked.review, asked.ng])
         change = ThresholdChange(
             model=name, fingerprint=model.fingerprint, thresholds=thresholds, who=asked.who, why=asked.why
@@ -119,7 +125,7 @@ class Service:
             source=source,
         )
         scored = time.perf_counter()
-        added = await to_thread.run_sync(self.history.add, judged, sent.data)
+        added = await self._add(judged, sent.data)
         end = time.perf_counter()
         stages = times | {"store": 1000 * (end - scored), "total": 1000 * (end - start)}
         self.metrics.judged(name, score=judged.score, verdict=judged.verdict, times=stages)
@@ -146,6 +152,21 @@ class Service:
             raise RefusedError(503, BUSY, headers={"Retry-After": "1"})
         _, file = await _ask(loaded.pool, kind, name, inspection.thresholds, data, receive=receive)
         return file
+
+    async def _add(self, judged: Judged, data: bytes) -> Added:
+        """Remember an image; what has begun is waited for, also by a request that is to end."""
+        try:
+            await asyncio.wait_for(self._places.acquire(), TURN)
+        except TimeoutError:
+            raise StorageError("history: too many images wait until they are remembered") from None
+        try:
+            adding = asyncio.ensure_future(to_thread.run_sync(self.history.add, judged, data, limiter=self._adding))
+            while not adding.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({adding})
+            return adding.result()
+        finally:
+            self._places.release()
 
     async def _in_force(self, name: str) -> tuple[Thresholds, Loaded]:
         """Return the thresholds of a model and what is loaded: the same model, also while another takes its place."""

@@ -32,7 +32,7 @@ class RefusedError(HTTPException):
 
 def said(status: int, line: str, *, headers: dict[str, str] | None = None) -> JSONResponse:
     """Return the answer with a status and a line."""
-    return JSONResponse({"error": line}, status, headers)
+    return JSONResponse({"error": printable(line)}, status, headers)
 
 
 def image_refused(line: str) -> RefusedError:

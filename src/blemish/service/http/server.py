@@ -2,10 +2,12 @@
 
 import asyncio
 import ipaddress
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from threading import Timer
 from types import FrameType
 from typing import Any
 
@@ -19,6 +21,7 @@ from blemish.errors import InputError, printable
 SLOW = 10.0  # s for the head of a request
 CONNECTIONS = 1000
 FINISHING = 15.0  # s for what has been accepted, once the server is to end
+LAST = 20.0  # s after which the process is gone
 LINES = {431: b"the headers are too large", 501: b"only Transfer-Encoding: chunked is understood"}
 
 
@@ -96,6 +99,9 @@ class _Server(uvicorn.Server):
         self._ending = ending
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        last = Timer(LAST, os._exit, [1])  # whatever still hangs then
+        last.daemon = True
+        last.start()
         self._ending()
         await super().shutdown(sockets)
 
@@ -103,6 +109,7 @@ class _Server(uvicorn.Server):
 def run(app: ASGIApp, listening: socket.socket, *, ending: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C: no more is accepted then, and what was accepted is answered, within 20 s.
 
+    The process is gone after that, with exit code 1, whatever else it is at.
     ending: is called then, in the event loop, so that answers without an end can end.
     """
     config = uvicorn.Config(

@@ -25,6 +25,7 @@ from blemish.verdict.threshold import VERDICTS, Thresholds, Verdict
 SHOWN = 50  # inspections on a page
 USUALLY = timedelta(days=7)  # what the plot shows where no time is chosen
 BY_HOUR = timedelta(days=16)  # at most, where the plot has a bar for each hour
+FIRST, LAST = date(1970, 1, 1), date(2999, 12, 31)  # days that can be asked for
 MOST, LEAST = timedelta(days=390), timedelta(hours=12)
 
 
@@ -37,8 +38,8 @@ class Filters(BaseModel):
     name: str | None = Field(default=None, max_length=2000)
     source: str | None = Field(default=None, max_length=255)
     mistake: Mistake | None = None
-    first: date | None = None
-    last: date | None = None
+    first: date | None = Field(default=None, ge=FIRST, le=LAST)
+    last: date | None = Field(default=None, ge=FIRST, le=LAST)
     zone: int = Field(default=0, ge=-1440, le=1440)
     before: str | None = None
 
@@ -96,16 +97,23 @@ def history(service: Service, given: Mapping[str, str]) -> dict[str, Any]:
         whole = chosen.selection == everything and not filters.before and asked.result().next is None
         counts = _counted(asked.result()) if whole else known.counts(everything)
         page = asked.result()
+    names = sorted({*service.models, *(model.name for model in known.models())})
+    # Parts of one model only make another of it better, and only all of them: without those above its threshold, whose
+    # verdicts nobody has looked at, good parts seem to score lower than they do.
+    unseen = known.unseen(everything) if chosen.selection == everything else None
+    one = chosen.model or (names[0] if len(names) == 1 else None)
     return {
         "filters": filters,
-        "names": sorted({*service.models, *(model.name for model in known.models())}),
+        "names": names,
         "inspections": [Inspected.of(one) for one in page.inspections],
         "next": page.next,
         "counts": counts,
         "query": f"?{query}" if query else "",
         "plotted": called,
         "scores": scores.result(),
-        "command": shlex.quote(printable(service.model(called).place)),
+        "exported": one,
+        "unseen": unseen,
+        "command": shlex.quote(printable(service.model(called).place)) if one == called and unseen == 0 else None,
     }
 
 

@@ -21,6 +21,7 @@ from blemish.errors import InputError, ModelFileError
 DEADLINE = 10.0  # s from when a job is given to its answer
 WAITING = 4  # jobs that may wait, for each process
 STARTING = 60.0  # s that a process may take until it is ready
+LEAST = 5.0  # s that another in its place may take at least, or three times as long as the first ones took
 AGAIN = 0.5  # s before another process is started in the place of one that could not
 LOOK = 0.25  # s after which a process that has nothing to do is looked at
 
@@ -68,6 +69,8 @@ class Pool:
         self._start = (target, arguments)
         self._waiting: deque[_Job] = deque()
         self._workers: dict[int, _Worker] = {}
+        self._starting: set[_Worker] = set()
+        self._patience = STARTING
         self._failed: Exception | None = None
         self._entered = self._ending = self._closed = False
         self._at_work = 0
@@ -76,11 +79,13 @@ class Pool:
 
     def __enter__(self) -> Self:
         """Start the processes, and return once all are ready; raises what hinders them, as a BlemishError."""
+        began = time.monotonic()
         for thread in self._threads:
             thread.start()
         with self._changed:
             self._changed.wait_for(lambda: self._failed or len(self._workers) == self.count)
             self._entered = self._failed is None
+            self._patience = min(STARTING, max(LEAST, 3 * (time.monotonic() - began)))
         if self._failed is not None:
             self.close()
             raise self._failed
@@ -128,7 +133,7 @@ class Pool:
         with self._changed:
             self._closed = True
             waiting, self._waiting = self._waiting, deque()
-            workers = list(self._workers.values())
+            workers = [*self._workers.values(), *self._starting]
             self._changed.notify_all()
         for job in waiting:
             if job.future.set_running_or_notify_cancel():
@@ -152,14 +157,21 @@ class Pool:
         target, arguments = self._start
         worker = _Worker(target, arguments)
         try:
-            worker.begin()
             with self._changed:
+                if self._closed:
+                    return
+                self._starting.add(worker)
+            worker.begin(within=self._patience)
+            with self._changed:
+                self._starting.discard(worker)
                 self._workers[place] = worker
                 self._changed.notify_all()
             while (job := self._next(worker)) and self._did(worker, job):
                 pass
         finally:
-            self._workers.pop(place, None)
+            with self._changed:
+                self._starting.discard(worker)
+                self._workers.pop(place, None)
             worker.end()
 
     def _did(self, worker: "_Worker", job: _Job) -> bool:
@@ -174,6 +186,8 @@ class Pool:
     def _say(self, error: Exception) -> None:
         """Let what hinders a start be raised while the pool is entered; later it is tried again."""
         with self._changed:
+            if self._closed:  # it was ended, and what came first hinders
+                return
             if not self._entered:
                 self._failed = error
                 self._closed = True
@@ -211,10 +225,10 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.is_alive()
 
-    def begin(self) -> None:
-        """Wait until the process is ready; raises what hinders it."""
+    def begin(self, *, within: float) -> None:
+        """Wait until the process is ready, for so many s; raises what hinders it."""
         try:
-            said, _ = self._within(STARTING, self._receive)
+            said, _ = self._within(within, self._receive)
         except (EOFError, OSError):
             raise InputError("service: a worker has ended before it was ready") from None
         if "error" in said:

@@ -41,7 +41,7 @@ def serve(
         typer.Option(metavar="N", min=1, max=36500, help="Inspections that are older go; default: none does."),
     ] = None,
     keep_gb: Annotated[
-        float, typer.Option(metavar="GB", min=0, help="Kept images above this go, the oldest first.")
+        float, typer.Option(metavar="GB", min=0, max=1e9, help="Kept images above this go, the oldest first.")
     ] = 20,
     allow_host: Annotated[
         list[str] | None,

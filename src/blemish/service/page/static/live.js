@@ -86,6 +86,19 @@ function showLast(one) {
   draw();
 }
 
+function clearLast() {
+  shown = null;
+  byId("last").className = "last none";
+  byId("verdict").textContent = "–";
+  for (const place of ["score", "against", "bar", "name", "when", "said"]) byId(place).replaceChildren();
+  byId("name").textContent = "no part yet";
+  byId("name").href = byId("open").href = "/history";
+  byId("picture").hidden = true;
+  byId("nothing").hidden = false;
+  byId("nothing").textContent = "Parts appear here as they are judged.";
+  document.title = "Live · blemish";
+}
+
 function take(one) {
   if (!mine(one)) return;
   const known = parts.get(one.id);
@@ -146,6 +159,6 @@ byId("pause").addEventListener("click", pause);
 document.addEventListener("keydown", (event) => { if (!typing(event) && event.key.toLowerCase() === "p") pause(); });
 byId("span").value = localStorage.getItem("blemish.span") || "8";
 byId("span").addEventListener("change", () => { localStorage.setItem("blemish.span", byId("span").value); count(); });
-byId("model")?.addEventListener("change", () => { parts.clear(); shown = null; byId("newest").replaceChildren(); newest(); count(); });
+byId("model")?.addEventListener("change", () => { parts.clear(); clearLast(); byId("newest").replaceChildren(); newest(); count(); });
 setInterval(() => { if (!paused) count(); }, 30_000);
 listen();

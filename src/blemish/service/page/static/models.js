@@ -15,7 +15,7 @@ for (const section of document.querySelectorAll(".model")) {
   section.querySelector("form")?.addEventListener("submit", (event) => {
     event.preventDefault();
     const { review, ng, why } = event.target.elements;
-    const asked = () => ({ review: Number(review.value), ng: ng.value === "" ? null : Number(ng.value), who: who(), why: why.value });
+    const asked = () => ({ fingerprint: section.dataset.fingerprint, review: Number(review.value), ng: ng.value === "" ? null : Number(ng.value), who: who(), why: why.value });
     act(() => post(`${place}/thresholds`, asked()));
   });
   section.querySelector(".load")?.addEventListener("click", () => act(() => post(`${place}/load`, { who: who() })));
