@@ -101,7 +101,7 @@ class Client:
     ) -> ServedModel:
         """Let other thresholds of a model count from now on; fingerprint: of the bundle that they are meant for."""
         said = {"review": thresholds.review, "ng": thresholds.ng, "who": who, "why": why, "fingerprint": fingerprint}
-        return ServedModel.model_validate_json(self._ask("POST", f"/v1/models/{model}/thresholds", json=said))
+        return self._read(ServedModel, "POST", f"/v1/models/{model}/thresholds", json=said)
 
     def load(self, model: str, *, who: str) -> ServedModel:
         """Let the bundle that now lies where a model came from judge, once it has passed its self-test."""
