@@ -12,7 +12,7 @@ from blemish.runtime.engines import available_threads
 from blemish.service.app import make_app
 from blemish.service.copies import own_folder
 from blemish.service.events import Events
-from blemish.service.http.server import listen, run
+from blemish.service.http.server import gone_in_time, listen, run
 from blemish.service.http.tokens import Tokens, read_tokens
 from blemish.service.service import Service
 from blemish.service.tidying import Tidying
@@ -46,7 +46,11 @@ def serve(
     logging.raiseExceptions = False  # a log that cannot be written stops nothing
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     tokens = read_tokens(token) if token is not None else Tokens()
-    with closing(listen(host, port, guarded=token is not None)) as listening, own_folder(data) as own:
+    with (
+        gone_in_time() as go,
+        closing(listen(host, port, guarded=token is not None)) as listening,
+        own_folder(data) as own,
+    ):
         models = take(bundles, own)
         workers = min(available_threads(), MOST_WORKERS)
         with (
@@ -58,4 +62,9 @@ def serve(
             app = make_app(service, events, tokens=tokens, hosts=[host, *hosts])
             place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
             say(f"serving {', '.join(models)} at {place}")
-            run(app, listening, ending=events.close)
+
+            def ending() -> None:
+                go()
+                events.close()
+
+            run(app, listening, ending=ending)

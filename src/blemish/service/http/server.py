@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Timer
 from types import FrameType
 from typing import Any
@@ -91,6 +92,17 @@ def listen(host: str, port: int, *, guarded: bool) -> socket.socket:
         raise InputError(f"host: cannot listen on {printable(host)}, port {port}: {reason}") from None
 
 
+@contextmanager
+def gone_in_time() -> Iterator[Callable[[], None]]:
+    """Yield what lets the process end within LAST s of its call, with exit code 1, unless the block has ended by then."""
+    last = Timer(LAST, os._exit, [1])  # whatever still hangs then
+    last.daemon = True
+    try:
+        yield last.start
+    finally:
+        last.cancel()
+
+
 class _Server(uvicorn.Server):
     """Uvicorn's, but answers that would go on for ever are told when it ends."""
 
@@ -99,9 +111,6 @@ class _Server(uvicorn.Server):
         self._ending = ending
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        last = Timer(LAST, os._exit, [1])  # whatever still hangs then
-        last.daemon = True
-        last.start()
         self._ending()
         await super().shutdown(sockets)
 
@@ -109,7 +118,6 @@ class _Server(uvicorn.Server):
 def run(app: ASGIApp, listening: socket.socket, *, ending: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C: no more is accepted then, and what was accepted is answered, within 20 s.
 
-    The process is gone after that, with exit code 1, whatever else it is at.
     ending: is called then, in the event loop, so that answers without an end can end.
     """
     config = uvicorn.Config(
