@@ -94,7 +94,7 @@ def listen(host: str, port: int, *, guarded: bool) -> socket.socket:
 
 @contextmanager
 def gone_in_time() -> Iterator[Callable[[], None]]:
-    """Yield what lets the process end within LAST s of its call, with exit code 1, unless the block has ended by then."""
+    """Yield what ends the process LAST s after its call, with exit code 1, unless the block has ended by then."""
     last = Timer(LAST, os._exit, [1])  # whatever still hangs then
     last.daemon = True
     try:
