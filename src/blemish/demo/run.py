@@ -99,7 +99,6 @@ def _claimed(out: Path) -> Iterator[None]:
     with alone_in(out):
         write_atomically(out / MARK, b"blemish demo made this folder and may replace what is in it.\n")
         make_folder(out / "models")
-        make_folder(out / "bundles")
         yield
 
 

@@ -150,6 +150,6 @@ def _inspections(connection: Connection, rows: Sequence[Row[Any]]) -> list[Inspe
 
 def _inspection(row: Row[Any], said: list[Correction]) -> Inspection:
     fields = {name: getattr(row, name) for name in Inspection.model_fields if hasattr(row, name)}
-    fields["regions"] = [Region(**region | {"box": tuple(region["box"])}) for region in row.regions]
+    fields["regions"] = list(map(Region.of, row.regions))
     kept = None if row.suffix is None else location(row.sha256, row.suffix)
     return Inspection(**fields, thresholds=Thresholds(row.review, row.ng), kept=kept, corrections=said)

@@ -1,7 +1,6 @@
 """From images to score maps: the pyramid, the modules with their statistics, the combination."""
 
 from collections.abc import Iterator, Sequence
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from blemish.method.imitation import combine, module_map, scaled_residual
 from blemish.method.modules import Module, log_distance
 from blemish.method.pyramid import Pyramid, stack
 from blemish.method.teacher import Teacher
+from blemish.verdict.scale import surface_of
 
 AnyModule = Module | Memory
-NOTHING = -np.inf  # where nothing looks at the whole surface
 
 
 def module_score(module: AnyModule | Surface, teacher: Tensor, student: Tensor, *, score: str) -> Tensor:
@@ -149,25 +148,34 @@ def image_maps(
 
     with torch.inference_mode():
         maps = mapped(image, of, tiles=tiles, side=size)
-    return maps, fmean(whole) if whole else NOTHING
+    return maps, surface_of(whole)
 
 
-def surface_levels(
+def surface_rows_of(
     teacher: Teacher,
     surface: Surface,
     given: Sequence[Source],
     *,
     tiles: TilesPart | None = None,
     bits: int = FULL_BITS,
-) -> NDArray[np.float64]:
-    """Return what a surface says of images, as `image_maps` does: (N,); raises InputError as `load` does."""
+) -> list[list[Tensor]]:
+    """Return what a surface has joined of each image, of the whole or of each tile, as `image_maps` does: (1, 2C) each.
+
+    Raises InputError as `load` does.
+    """
     found = []
     for image in (load(source, bits=bits) for source in given):
         parts = [image] if tiles is None else cut(image, tiles)
         pyramids = (one for part in parts for one in one_by_one(teacher, stack([part], [surface.size])))
         with torch.inference_mode():
-            found.append(fmean(float(module_maps(teacher, [surface], one, score="")[0]) for one in pyramids))
-    return np.array(found)
+            found.append([joined for one in pyramids for _, joined, _ in module_features(teacher, [surface], one)])
+    return found
+
+
+def surface_levels(surface: Surface, rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
+    """Return what a surface says of the images of which it has joined these rows: (N,)."""
+    with torch.inference_mode():
+        return np.array([surface_of([float(surface(row)) for row in image]) for image in rows])
 
 
 def score_sources(

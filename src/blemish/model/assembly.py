@@ -62,7 +62,8 @@ def assemble(
     architecture = _architecture(header, path)
     modules = [_module(architecture, part) for part in header.modules]
     surface = _surface(architecture, header, path)
-    levels = max(module.level for module in (*modules, *filter(None, [surface])))
+    every = _every(modules, surface)
+    levels = max(one.level for one in every)
     name, known = architecture.name, header.teacher.sha256
     embedded = empty_teacher(name, levels, sha256=known) if header.teacher.embedded else None
     state = stored_tensors(modules, embedded, surface)
@@ -77,7 +78,7 @@ def assemble(
             f"the weights found for {name} are {teacher.sha256[:12]}...",
         )
     place = pick_device(device)
-    for network in (teacher, *modules, *filter(None, [surface])):
+    for network in (teacher, *every):
         move_to(network, place)
     return Model(teacher, modules, header, surface)
 
@@ -104,12 +105,17 @@ def stored_tensors(
 
     Counters of batches, of no use after training, are left out.
     """
-    every = [*modules, *filter(None, [surface])]
+    every = _every(modules, surface)
     state = {f"{module.name}/{key}": tensor for module in every for key, tensor in module.state_dict().items()}
     if teacher is not None:
         levels = max(module.level for module in every)
         state |= {f"teacher/{key}": tensor for key, tensor in teacher.stages[:levels].state_dict().items()}
     return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}
+
+
+def _every(modules: Sequence[AnyModule], surface: Surface | None) -> list[AnyModule | Surface]:
+    """Return all that a model has beside its teacher."""
+    return [*modules, *([surface] if surface else [])]
 
 
 def _module(architecture: Architecture, part: ModulePart) -> AnyModule:

@@ -22,7 +22,7 @@ from blemish.method.features import check_cache, half_sizes, tiles_carried
 from blemish.method.fitting import complete, costs, fit_modules, prefixes, score_crosswise
 from blemish.method.pretrained import load_teacher
 from blemish.method.progress import Report, in_parts
-from blemish.method.scoring import AnyModule, score_pyramid, score_sources, surface_levels
+from blemish.method.scoring import AnyModule, score_pyramid, score_sources, surface_levels, surface_rows_of
 from blemish.method.teacher import Teacher, move_to, pick_device
 from blemish.method.training import Recipe, find_recipe
 from blemish.model.arguments import Arguments
@@ -143,10 +143,10 @@ def _surface(
     if surface is None:
         return None, None
     held_out = read.sources[: len(read.scored[0])]
-    levels = partial(surface_levels, teacher, surface, held_out, tiles=read.tiles, bits=given.bits)
-    widen(surface, levels())
+    rows = surface_rows_of(teacher, surface, held_out, tiles=read.tiles, bits=given.bits)
+    widen(surface, surface_levels(surface, rows))
     anchor(surface, maps)
-    return surface, levels()
+    return surface, surface_levels(surface, rows)
 
 
 def _header(

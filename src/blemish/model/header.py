@@ -12,7 +12,7 @@ from blemish.images.preprocessing import PreprocessingPart
 from blemish.images.roi import RoiPart
 from blemish.images.tiles import TilesPart
 from blemish.storage.fields import Part, Sha256, UtcTime
-from blemish.verdict.scale import Reference, Scale
+from blemish.verdict.scale import NOTHING, Reference, Scale
 from blemish.verdict.strangers import strangers
 from blemish.verdict.threshold import Thresholds
 
@@ -244,7 +244,7 @@ class Header(Part):
         if self.roi is not None:
             return Reference(np.where(self.roi.inside, scaled, np.float32(0)))
         return Reference(
-            scaled, float(self.scale.of(np.array([surface], np.float32))[0]) if surface != -np.inf else 0.0
+            scaled, float(self.scale.of(np.array([surface], np.float32))[0]) if surface != NOTHING else 0.0
         )
 
     @field_validator("tiles")

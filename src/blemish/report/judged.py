@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -138,7 +138,7 @@ def _shown(job: _Job, *, scorer: Scorer, root: Path, page: Path, embed: bool, na
         area=_area(truth, scorer.header_.counted(*image.shape[:2])),
         width=image.shape[1],
         height=image.shape[0],
-        regions=[asdict(region) | {"box": list(region.box)} for region in prediction.regions],
+        regions=[region.plain for region in prediction.regions],
         full=embedded(image) if embed else full_link(sample.path, page=page),
         overlay=None,
         heat=True,

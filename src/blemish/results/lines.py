@@ -46,8 +46,7 @@ def success(
         "thresholds": asdict(thresholds),
         "verdict": prediction.verdict,
         "regions": [
-            asdict(region) | {"box": list(region.box), "mm2": None if square is None else region.area * square}
-            for region in prediction.regions
+            region.plain | {"mm2": None if square is None else region.area * square} for region in prediction.regions
         ],
         "overlay": f"{OVERLAYS}/{name}.png",
     }

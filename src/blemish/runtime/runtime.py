@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +23,7 @@ from blemish.model.scorer import said
 from blemish.runtime.bundle import Bundle, read_bundle
 from blemish.runtime.engines import Engine, available_threads, open_engine
 from blemish.verdict.judge import Prediction
-from blemish.verdict.scale import Reference
+from blemish.verdict.scale import Reference, surface_of
 from blemish.verdict.threshold import Thresholds
 
 Scored = tuple[Source, NDArray[np.uint8], Reference]
@@ -35,7 +34,7 @@ def raw_reference(
 ) -> tuple[NDArray[np.float32], float]:
     """Return the combined map of an image (H, W, 3), (R, R), and what its surface says, not yet on the scale.
 
-    Of tiles the surface says so on average; where nothing looks at it that is -inf. header: of the model whose graph
+    Of tiles the surface says so on average; where nothing looks at it that is NOTHING. header: of the model whose graph
     the engine runs: once for the image, or for each of its tiles. each: what resizes to the sizes, `map` or one that
     does it in threads.
     """
@@ -49,7 +48,7 @@ def raw_reference(
     found = mapped(image, of, tiles=header.tiles, side=header.reference_size)
     if bool(whole) != bool(header.surface):
         raise ModelFileError(f"the graph says {'' if whole else 'no'}thing of the surface, and its model otherwise")
-    return found, fmean(whole) if whole else -np.inf
+    return found, surface_of(whole)
 
 
 class Runtime:

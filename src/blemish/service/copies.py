@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blemish.errors import BlemishError
-from blemish.storage.files import locked, make_folder
+from blemish.storage.files import lock_beside, locked, make_folder
 
-FOLDER, LOCK = "serving", ".lock"  # in the data folder; how the lock file beside a folder of copies ends
+FOLDER = "serving"  # in the data folder
 
 
 @contextmanager
@@ -21,16 +21,12 @@ def own_folder(data: Path) -> Iterator[Path]:
     make_folder(data / FOLDER)
     for left in (data / FOLDER).iterdir():
         if left.is_dir() and not left.is_symlink():
-            with suppress(BlemishError), locked(_lock(left), busy="another server uses it"):
+            with suppress(BlemishError), locked(lock_beside(left), busy="another server uses it"):
                 shutil.rmtree(left, ignore_errors=True)
     own = data / FOLDER / secrets.token_hex(8)
-    with locked(_lock(own), busy=f"service: {own.name}: is taken"):
+    with locked(lock_beside(own), busy=f"service: {own.name}: is taken"):
         make_folder(own)
         try:
             yield own
         finally:
             shutil.rmtree(own, ignore_errors=True)
-
-
-def _lock(folder: Path) -> Path:
-    return folder.with_name(folder.name + LOCK)

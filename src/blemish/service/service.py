@@ -12,7 +12,7 @@ from starlette.types import Receive
 
 from blemish.errors import BlemishError, StorageError, printable
 from blemish.history.history import Added, History
-from blemish.history.records import Inspection, Judged, NamedModel, ThresholdChange
+from blemish.history.records import Inspection, Judged, ThresholdChange
 from blemish.service.answers import Changed, LoadAsked, ServedModel, ThresholdsAsked
 from blemish.service.http.body import Sent
 from blemish.service.http.faults import RefusedError, image_refused
@@ -59,7 +59,7 @@ class Service:
 
     def changes(self, model: Served) -> list[ThresholdChange]:
         """Return who has changed the thresholds of a model, the newest first."""
-        return self.history.threshold_changes(NamedModel(name=model.name, fingerprint=model.fingerprint))
+        return self.history.threshold_changes(model.named)
 
     def change(self, name: str, asked: ThresholdsAsked) -> ServedModel:
         """Let other thresholds of a model count from now on; refuses those that mean nothing, or another bundle."""
@@ -113,7 +113,7 @@ class Service:
         model = loaded.models[name]
         said, _ = await _ask(loaded.pool, "judge", name, thresholds, sent.data, receive=receive)
         times = said.pop("times") | {"queue": said.pop("queue")}
-        regions = [Region(**region | {"box": tuple(region["box"])}) for region in said.pop("regions")]
+        regions = list(map(Region.of, said.pop("regions")))
         judged = Judged(
             **said,
             name=sent.name,

@@ -4,7 +4,9 @@ Parts of the reference map above the threshold are the seeds, so an image has re
 threshold somewhere. `refine` draws their outlines at the image's own resolution.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,16 @@ class Region:
     peak: float
     mean: float
     surface: bool = False
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The region as plain JSON values."""
+        return asdict(self) | {"box": list(self.box)}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Self:
+        """Return the region that was `plain`."""
+        return cls(**{**plain, "box": tuple(plain["box"])})
 
 
 def find_regions(

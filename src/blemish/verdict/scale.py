@@ -1,7 +1,9 @@
 """From raw scores to the scale of a model, which is set once, and to one score for an image; numpy only."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,13 @@ from blemish.verdict.connected import parts
 
 LEAST_SPAN = 1e-3  # from good pixels to the limit: maps that never vary have none
 FAR = 3.0  # deviations from the median of good images to the limit
+NOTHING = -math.inf  # what the surface says where nothing looks at it
 NORMAL = 1.4826  # from the median of absolute differences to the deviation of a normal distribution
+
+
+def surface_of(parts: Sequence[float]) -> float:
+    """Return what the surface of an image says, by what it says of the whole or of each tile: the mean, or NOTHING."""
+    return fmean(parts) if parts else NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,6 @@ def _record_of(path: Path, found: Any) -> Record:
         "score": found.score,
         "thresholds": asdict(found.thresholds),
         "verdict": found.verdict,
-        "regions": [asdict(region) | {"box": list(region.box)} for region in found.regions],
+        "regions": [region.plain for region in found.regions],
         "inspection": found.id,
     }

@@ -19,7 +19,7 @@ from blemish.data.sources import Distinct, Source, distinct, held_out_sources, n
 from blemish.errors import InputError, printable
 from blemish.method.beside.memory import Memory
 from blemish.method.beside.surface import Surface, anchor
-from blemish.method.scoring import AnyModule, label_free_weights, score_sources, surface_levels
+from blemish.method.scoring import AnyModule, label_free_weights, score_sources, surface_levels, surface_rows_of
 from blemish.model.assembly import module_part, surface_part
 from blemish.model.calibration import calibrate_again, check_again
 from blemish.model.header import Header, WeighingPart
@@ -198,8 +198,9 @@ def _header(
     surfaces = None
     if surface is not None:
         anchor(surface, maps)
-    if surface is not None and header.roi is None:
-        surfaces = surface_levels(model.teacher, surface, held_out, tiles=header.tiles, bits=header.bits)
+        if header.roi is None:
+            rows = surface_rows_of(model.teacher, surface, held_out, tiles=header.tiles, bits=header.bits)
+            surfaces = surface_levels(surface, rows)
     names = names_of(held_out, header.data.held_out)
     known = {image.sha256: image for image in (*header.data.weighed, *images)}
     update = {

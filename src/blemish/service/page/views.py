@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from blemish.errors import InputError, printable
 from blemish.history.figures import Counts, Span
-from blemish.history.records import Mistake, NamedModel
+from blemish.history.records import Mistake
 from blemish.history.selection import Page
 from blemish.model.calibration import promise_lines
 from blemish.service.answers import Chosen, Inspected
@@ -139,8 +139,7 @@ def _scores(service: Service, model: Served, chosen: Chosen) -> dict[str, Any]:
     start = max(chosen.start or end - USUALLY, end - MOST)
     start = min(start, end - timedelta(hours=1))
     each: Span = "hour" if end - start <= BY_HOUR else "day"
-    named = NamedModel(name=model.name, fingerprint=model.fingerprint)
-    bands = service.history.scores(named, each=each, start=start, end=end)
+    bands = service.history.scores(model.named, each=each, start=start, end=end)
     if not chosen.start and bands:  # what is shown begins where there is something
         start = max(start, min(bands[0].start - timedelta(hours=1), end - LEAST))
     known = usual(model.header.calibration.scores)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from blemish.errors import InputError, StorageError, printable
+from blemish.history.records import NamedModel
 from blemish.model.header import Header
 from blemish.runtime.bundle import FILE, identity, read_bundle, read_file
 from blemish.storage.files import make_folder, write_atomically
@@ -30,6 +31,11 @@ class Served:
     precision: str
     golden: int
     since: datetime
+
+    @property
+    def named(self) -> NamedModel:
+        """What the history knows it by."""
+        return NamedModel(name=self.name, fingerprint=self.fingerprint)
 
 
 def take(bundles: Iterable[Path], scratch: Path) -> dict[str, Served]:

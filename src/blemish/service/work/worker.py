@@ -12,7 +12,6 @@ import logging
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from io import BytesIO
 from multiprocessing.connection import Connection
 from typing import Any
@@ -83,7 +82,7 @@ def _said(prediction: Prediction) -> dict[str, Any]:
     return {
         "score": prediction.score,
         "verdict": prediction.verdict,
-        "regions": [asdict(region) for region in prediction.regions],
+        "regions": [region.plain for region in prediction.regions],
         "width": width,
         "height": height,
     }
