@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from blemish.service.http.server import listen
 from serving import encoded, noise, served
 
 GOOD = encoded(noise())
@@ -92,6 +93,15 @@ def slow(server):
         # Meanwhile others are served.
         assert httpx.get(f"{server.url}/livez", timeout=2).status_code == 200
         return {name: one.result() for name, one in found.items()}
+
+
+def test_an_answer_in_two_parts_does_not_wait_for_the_client():
+    with (
+        closing(listen("127.0.0.1", 0, guarded=False)) as listening,
+        socket.create_connection(listening.getsockname()),
+        closing(listening.accept()[0]) as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("case", ["head", "body", "nothing", "half a body", "JSON"])
@@ -226,6 +236,9 @@ def test_the_queue_has_an_end_and_who_leaves_frees_a_place(server):
         until(lambda: server.figure("blemish_queue") == most)
         refused = server.post(GOOD)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        # Nothing of an image has to be read for that.
+        status, _, took = talk(server, head(len(GOOD)) + b"\r\n\r\n")
+        assert (status, took < 5) == (503, True)
     until(lambda: server.figure("blemish_queue") == 0)
     for worker in hung:
         worker.resume()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response, StreamingResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from blemish.history.records import Correction
 from blemish.service import exports
@@ -33,7 +33,7 @@ from blemish.service.http.faults import RefusedError, numbered, tell_faults
 from blemish.service.http.tokens import Tokens
 from blemish.service.metrics import Counted
 from blemish.service.page.routes import page_routes
-from blemish.service.service import Service
+from blemish.service.service import BUSY, Service
 from blemish.service.work.pool import WAITING
 from blemish.version import __version__
 
@@ -63,6 +63,7 @@ def make_app(service: Service, events: Events, *, tokens: Tokens, hosts: Collect
     """Return the application; hosts: names, beside those of loopback, by which it may be called."""
     app = FastAPI(title="blemish", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     tell_faults(app)
+    places = _Places(service)
     look, change = [Depends(tokens.check_look)], [Depends(tokens.check_change)]
     app.include_router(_health(service), responses=_faults(503))
     app.include_router(_images(service), dependencies=look, responses=_faults(400, 401, 404, 413, 415, 422, 503, 504))
@@ -79,7 +80,7 @@ def make_app(service: Service, events: Events, *, tokens: Tokens, hosts: Collect
     def schema() -> dict[str, Any]:
         return app.openapi()
 
-    return Counted(Bounds(app, hosts=hosts), service.metrics)
+    return Counted(Bounds(app, hosts=hosts, place=places.one), service.metrics)
 
 
 def _health(service: Service) -> APIRouter:
@@ -103,16 +104,14 @@ def _health(service: Service) -> APIRouter:
 
 def _images(service: Service) -> APIRouter:
     router = APIRouter(prefix=VERSION)
-    places = _Places(max(READING, (WAITING + 2) * service.loading.now.pool.count))
 
     @router.post("/models/{model}/inspections", status_code=201, openapi_extra=IMAGE_BODY)
     async def inspect(request: Request, model: str, called: Annotated[Called, Query()]) -> Inspected:
         """Judge an image: the body, or the one file of a form."""
         service.model(model)
-        with places.one():
-            sent = await image_of(request)
-            sent = Sent(sent.data, called.name or sent.name)
-            return Inspected.of(await service.inspect(model, sent, source=called.source, receive=request.receive))
+        sent = await image_of(request)
+        sent = Sent(sent.data, called.name or sent.name)
+        return Inspected.of(await service.inspect(model, sent, source=called.source, receive=request.receive))
 
     for kind, link in KINDS.items():
         path, media = FILES[link], MEDIA[FILES[link].rpartition(".")[2]]
@@ -222,15 +221,20 @@ def _changes(service: Service) -> APIRouter:
 
 
 class _Places:
-    """So many that may do something at the same time; all others are sent away."""
+    """For so many images there is room at the same time; all others are sent away."""
 
-    def __init__(self, count: int) -> None:
-        self.free = count
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.free = max(READING, (WAITING + 2) * service.loading.now.pool.count)
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        if not self.free:
-            raise RefusedError(503, "too many images are being sent; try again", headers={"Retry-After": "1"})
+    def one(self, scope: Scope) -> Iterator[None]:
+        """Hold a place for the image that a request brings, if it brings one; refuses it where there is none."""
+        if not (scope["method"] == "POST" and scope["path"].endswith("/inspections")):
+            yield
+            return
+        if not self.free or self.service.loading.now.pool.full:
+            raise RefusedError(503, BUSY, headers={"Retry-After": "1"})
         self.free -= 1
         try:
             yield

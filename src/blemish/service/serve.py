@@ -45,6 +45,7 @@ def serve(
     """
     logging.raiseExceptions = False  # a log that cannot be written stops nothing
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each request that it refuses
     tokens = read_tokens(token) if token is not None else Tokens()
     with (
         gone_in_time() as go,

@@ -5,7 +5,8 @@ it comes, and the time for it, and the time in which an answer has to be taken.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,11 +44,23 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Bounds:
-    """An ASGI application in front of another; hosts: the names by which the service may be called."""
+    """An ASGI application in front of another; hosts: the names by which the service may be called.
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str], body: int = BODY, slow: float = SLOW) -> None:
+    place: is entered with the scope of a request for as long as it is answered, and raises RefusedError where there is
+    no room for it: as nothing was read or looked up by then, a refusal costs next to nothing.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Collection[str],
+        place: Callable[[Scope], AbstractContextManager[object]] = nullcontext,
+        body: int = BODY,
+        slow: float = SLOW,
+    ) -> None:
         self.app, self.hosts = app, frozenset(name.lower() for name in hosts) | LOOPBACK
-        self.body, self.slow = body, slow
+        self.place, self.body, self.slow = place, body, slow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or hand it on with its body watched."""
@@ -55,12 +68,14 @@ class Bounds:
             return
         until = asyncio.get_running_loop().time() + self.slow
         watched = _Watched(receive, send, most=self.body, until=until, complete=not _has_body(scope))
-        try:
-            self._check(scope)
-        except RefusedError as refusal:
-            await said(refusal.status_code, refusal.detail)(scope, watched.receive, watched.send)
-            return
-        await self.app(scope, watched.receive, watched.send)
+        with ExitStack() as held:
+            try:
+                self._check(scope)
+                held.enter_context(self.place(scope))
+                answer = self.app
+            except RefusedError as refusal:
+                answer = said(refusal.status_code, refusal.detail, headers=dict(refusal.headers or {}))
+            await answer(scope, watched.receive, watched.send)
 
     def _check(self, scope: Scope) -> None:
         headers: dict[bytes, list[bytes]] = {}

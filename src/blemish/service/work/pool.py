@@ -105,6 +105,11 @@ class Pool:
         with self._changed:
             return sum(not job.future.cancelled() for job in self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether as many jobs wait as may."""
+        return self.waiting >= self.most_waiting
+
     def submit(self, fields: Fields, data: bytes = b"") -> Future[Answer]:
         """Return the answer to a job, to come: its fields, with "queue", the ms that it has waited, and its bytes.
 
