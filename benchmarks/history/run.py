@@ -82,7 +82,9 @@ def fill(history: History, rows: int) -> None:
             connection.execute(text("SELECT setval('inspections_id_seq', (SELECT max(id) FROM inspections))"))
         # What its autovacuum does by itself, within a minute of such a load.
         with history.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SET statement_timeout = 0"))
             connection.execute(text("VACUUM ANALYZE"))
+            connection.execute(text("RESET statement_timeout"))
     print(f"filled {rows - there} rows in {time.perf_counter() - begun:.0f} s", flush=True)
 
 
