@@ -118,11 +118,17 @@ def _parsed(given: str | URL) -> URL:
     except (ArgumentError, ValueError, KeyError):
         raise InputError(f"history: the URL is not understood, {RULE}") from None  # it may hold a password
     if url.drivername.startswith("sqlite"):
-        if not url.database or url.database.startswith((":memory:", "file:")) or url.host or url.query:
+        strange = not url.database or "\0" in url.database or url.database.startswith((":memory:", "file:"))
+        if strange or url.host or url.query:
             raise InputError(f"history: the URL names no file, {RULE}")
         return url
     if not (url.host or url.query.get("host")) or "@" in (url.host or "") or not url.database:
         raise InputError(f"history: the URL names no server or no database, {RULE}")
+    try:
+        url.render_as_string(hide_password=False).encode()
+        (url.host or "").encode("idna")  # as Python does when it looks for the server
+    except UnicodeError:
+        raise InputError(f"history: the URL holds what no server or database is called, {RULE}") from None
     return url
 
 
