@@ -207,7 +207,8 @@ def pages(history: History, end: datetime) -> dict[str, Callable[[], Any]]:
 
 def _served(model: NamedModel) -> Any:
     calibration = SimpleNamespace(scores=[0.1, 0.2, 0.3])
-    return SimpleNamespace(named=model, header=SimpleNamespace(calibration=calibration), place=Path(model.name))
+    header, place = SimpleNamespace(calibration=calibration), Path(model.name)
+    return SimpleNamespace(named=model, fingerprint=model.fingerprint, header=header, place=place)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ class Client:
         return self._read(Inspected, "GET", f"/v1/inspections/{number}")
 
     def page(self, *, before: str | None = None, limit: int = 50, **chosen: Any) -> InspectedPage:
-        """Return inspections, the newest first; chosen: model, verdict, start, end, name, source, mistake."""
+        """Return inspections, the newest first; chosen: as the fields of `answers.Chosen`."""
         params = {key: value for key, value in {**chosen, "before": before}.items() if value is not None}
         return self._read(InspectedPage, "GET", "/v1/inspections", params={**params, "limit": limit})
 

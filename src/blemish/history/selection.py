@@ -52,10 +52,10 @@ def clauses(connection: Connection, selection: Selection) -> list[Condition]:
     if selection.name:  # first, as it leaves the least to be looked at
         find = func.instr if connection.dialect.name == "sqlite" else func.strpos
         given.append(find(columns.folded, folded(selection.name)) > 0)
-    if selection.model is not None:
+    wanted = {models.c.name: selection.model, models.c.fingerprint: selection.fingerprint}
+    if called := [column == word for column, word in wanted.items() if word is not None]:
         # Looked up first, so that the planner sees plain numbers and stays with the order of the index.
-        called = select(models.c.id).where(models.c.name == selection.model)
-        given.append(columns.model_id.in_(connection.scalars(called).all()))
+        given.append(columns.model_id.in_(connection.scalars(select(models.c.id).where(*called)).all()))
     if selection.verdict is not None:
         given += standing(selection.verdict)
     if selection.start is not None:
