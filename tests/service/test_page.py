@@ -75,6 +75,7 @@ def test_an_inspection(client, images):
     assert f'href="/inspections/{first["id"]}"' in page
     assert f'href="/inspections/{last["id"]}"' in page
     shown = text(page)
+    assert "Overlay, with the verdict of the model" in shown  # which stays on it when a person says something else
     assert f"{one['score']:.3f} the model said {one['verdict']}" in shown
     for region in one["regions"]:
         assert f"{region['box'][0]}, {region['box'][1]} {region['area']:,} px {region['peak']:.3f}" in shown
