@@ -1,4 +1,4 @@
-"""How long the queries of the history take with a million inspections: p50 and p95 of each, on any database.
+"""How long the history takes with a million inspections, by query and by whole page: p50 and p95, on any database.
 
     python benchmarks/history/run.py FOLDER [--url URL] [--rows 1000000] [--times 40]
 
@@ -10,15 +10,18 @@ import argparse
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from sqlalchemy import func, insert, select, text
 
 from blemish.history.history import History
-from blemish.history.records import Correction, Judged, Selection
+from blemish.history.records import Correction, Judged, NamedModel, Selection
 from blemish.history.tables import DAY, EPOCH, HOUR, corrections, images, inspections, models
+from blemish.service.page import views
 from blemish.verdict.threshold import Thresholds
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,14 +41,14 @@ def main() -> None:
     history = History.open(given.folder, url=given.url)
     fill(history, given.rows)
     end = START + given.rows * STEP
-    for name, query in queries(history, end).items():
+    for name, query in {**queries(history, end), **pages(history, end)}.items():
         took = []
         for _ in range(given.times):
             begun = time.perf_counter()
             query()
             took.append(1e3 * (time.perf_counter() - begun))
         p50, p95 = np.percentile(took, (50, 95))
-        print(f"{name:44s} p50 {p50:7.1f} ms  p95 {p95:7.1f} ms", flush=True)
+        print(f"{name:48s} p50 {p50:7.1f} ms  p95 {p95:7.1f} ms", flush=True)
 
 
 def fill(history: History, rows: int) -> None:
@@ -79,7 +82,9 @@ def fill(history: History, rows: int) -> None:
             connection.execute(text("SELECT setval('inspections_id_seq', (SELECT max(id) FROM inspections))"))
         # What its autovacuum does by itself, within a minute of such a load.
         with history.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SET statement_timeout = 0"))
             connection.execute(text("VACUUM ANALYZE"))
+            connection.execute(text("RESET statement_timeout"))
     print(f"filled {rows - there} rows in {time.perf_counter() - begun:.0f} s", flush=True)
 
 
@@ -166,6 +171,44 @@ def queries(history: History, end: datetime) -> dict[str, Callable[[], Any]]:
         "correct": lambda: history.correct(middle.id, Correction(verdict="NG", who="Ada")),
         "add, no new image": add,
     }
+
+
+def pages(history: History, end: datetime) -> dict[str, Callable[[], Any]]:
+    """Return what the History page asks for with the filters that make it work hardest: all but its HTML."""
+    models = {model.name: _served(model) for model in history.models()}
+    # All of a service that it looks at.
+    service: Any = SimpleNamespace(
+        history=history, models=models, model=models.get, thresholds=lambda _: Thresholds(0.4, 0.5)
+    )
+    half = {"first": f"{START:%Y-%m-%d}", "last": f"{end:%Y-%m-%d}"}
+    middle = history.page(Selection(end=START + (end - START) / 2), limit=1).next
+    old = f"{START:%Y-%m-%d}/camera"
+    asked = {
+        "newest": {},
+        "one model": {"model": "tile"},
+        "two weeks": {"first": f"{end - 14 * DAY:%Y-%m-%d}"},
+        "half a year": half,
+        "half a year of one model": half | {"model": "brick"},
+        "half a year, NG": half | {"verdict": "NG"},
+        "half a year, from the middle on": half | {"before": middle},
+        "a common part of the name": {"name": "camera_"},
+        "a common part of the name, half a year": half | {"name": "camera_"},
+        "names of the first day": {"name": old},
+        "names of the first day, half a year": half | {"name": old},
+        "no such name": {"name": "nothing is called so"},
+        "no such name, OK": {"name": "nothing is called so", "verdict": "OK"},
+        "no such name, OK, half a year": half | {"name": "nothing is called so", "verdict": "OK"},
+        "one name, OK": {"name": "CAMERA_0000017", "verdict": "OK"},
+        "a source that is not there": {"source": "line 9", "model": "tile"},
+        "escapes of one model": {"mistake": "escape", "model": "brick"},
+    }
+    return {f"History: {name}": partial(views.history, service, given) for name, given in asked.items()}
+
+
+def _served(model: NamedModel) -> Any:
+    calibration = SimpleNamespace(scores=[0.1, 0.2, 0.3])
+    header, place = SimpleNamespace(calibration=calibration), Path(model.name)
+    return SimpleNamespace(named=model, fingerprint=model.fingerprint, header=header, place=place)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel
 
-from blemish.errors import BlemishError, printable
+from blemish.data.listing import path_text, read_file
+from blemish.errors import BlemishError, InputError, printable
 from blemish.service.answers import Counted, Inspected, InspectedPage, ServedModel, ServedModels
 from blemish.verdict.threshold import Thresholds, Verdict
 
@@ -56,18 +58,17 @@ class Client:
 
     def inspect(self, model: str, image: Path | bytes, *, name: str | None = None, source: str = "") -> Inspected:
         """Have a model judge an image, a file or its bytes; name: what it is called, by default as its file."""
-        data = image.read_bytes() if isinstance(image, Path) else image
-        called = name if name is not None else image.name if isinstance(image, Path) else ""
-        params, headers = {"name": called, "source": source}, {"Content-Type": "image/*"}
-        place = f"/v1/models/{model}/inspections"
-        return self._read(Inspected, "POST", place, params=params, content=data, headers=headers)
+        data, called = _opened(image) if isinstance(image, Path) else (image, "")
+        params = {"name": called if name is None else name, "source": source}
+        headers = {"Content-Type": "image/*"}
+        return self._read(Inspected, "POST", _of(model, "inspections"), params=params, content=data, headers=headers)
 
     def inspection(self, number: int) -> Inspected:
         """Return an inspection."""
         return self._read(Inspected, "GET", f"/v1/inspections/{number}")
 
     def page(self, *, before: str | None = None, limit: int = 50, **chosen: Any) -> InspectedPage:
-        """Return inspections, the newest first; chosen: model, verdict, start, end, name, source, mistake."""
+        """Return inspections, the newest first; chosen: as the fields of `answers.Chosen`."""
         params = {key: value for key, value in {**chosen, "before": before}.items() if value is not None}
         return self._read(InspectedPage, "GET", "/v1/inspections", params={**params, "limit": limit})
 
@@ -101,11 +102,11 @@ class Client:
     ) -> ServedModel:
         """Let other thresholds of a model count from now on; fingerprint: of the bundle that they are meant for."""
         said = {"review": thresholds.review, "ng": thresholds.ng, "who": who, "why": why, "fingerprint": fingerprint}
-        return self._read(ServedModel, "POST", f"/v1/models/{model}/thresholds", json=said)
+        return self._read(ServedModel, "POST", _of(model, "thresholds"), json=said)
 
     def load(self, model: str, *, who: str) -> ServedModel:
         """Let the bundle that now lies where a model came from judge, once it has passed its self-test."""
-        return self._read(ServedModel, "POST", f"/v1/models/{model}/load", json={"who": who})
+        return self._read(ServedModel, "POST", _of(model, "load"), json={"who": who})
 
     def counts(self, **chosen: Any) -> Counted:
         """Count the inspections that are chosen, as `page` does."""
@@ -136,3 +137,19 @@ class Client:
         except (ValueError, KeyError, TypeError):
             line = answer.reason_phrase
         raise ServiceError(f"service: {line}", status=answer.status_code)
+
+
+def _of(model: str, what: str) -> str:
+    """Return an address of a model; its name is quoted, so that the server sees all of it, whatever it holds."""
+    try:
+        return f"/v1/models/{quote(model, safe='')}/{what}"
+    except UnicodeEncodeError:
+        raise ServiceError(f"model: {printable(model)} is not allowed, it cannot be sent", status=400) from None
+
+
+def _opened(image: Path) -> tuple[bytes, str]:
+    """Return what a file holds, and its name in UTF-8."""
+    try:
+        return read_file(image), path_text(Path(image.name))
+    except InputError as error:
+        raise ServiceError(str(error), status=400) from None

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event, text
 
 from blemish.errors import InputError, StorageError
+from blemish.history import migrating
 from blemish.history.database import Database
 from blemish.history.history import History
 from blemish.history.migrating import VERSION_TABLE, bring_up
@@ -37,6 +39,15 @@ SECRET = "s3cret"
         (f"postgresql://ada:x@{SECRET}@db/parts", "names no server or no database"),
         (f"postgresql://ada:{SECRET}@db", "names no server or no database"),
         (f"postgresql:///parts?password={SECRET}", "names no server or no database"),
+        (f"postgresql://ada:{SECRET}\udc80@db/parts", "holds what no server or database is called"),
+        (f"postgresql://ada:{SECRET}@db\udc80/parts", "holds what no server or database is called"),
+        (f"postgresql://ada:{SECRET}@db/parts\udc80", "holds what no server or database is called"),
+        (f"postgresql://ada:{SECRET}@db..example/parts", "holds what no server or database is called"),
+        (
+            f"postgresql://ada:{SECRET}@db/parts?options=\udc80",
+            "holds what no server or database is called",
+        ),
+        ("sqlite:////parts%00", "names no file"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:///file:parts?mode=memory", "names no file"),
@@ -135,6 +146,52 @@ def test_a_writer_waits_as_long_as_is_said(tmp_path, url):
             history.add(judged(), picture())
         assert history.page().inspections[0].id == 1
         history.add(judged(), picture())
+
+
+def test_a_statement_that_hangs_ends_in_one_line_and_the_next_goes_on(new_database, tmp_path, monkeypatch):
+    monkeypatch.setattr("blemish.history.database.LONGEST", 0.5)
+    with opened(tmp_path, url=new_database) as history:
+        history.add(judged(), picture())
+        for way in (history.database.reading, history.database.writing):
+            start = time.monotonic()
+            with pytest.raises(StorageError) as refused, way() as connection:
+                connection.execute(text("SELECT pg_sleep(20)"))
+            assert time.monotonic() - start < 5
+            assert str(refused.value) == (
+                f"history: {history.database.place}: canceling statement due to statement timeout"
+            )
+        with psycopg.connect(new_database) as other:  # somebody who holds what is asked for
+            other.execute("LOCK TABLE inspections")
+            with pytest.raises(StorageError, match=r"statement timeout$"):
+                history.page()
+        assert history.page().inspections[0].id == 1
+
+
+def test_a_migration_takes_the_time_that_it_needs_and_so_does_who_waits_for_it(new_database, tmp_path, monkeypatch):
+    monkeypatch.setattr("blemish.history.database.LONGEST", 0.5)
+    upgrade, begun = migrating._upgrade, Event()
+
+    def slow(connection, script):
+        begun.set()
+        connection.execute(text("SELECT pg_sleep(1.5)"))
+        upgrade(connection, script)
+
+    monkeypatch.setattr(migrating, "_upgrade", slow)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(History.open, tmp_path, url=new_database, patience=0.5)
+        assert begun.wait(10)
+        second = threads.submit(History.open, tmp_path, url=new_database, patience=0.5)
+        for history in (first.result(), second.result()):
+            assert history.models() == []
+            history.close()
+
+
+def test_what_a_url_says_of_postgresql_stays(new_database):
+    database = Database(f"{new_database}?options=-c%20statement_timeout%3D7s%20-c%20work_mem%3D5MB", patience=0.25)
+    with database.reading() as connection:
+        said = [connection.scalar(text(f"SHOW {name}")) for name in ("statement_timeout", "work_mem", "lock_timeout")]
+    assert said == ["7s", "5MB", "250ms"]
+    database.close()
 
 
 def test_a_database_that_is_full_is_one_line_and_goes_on_once_there_is_room(tmp_path):

@@ -11,6 +11,7 @@ from blemish.errors import InputError
 from blemish.history import figures
 from blemish.history.figures import Band, Counts
 from blemish.history.records import Correction, NamedModel, Selection, ThresholdChange
+from blemish.history.tables import EPOCH, MICROSECOND
 from blemish.verdict.threshold import Thresholds
 from histories import NOON, history, judged, new_database, opened, picture, postgresql, region, url  # noqa: F401
 
@@ -122,6 +123,9 @@ def test_each_filter_finds_its_own_and_all_together_agree(history):
     assert found() == [4, 3, 2, 1]
     assert found(model="brick") == [4, 2, 1]
     assert found(model="nothing") == []
+    assert found(fingerprint="b" * 64) == [3, 2, 1]
+    assert found(model="brick", fingerprint="b" * 64) == [2, 1]
+    assert found(model="grass", fingerprint="c" * 64) == []
     assert found(verdict="OK") == [3, 2, 1]
     assert found(verdict="NG") == []
     assert found(start=NOON + MINUTE) == [4, 3, 2]
@@ -153,6 +157,31 @@ def test_counts_are_of_the_verdicts_that_stand(history):
     assert history.counts(Selection(model="brick", start=NOON + MINUTE)) == Counts(
         {"OK": 3, "REVIEW": 1, "NG": 1}, 1, 0
     )
+
+
+@pytest.mark.parametrize("verdict", [None, "OK", "REVIEW", "NG"])
+def test_a_page_and_its_counts_are_what_each_is_alone(history, verdict):
+    for number in range(24):
+        given = judged(number // 4, verdict=("OK", "NG", "OK", "REVIEW", "OK")[number % 5], source=f"line {number % 2}")
+        added = history.add(given, picture())
+        if number % 3 == 0:
+            history.correct(added.id, correction(("OK", "NG")[number % 2]))
+    times = {"start": NOON + MINUTE, "end": NOON + 5 * MINUTE}
+    for others in ({}, times, {"source": "line 1"}, {"name": "part", **times}, {"mistake": "escape"}, {"name": "x"}):
+        chosen, before = Selection(verdict=verdict, **others), None
+        every = chosen.model_copy(update={"verdict": None, "mistake": None})
+        standing = [one.standing for one in history.each(every)]
+        counted = history.counts(every)
+        assert counted.verdicts == {one: standing.count(one) for one in ("OK", "REVIEW", "NG")}
+        while True:
+            page, counts = history.page_and_counts(chosen, before=before, limit=3)  # fewer than there are of one time
+            assert (page, counts) == (history.page(chosen, before=before, limit=3), counted)
+            if (before := page.next) is None:
+                break
+        alone = history.counts(chosen).verdicts
+        assert alone == {one: sum(found.standing == one for found in history.each(chosen)) for one in alone}
+    newer = f"{(NOON + timedelta(days=1) - EPOCH) // MICROSECOND}-1"  # typed by hand, after the end
+    assert history.page_and_counts(Selection(**times), before=newer)[1] == history.counts(Selection(**times))
 
 
 def test_scores_over_time_are_those_of_parts_that_stand_as_good(history):

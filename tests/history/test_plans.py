@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import event
 
+from blemish.history import writing
 from blemish.history.records import Correction, NamedModel, Selection
 from histories import NOON, history, judged, picture  # noqa: F401
 
@@ -83,7 +84,42 @@ def test_a_page_is_searched_in_one_index_in_its_order(plans, call, index):
 def test_counts_read_indexes_only(plans):
     steps = plans(lambda history: history.counts(Selection(start=NOON, model="brick")))
     used = [step.split("COVERING INDEX ")[1].split(" (")[0] for step in steps if "inspections" in step]
-    assert used == [NOT_GOOD, NOT_GOOD, BY_TIME, MISTAKEN, MISTAKEN]
+    assert used == [BY_TIME, *[NOT_GOOD] * 3, MISTAKEN, MISTAKEN]
+
+
+@pytest.mark.parametrize("end", [None, NOON + DAY])
+def test_what_is_not_good_is_counted_in_its_index_however_the_time_is_bounded(plans, end):
+    chosen = Selection(start=NOON, end=end, name="part")
+    assert any(f"INDEX {NOT_GOOD} (standing=? AND at>?" in step for step in plans(lambda one: one.unseen(chosen)))
+    steps = plans(lambda history: history.page_and_counts(chosen, limit=5))
+    assert sum(f"INDEX {BY_TIME}" in step for step in steps) == 2  # the page, and what is older
+
+
+def work(history, call):
+    """Return how many steps SQLite's machine makes for a call."""
+    steps = []
+    with history.database.reading() as connection:
+        lent = connection.connection.driver_connection
+    lent.set_progress_handler(lambda: steps.append(10), 10)
+    call()
+    lent.set_progress_handler(None, 10)
+    return sum(steps)
+
+
+@pytest.mark.parametrize("verdict", [None, "OK"])
+@pytest.mark.parametrize("name", ["none", "part 0001", "part 1999", "part 00", "part"])
+def test_a_page_and_its_counts_search_once_wherever_they_find_something(history, verdict, name):
+    with history.database.writing() as connection:
+        number = writing.model_number(connection, "brick", "b" * 64)
+        for minute in range(2000):
+            writing.add_inspection(connection, judged(minute), digest=f"{minute:064x}", model=number)
+    bounds = {"start": NOON, "end": NOON + 9 * DAY}
+    once = work(history, lambda: history.page(Selection(name="none", **bounds)))
+    most = once + 2 * work(history, history.page)  # of fifty that are found at once
+    middle = history.page(Selection(end=NOON + timedelta(minutes=1000)), limit=1).next
+    for before in (None, middle):
+        chosen = Selection(name=name, verdict=verdict, **bounds)
+        assert work(history, lambda: history.page_and_counts(chosen, before=before)) < most  # noqa: B023
 
 
 @pytest.mark.parametrize("each", ["hour", "day"])
@@ -92,5 +128,5 @@ def test_scores_are_counted_off_in_order(plans, each):
     steps = plans(lambda history: history.scores(model, each=each, start=NOON, end=NOON + DAY))
     searched = [step for step in steps if "inspections" in step]
     assert len(searched) > 3
-    assert all(f"INDEX good_by_{each} ({each}" in step for step in searched)
+    assert all(f"INDEX good_by_{each} ({each}=? AND model_id=?" in step for step in searched)
     assert not any("TEMP B-TREE" in step for step in steps)

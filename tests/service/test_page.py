@@ -75,6 +75,7 @@ def test_an_inspection(client, images):
     assert f'href="/inspections/{first["id"]}"' in page
     assert f'href="/inspections/{last["id"]}"' in page
     shown = text(page)
+    assert "Overlay, with the verdict of the model" in shown  # which stays on it when a person says something else
     assert f"{one['score']:.3f} the model said {one['verdict']}" in shown
     for region in one["regions"]:
         assert f"{region['box'][0]}, {region['box'][1]} {region['area']:,} px {region['peak']:.3f}" in shown
@@ -122,9 +123,37 @@ def test_parts_of_two_models_are_not_exported_together(client, images, standing)
         assert client.get(f"/v1/export.{kind}?model=brick").status_code == 200
 
 
-def test_nothing_is_calibrated_with_while_verdicts_wait_to_be_looked_at(client, standing):
+def test_parts_of_two_bundles_of_one_name_are_not_exported_together(client, images, standing, loading):
+    one = judged(client, images[0])
+    for number, verdict in ((1, "OK"), (2, "NG")):  # of the bundle before
+        standing.history.add(record(number, verdict=verdict), b"\x89PNG\r\n\x1a\n%d" % number)
+    now = loading.now.models["brick"].fingerprint
+    standing.history.correct(one["id"], Correction(verdict="OK", who="Ada"))
+    page = client.get("/history").text
+    assert f"/v1/export.zip?model=brick&amp;fingerprint={now}" in page
+    assert f"Exported is what {now[:12]} has judged, the one that judges now" in text(page)
+    assert "manifest.csv --add" in page  # the NG of the other does not matter
+    for kind in ("csv", "zip"):
+        for query in ("", "?model=brick"):
+            line = refusal(client.get(f"/v1/export.{kind}{query}"), 422)
+            assert "several bundles" in line
+            assert line.endswith(f"?model=brick&fingerprint={'b' * 64}")
+        for fingerprint, rows in ((now, 1), ("b" * 64, 2)):
+            answer = client.get(f"/v1/export.{kind}?model=brick&fingerprint={fingerprint}")
+            assert answer.status_code == 200
+            assert kind == "zip" or len(answer.text.splitlines()) == 1 + rows
+        assert "fingerprint" in refusal(client.get(f"/v1/export.{kind}?fingerprint=x"), 422)
+    standing.history.add(record(3, model="tile", fingerprint="c" * 64), b"\x89PNG\r\n\x1a\n3")
+    standing.history.add(record(4, model="tile"), b"\x89PNG\r\n\x1a\n4")
+    page = text(client.get("/history?model=tile").text)
+    assert f"Exported is what {'b' * 12} has judged, the last of them" in page
+    assert "several models" in refusal(client.get(f"/v1/export.csv?fingerprint={'b' * 64}"), 422)
+
+
+def test_nothing_is_calibrated_with_while_verdicts_wait_to_be_looked_at(client, standing, loading):
+    now = loading.now.models["brick"].fingerprint
     ids = [
-        standing.history.add(record(number, verdict=verdict), b"\x89PNG\r\n\x1a\n%d" % number).id
+        standing.history.add(record(number, verdict=verdict, fingerprint=now), b"\x89PNG\r\n\x1a\n%d" % number).id
         for number, verdict in enumerate(("OK", "REVIEW", "NG"))
     ]
     for number, left in ((None, 2), (ids[1], 1), (ids[2], 0)):

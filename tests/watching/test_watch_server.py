@@ -9,6 +9,7 @@ import pytest
 from blemish import client
 from blemish.cli.app import main
 from blemish.client import ServiceError
+from blemish.history.records import Selection
 from blemish.watching import judging
 
 
@@ -44,9 +45,9 @@ class Server:
 def watch(tmp_path, monkeypatch):
     monkeypatch.setattr(judging, "DELAY", 0)
 
-    def run(server):
+    def run(server, source="line 4"):
         monkeypatch.setattr(client, "Client", server)
-        given = (str(tmp_path), "--server", "http://127.0.0.1:1", "--model", "tile", "--source", "line 4")
+        given = (str(tmp_path), "--server", "http://127.0.0.1:1", "--model", "tile", "--source", source)
         return main(["watch", *given, "--poll", "1"])
 
     return run
@@ -56,6 +57,13 @@ def test_it_asks_for_what_its_own_model_has_judged(watch):
     server = Server()
     assert watch(server) == 0
     assert server.chosen == [{"model": "tile", "source": "line 4"}]
+
+
+def test_a_source_of_bytes_that_are_no_text_is_called_as_the_history_has_it(watch):
+    server = Server()
+    assert watch(server, "line \udc80\n") == 0
+    assert server.chosen == [{"model": "tile", "source": r"line \udc80\n"}]
+    assert Selection(**server.chosen[0]).source == r"line \udc80\n"
 
 
 def test_a_server_that_is_away_at_the_start_is_waited_for_and_said_once(watch, capsys):

@@ -27,6 +27,7 @@ RULE = (
 )
 ONE_MOMENT = "REPEATABLE READ"
 BUSY = 30  # s that a writer waits for others
+LONGEST = 30  # s for a statement of PostgreSQL: one that hangs holds no thread, and no lock, for ever
 LOCK = 0x626C656D697368  # of PostgreSQL, "blemish": those who keep an image share it, who removes one has it alone
 # A server that is gone is noticed, not waited for: s for a connection, ms for an answer of its network.
 PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
@@ -38,7 +39,7 @@ class Database:
     def __init__(self, url: str | URL, *, patience: float | None = None) -> None:
         """Take a URL, connecting to nothing yet; raises InputError for one that is wrong or lacks its driver.
 
-        patience: s that a writer waits for others, by default 30 with SQLite, and without an end with PostgreSQL.
+        patience: s that a writer waits for others, 30 at most with PostgreSQL.
         """
         parsed = _parsed(url)
         self.place = printable(_place(parsed))
@@ -64,17 +65,21 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self, *, sharing: bool = False, alone: bool = False) -> Iterator[Connection]:
+    def writing(self, *, sharing: bool = False, alone: bool = False, long: bool = False) -> Iterator[Connection]:
         """Yield a connection whose changes are on the disk once the block has ended, all of them or none.
 
         SQLite has one writer at a time, who waits as long as was said. alone: nobody else writes who is alone or
-        shares, as is always so with SQLite. Raises StorageError if the database cannot be used.
+        shares, as is always so with SQLite. long: PostgreSQL may take any time, and so may those who are waited for.
+        Raises StorageError if the database cannot be used.
         """
         with (
             self._said(),
             self._turn() as left,
             self.engine.execution_options(blemish_writes=left).begin() as connection,
         ):
+            if not self.is_sqlite and long:
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
             if not self.is_sqlite and (sharing or alone):
                 kind = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
                 connection.execute(text(f"SELECT {kind}({LOCK})"))
@@ -113,11 +118,17 @@ def _parsed(given: str | URL) -> URL:
     except (ArgumentError, ValueError, KeyError):
         raise InputError(f"history: the URL is not understood, {RULE}") from None  # it may hold a password
     if url.drivername.startswith("sqlite"):
-        if not url.database or url.database.startswith((":memory:", "file:")) or url.host or url.query:
+        strange = not url.database or "\0" in url.database or url.database.startswith((":memory:", "file:"))
+        if strange or url.host or url.query:
             raise InputError(f"history: the URL names no file, {RULE}")
         return url
     if not (url.host or url.query.get("host")) or "@" in (url.host or "") or not url.database:
         raise InputError(f"history: the URL names no server or no database, {RULE}")
+    try:
+        url.render_as_string(hide_password=False).encode()
+        (url.host or "").encode("idna")  # as Python does when it looks for the server
+    except UnicodeError:
+        raise InputError(f"history: the URL holds what no server or database is called, {RULE}") from None
     return url
 
 
@@ -163,9 +174,12 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _postgresql(url: URL, patience: float | None) -> Engine:
-    waits = {} if patience is None else {"options": f"-c lock_timeout={math.ceil(1000 * patience)}"}
-    given = PATIENCE | waits
-    url = url.update_query_dict({key: value for key, value in given.items() if key not in url.query})
+    limits = [f"-c statement_timeout={math.ceil(1000 * LONGEST)}"]
+    if patience is not None:
+        limits.append(f"-c lock_timeout={math.ceil(1000 * patience)}")
+    options = " ".join([*limits, *url.normalized_query.get("options", ())])  # of two that say the same the last counts
+    given = {key: value for key, value in PATIENCE.items() if key not in url.query} | {"options": options}
+    url = url.update_query_dict(given)
     return create_engine(url, pool_pre_ping=True, hide_parameters=True)
 
 

@@ -10,8 +10,19 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Select, bi
 from blemish.checks import word
 from blemish.errors import InputError
 from blemish.history.records import NamedModel, Selection
-from blemish.history.selection import Condition, clauses, mistaken, standing
-from blemish.history.tables import DAY, EPOCH, GOOD, HOUR, NOT_GOOD, columns, corrections, models
+from blemish.history.selection import (
+    Condition,
+    Page,
+    clauses,
+    from_on,
+    mistaken,
+    moment,
+    not_good,
+    page,
+    standing,
+    up_to,
+)
+from blemish.history.tables import DAY, EPOCH, GOOD, HOUR, columns, corrections, models
 from blemish.verdict.threshold import Verdict
 
 Span = Literal["hour", "day"]
@@ -44,23 +55,55 @@ class Band:
 
 def unseen(connection: Connection, selection: Selection) -> int:
     """Count the inspections of a selection that stand as REVIEW or NG without a correction."""
-    table, looked = columns.id.table, select(corrections.c.id).where(corrections.c.inspection_id == columns.id)
-    query = select(func.count()).select_from(table).where(*clauses(connection, selection), NOT_GOOD, ~looked.exists())
-    return int(connection.scalar(query) or 0)
+    looked = select(corrections.c.id).where(corrections.c.inspection_id == columns.id)
+    return _how_many(connection, clauses(connection, selection), *not_good(), ~looked.exists())
 
 
-def counts(connection: Connection, selection: Selection) -> Counts:
-    """Count the inspections of a selection."""
-    given = clauses(connection, selection)
-    query = select(func.count()).select_from(columns.id.table).where(*given)
+def counts(connection: Connection, selection: Selection, *, good: int | None = None) -> Counts:
+    """Count the inspections of a selection; good: how many stand as OK, where that is known already."""
+    only, given = selection.verdict, clauses(connection, selection.model_copy(update={"verdict": None}))
 
-    def how_many(*also: Condition) -> int:
-        return connection.scalar(query.where(*also)) or 0
+    def how_many(verdict: Verdict, *also: Condition) -> int:
+        return _how_many(connection, given, *also) if only in (None, verdict) else 0
 
-    # Those that are OK are the rest: they are most, and have no index of their own.
-    review, ng = how_many(*standing("REVIEW")), how_many(*standing("NG"))
-    verdicts: dict[Verdict, int] = {"OK": how_many() - review - ng, "REVIEW": review, "NG": ng}
-    return Counts(verdicts, how_many(*mistaken("false alarm")), how_many(*mistaken("escape")))
+    if good is None:
+        good = _good(connection, given) if only in (None, "OK") else 0
+    review, ng = how_many("REVIEW", *standing("REVIEW")), how_many("NG", *standing("NG"))
+    false_alarms, escapes = how_many("OK", *mistaken("false alarm")), how_many("NG", *mistaken("escape"))
+    return Counts({"OK": good, "REVIEW": review, "NG": ng}, false_alarms, escapes)
+
+
+def page_and_counts(
+    connection: Connection, selection: Selection, *, before: str | None, limit: int
+) -> tuple[Page, Counts]:
+    """Return a page of a selection, and the counts of the selection without its verdict and mistake.
+
+    What the search for the page has passed is not searched again: together they read the index of all inspections once,
+    however few are found.
+    """
+    found = page(connection, selection, before=before, limit=limit)
+    every = selection.model_copy(update={"verdict": None, "mistake": None})
+    few = selection.mistake is not None or selection.verdict in ("REVIEW", "NG")  # have an index of their own
+    if few or every == Selection():  # all are counted faster than a part
+        return found, counts(connection, every)
+    newest, oldest = (moment(cursor) if cursor else None for cursor in (before, found.next))
+    if newest is not None and newest == oldest:  # more of one time than a page holds
+        return found, counts(connection, every)
+    good = sum(one.standing == "OK" and one.at not in (newest, oldest) for one in found.inspections)
+    if before:
+        good += _good(connection, clauses(connection, from_on(every, before)))
+    if found.next:
+        good += _good(connection, clauses(connection, up_to(every, found.next)))
+    return found, counts(connection, every, good=good)
+
+
+def _good(connection: Connection, given: Sequence[Condition]) -> int:
+    """Count what stands as OK, as the rest: it is most, and has no index of its own."""
+    return _how_many(connection, given) - _how_many(connection, given, *not_good())
+
+
+def _how_many(connection: Connection, given: Sequence[Condition], *also: Condition) -> int:
+    return connection.scalar(select(func.count()).select_from(columns.id.table).where(*given, *also)) or 0
 
 
 def scores(connection: Connection, model: NamedModel, *, each: Span, start: datetime, end: datetime) -> list[Band]:
@@ -76,7 +119,8 @@ def scores(connection: Connection, model: NamedModel, *, each: Span, start: date
     called = (models.c.name == model.name, models.c.fingerprint == model.fingerprint)
     number = connection.scalar(select(models.c.id).where(*called))
     good = (columns.model_id == number, GOOD)  # in the words of the index: a parameter would hide that it is the same
-    query = select(column, func.count()).where(*good, column >= first, column < last).group_by(column).order_by(column)
+    # Each span by itself, so that of the index only what is this model's is read.
+    query = select(column, func.count()).where(*good, column.in_(range(first, last))).group_by(column).order_by(column)
     ranked = _ranked(good, column)
     bands = []
     for span, count in connection.execute(query).all():

@@ -152,6 +152,14 @@ class History:
         with self.database.reading() as connection:
             return figures.counts(connection, chosen)
 
+    def page_and_counts(
+        self, chosen: Selection = EVERYTHING, *, before: str | None = None, limit: int = 50
+    ) -> tuple[selection.Page, figures.Counts]:
+        """Return a page, and the counts of its selection without verdict and mistake, in little more than the page."""
+        limit = whole("limit", limit, allowed=range(1, CHUNK + 1))
+        with self.database.reading() as connection:
+            return figures.page_and_counts(connection, chosen, before=before, limit=limit)
+
     def unseen(self, chosen: Selection = EVERYTHING) -> int:
         """Count the inspections of a selection that stand as REVIEW or NG, and that nobody has said anything of."""
         with self.database.reading() as connection:

@@ -24,7 +24,7 @@ def bring_up(database: Database) -> None:
     with database.reading() as connection:
         if _is_current(connection, script, database.place):
             return
-    with database.writing(alone=True) as connection:
+    with database.writing(alone=True, long=True) as connection:
         if not _is_current(connection, script, database.place):
             _upgrade(connection, script)
 

@@ -134,11 +134,13 @@ class ThresholdChange(Record):
 class Selection(Record):
     """Which inspections are meant: all that agree with every field that is given.
 
-    verdict: the one that stands; start, end: from start on, before end; name: a part of the name, in any case; mistake:
-    corrected to OK, or from OK to NG.
+    fingerprint: of the bundle, where several were called `model`, one after the other; verdict: the one that stands;
+    start, end: from start on, before end; name: a part of the name, in any case; mistake: corrected to OK, or from OK
+    to NG.
     """
 
     model: Line | None = None
+    fingerprint: Sha256 | None = None
     verdict: Verdict | None = None
     start: Utc | None = None
     end: Utc | None = None

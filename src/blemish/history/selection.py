@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -23,11 +24,12 @@ from blemish.checks import shown
 from blemish.errors import InputError
 from blemish.history.kept import location
 from blemish.history.records import LONG, Correction, Inspection, Mistake, Selection
-from blemish.history.tables import NOT_GOOD, columns, corrections, images, inspections, models
+from blemish.history.tables import EPOCH, MICROSECOND, NOT_GOOD, columns, corrections, images, inspections, models
 from blemish.verdict.regions import Region
 from blemish.verdict.threshold import Thresholds, Verdict
 
 Condition = ColumnElement[bool] | TextClause
+TIMES = [(at.replace(tzinfo=UTC) - EPOCH) // MICROSECOND for at in (datetime.min, datetime.max)]
 CURSOR = re.compile(r"(-?[0-9]{1,18})-([0-9]{1,18})")
 
 
@@ -47,19 +49,19 @@ def folded(name: str) -> str:
 def clauses(connection: Connection, selection: Selection) -> list[Condition]:
     """Return the conditions of a selection."""
     given: list[Condition] = []
-    if selection.model is not None:
+    if selection.name:  # first, as it leaves the least to be looked at
+        find = func.instr if connection.dialect.name == "sqlite" else func.strpos
+        given.append(find(columns.folded, folded(selection.name)) > 0)
+    wanted = {models.c.name: selection.model, models.c.fingerprint: selection.fingerprint}
+    if called := [column == word for column, word in wanted.items() if word is not None]:
         # Looked up first, so that the planner sees plain numbers and stays with the order of the index.
-        called = select(models.c.id).where(models.c.name == selection.model)
-        given.append(columns.model_id.in_(connection.scalars(called).all()))
+        given.append(columns.model_id.in_(connection.scalars(select(models.c.id).where(*called)).all()))
     if selection.verdict is not None:
         given += standing(selection.verdict)
     if selection.start is not None:
         given.append(columns.at >= selection.start)
     if selection.end is not None:
         given.append(columns.at < selection.end)
-    if selection.name:
-        find = func.instr if connection.dialect.name == "sqlite" else func.strpos
-        given.append(find(columns.folded, folded(selection.name)) > 0)
     if selection.source is not None:
         given.append(columns.source == selection.source)
     if selection.mistake is not None:
@@ -70,6 +72,11 @@ def clauses(connection: Connection, selection: Selection) -> list[Condition]:
 def standing(verdict: Verdict) -> list[Condition]:
     """Return the conditions of what stands as a verdict, in the words of the index that is for those not OK."""
     return [columns.standing == verdict, *([] if verdict == "OK" else [NOT_GOOD])]
+
+
+def not_good() -> list[Condition]:
+    """Return the conditions of what stands as REVIEW or NG, so that its index is searched by time as well."""
+    return [columns.standing.in_(["REVIEW", "NG"]), NOT_GOOD]
 
 
 def mistaken(mistake: Mistake) -> list[Condition]:
@@ -84,14 +91,32 @@ def mistaken(mistake: Mistake) -> list[Condition]:
 def page(connection: Connection, selection: Selection, *, before: str | None, limit: int) -> Page:
     """Return a page of a selection; before: `next` of the page before it. Raises InputError for another text."""
     # The rows are fetched once it is known which: the search itself stays within an index.
-    chosen = select(columns.id).where(*clauses(connection, selection)).limit(limit + 1)
-    if before is not None:
-        chosen = chosen.where(tuple_(type_coerce(columns.at, BigInteger), columns.id) < _cursor(before))
-    chosen = _newest_first(chosen)
+    given = clauses(connection, selection)
+    if before is not None:  # one end only: of two SQLite searches from the first that it is told
+        given = clauses(connection, up_to(selection, before))
+        given.append(tuple_(type_coerce(columns.at, BigInteger), columns.id) < _cursor(before))
+    chosen = _newest_first(select(columns.id).where(*given).limit(limit + 1))
     rows = connection.execute(_newest_first(_whole().where(columns.id.in_(chosen)))).all()
     found = _inspections(connection, rows[:limit])
     last = rows[limit - 1] if len(rows) > limit else None
     return Page(found, None if last is None else f"{last.microseconds}-{last.id}")
+
+
+def from_on(selection: Selection, cursor: str) -> Selection:
+    """Return what a selection has from the time of a cursor on; raises InputError for another text."""
+    start = moment(cursor)
+    return selection.model_copy(update={"start": max(selection.start or start, start)})
+
+
+def up_to(selection: Selection, cursor: str) -> Selection:
+    """Return what a selection has up to the time of a cursor, and at it; raises InputError for another text."""
+    end = moment(cursor) + MICROSECOND
+    return selection.model_copy(update={"end": min(selection.end or end, end)})
+
+
+def moment(cursor: str) -> datetime:
+    """Return the time of a cursor; raises InputError for another text."""
+    return EPOCH + _cursor(cursor)[0] * MICROSECOND
 
 
 def one(connection: Connection, number: int) -> Inspection:
@@ -121,7 +146,8 @@ def _newest_first(query: Select[Any]) -> Select[Any]:
 
 
 def _cursor(text: str) -> tuple[int, int]:
-    if not (match := CURSOR.fullmatch(text)):
+    match = CURSOR.fullmatch(text)
+    if match is None or not TIMES[0] <= int(match[1]) < TIMES[1]:
         raise InputError(f"history: page {shown(text)} is not allowed, expected what the page before it says")
     return int(match[1]), int(match[2])
 

@@ -205,12 +205,13 @@ class Called(BaseModel):
 class Chosen(BaseModel):
     """What may stand in the address of a selection of inspections.
 
-    verdict: the one that stands; start, end: from start on, before end, as in 2026-03-04T12:00:00Z; name: a part of the
-    name.
+    fingerprint: of the bundle, where several were called `model`; verdict: the one that stands; start, end: from start
+    on, before end, as in 2026-03-04T12:00:00Z; name: a part of the name.
     """
 
     model_config = ConfigDict(extra="forbid")
     model: str | None = Field(default=None, examples=["brick"])
+    fingerprint: str | None = Field(default=None, max_length=255, examples=["5b" * 32])
     verdict: Verdict | None = Field(default=None, examples=["NG"])
     start: AwareDatetime | None = Field(default=None, examples=["2026-03-04T06:00:00Z"])
     end: AwareDatetime | None = Field(default=None, examples=["2026-03-04T14:00:00Z"])

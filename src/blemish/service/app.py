@@ -169,7 +169,7 @@ def _selections(service: Service, events: Events) -> APIRouter:
     @router.get("/export.csv", response_class=StreamingResponse, responses=_content("text/csv"))
     def as_csv(chosen: Annotated[Chosen, Query()]) -> StreamingResponse:
         """Return a manifest of a selection, whose paths begin in the folder of kept images."""
-        exports.check_one_model(service.history, chosen.selection)
+        exports.check_one_bundle(service.history, chosen.selection)
         return _attached(
             exports.alone(exports.manifest, service.history, chosen.selection),
             "manifest.csv",
@@ -179,7 +179,7 @@ def _selections(service: Service, events: Events) -> APIRouter:
     @router.get("/export.zip", response_class=StreamingResponse, responses=_content("application/zip"))
     def as_zip(chosen: Annotated[Chosen, Query()]) -> StreamingResponse:
         """Return the images of a selection with a manifest of them, and all that is known of them as JSON."""
-        exports.check_one_model(service.history, chosen.selection)
+        exports.check_one_bundle(service.history, chosen.selection)
         return _attached(
             exports.alone(exports.archive, service.history, chosen.selection), "parts.zip", "application/zip"
         )

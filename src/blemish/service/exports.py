@@ -21,10 +21,21 @@ _TURN = Lock()  # of the one export that is made
 MANIFEST, INSPECTIONS = "manifest.csv", "inspections.json"
 
 
-def check_one_model(history: History, chosen: Selection) -> None:
-    """Refuse a selection of several models: what one is made better with spoils another."""
-    if chosen.model is None and len({model.name for model in history.models()}) > 1:
+def check_one_bundle(history: History, chosen: Selection) -> None:
+    """Refuse a selection of what several bundles have judged: what one is made better with spoils another.
+
+    Those of one name count as several too: a bundle that was calibrated has the good parts of the one before already.
+    """
+    found = [
+        model
+        for model in history.models()
+        if chosen.model in (None, model.name) and chosen.fingerprint in (None, model.fingerprint)
+    ]
+    if len({model.name for model in found}) > 1:
         raise RefusedError(422, "there are parts of several models; choose one, as in ?model=NAME")
+    if len(found) > 1:
+        one = f"?model={found[0].name}&fingerprint={found[0].fingerprint}"
+        raise RefusedError(422, f"there are parts of several bundles of this name; choose one, the newest with {one}")
 
 
 def alone(

@@ -1,8 +1,7 @@
 """What each page is given to show: plain values, which its template turns into HTML."""
 
 import shlex
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Any
@@ -12,15 +11,14 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from blemish.errors import InputError, printable
-from blemish.history.figures import Counts, Span
-from blemish.history.records import Mistake
-from blemish.history.selection import Page
+from blemish.history.figures import Span
+from blemish.history.records import Mistake, NamedModel
 from blemish.model.calibration import promise_lines
 from blemish.service.answers import Chosen, Inspected
 from blemish.service.page.drift import plot, usual
 from blemish.service.service import Service
 from blemish.service.work.models import Served
-from blemish.verdict.threshold import VERDICTS, Thresholds, Verdict
+from blemish.verdict.threshold import Thresholds, Verdict
 
 SHOWN = 50  # inspections on a page
 USUALLY = timedelta(days=7)  # what the plot shows where no time is chosen
@@ -87,21 +85,21 @@ def history(service: Service, given: Mapping[str, str]) -> dict[str, Any]:
     """Return the inspections that the filters choose, their counts, and the scores of one model over time."""
     filters = _read(given)
     chosen, known = filters.chosen, service.history
-    # Counted without these two, so that a person can go on to the others.
-    everything = chosen.model_copy(update={"verdict": None, "mistake": None}).selection
-    query = urlencode(chosen.model_dump(mode="json", exclude_none=True))
     called = chosen.model if chosen.model and chosen.model in service.models else next(iter(service.models))
-    with ThreadPoolExecutor(2) as threads:  # each may have to read an index of all inspections
-        scores = threads.submit(_scores, service, service.model(called), chosen)
-        asked = threads.submit(known.page, chosen.selection, before=filters.before, limit=SHOWN)
-        whole = chosen.selection == everything and not filters.before and asked.result().next is None
-        counts = _counted(asked.result()) if whole else known.counts(everything)
-        page = asked.result()
-    names = sorted({*service.models, *(model.name for model in known.models())})
-    # Parts of one model only make another of it better, and only all of them: without those above its threshold, whose
+    with ThreadPoolExecutor(1) as thread:  # both may have to read much of an index
+        scores = thread.submit(_scores, service, service.model(called), chosen)
+        # Counted without verdict and mistake, so that a person can go on to the others.
+        page, counts = known.page_and_counts(chosen.selection, before=filters.before, limit=SHOWN)
+    judged = known.models()
+    names = sorted({*service.models, *(model.name for model in judged)})
+    # Parts of one bundle only make another of it better, and only all of them: without those above its threshold, whose
     # verdicts nobody has looked at, good parts seem to score lower than they do.
-    unseen = known.unseen(everything) if chosen.selection == everything else None
     one = chosen.model or (names[0] if len(names) == 1 else None)
+    bundle = _bundle(service, one, judged)
+    taken = chosen.model_copy(update={"model": one, "fingerprint": bundle} if bundle else {})
+    query = urlencode(taken.model_dump(mode="json", exclude_none=True))
+    complete = one == called and chosen.verdict is None and chosen.mistake is None
+    unseen = known.unseen(taken.selection) if complete else None
     return {
         "filters": filters,
         "names": names,
@@ -112,17 +110,18 @@ def history(service: Service, given: Mapping[str, str]) -> dict[str, Any]:
         "plotted": called,
         "scores": scores.result(),
         "exported": one,
+        "bundle": bundle,
         "unseen": unseen,
-        "command": shlex.quote(printable(service.model(called).place)) if one == called and unseen == 0 else None,
+        "command": shlex.quote(printable(service.model(called).place)) if unseen == 0 else None,
     }
 
 
-def _counted(page: Page) -> Counts:
-    """Count a selection of which all is on one page: a search that finds little is then made once."""
-    verdicts = Counter(one.standing for one in page.inspections)
-    turned = Counter((one.verdict, one.standing) for one in page.inspections)
-    false = turned["REVIEW", "OK"] + turned["NG", "OK"]
-    return Counts({verdict: verdicts[verdict] for verdict in VERDICTS}, false, turned["OK", "NG"])
+def _bundle(service: Service, name: str | None, judged: Sequence[NamedModel]) -> str | None:
+    """Return the fingerprint of the bundle that judges by a name, or did so last; None if there was no other."""
+    there = [model.fingerprint for model in judged if model.name == name]  # the newest first
+    served = service.models.get(name or "")
+    now = served.fingerprint if served else next(iter(there), None)
+    return now if {*there} - {now} else None
 
 
 def _read(given: Mapping[str, str]) -> Filters:

@@ -138,7 +138,7 @@ def _watch_for_server(
     words = read_file(token).decode("latin-1").split() if token else [None]
     if not words:
         raise InputError(f"{printable(token)}: empty; expected the token of the server")
-    source = source or f"watch:{printable(settings.folder.resolve())}"
+    source = printable(source or f"watch:{settings.folder.resolve()}")  # as the history has it
     if len(source.encode()) > 255:
         raise InputError("source: the path of the folder is too long for one; give --source, at most 255 bytes")
     with Client(url, token=words[0]) as client, State(None) as state, _stopping() as stop:
