@@ -19,7 +19,7 @@ from blemish.experiments.grid.grid import Grid, units
 from blemish.experiments.grid.rows import Row, Settings, append_row, read_rows, repair_rows
 from blemish.experiments.runs.clock import FIRST_GUESS, Clock, Job, Remaining
 from blemish.experiments.store.stopwatch import PEAK, Stopwatch, read_costs
-from blemish.method.progress import Progress
+from blemish.method.learning.progress import Progress
 
 GRID = Grid(
     teachers=["resnet18"], sizes=[256, 128], level_sets=[[2, 3], [2, 3, 4]], seeds=[0], recipes=["fast"],

@@ -8,8 +8,8 @@ from blemish import Detector
 from blemish.calibrating.recalibrate import recalibrated
 from blemish.data.sources import identify
 from blemish.errors import InputError
-from blemish.method import fitting, training
-from blemish.method.progress import Progress, in_parts
+from blemish.method.learning import fitting, training
+from blemish.method.learning.progress import Progress, in_parts
 from blemish.model.calibration import calibrate, calibrate_again, check_again
 from blemish.model.header import ScoredPart
 from blemish.printing.promises import evidence

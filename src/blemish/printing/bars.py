@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Display
 
-from blemish.method.progress import Progress, Report
+from blemish.method.learning.progress import Progress, Report
 from blemish.printing.numbers import duration
 from blemish.results.lines import Record
 

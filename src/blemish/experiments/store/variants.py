@@ -10,15 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from blemish.errors import InputError
-from blemish.method.features import cached_features
-from blemish.method.fitting import module_seed
 from blemish.method.imitation import imitation_loss, module_map
-from blemish.method.modules import Module, cell_of
-from blemish.method.pyramid import Pyramid
-from blemish.method.scoring import one_by_one
-from blemish.method.statistics import fit_statistics
-from blemish.method.teacher import Teacher, student_stage
-from blemish.method.training import (
+from blemish.method.learning.features import cached_features
+from blemish.method.learning.fitting import module_seed
+from blemish.method.learning.training import (
     Losses,
     Recipe,
     autocasts,
@@ -28,6 +23,11 @@ from blemish.method.training import (
     descend,
     sample_batches,
 )
+from blemish.method.modules import Module, cell_of
+from blemish.method.pyramid import Pyramid
+from blemish.method.scoring import one_by_one
+from blemish.method.statistics import fit_statistics
+from blemish.method.teacher import Teacher, student_stage
 
 
 def train_chained(

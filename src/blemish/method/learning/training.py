@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from blemish.checks import word
 from blemish.errors import InputError
 from blemish.method.imitation import imitation_loss
-from blemish.method.progress import Step
+from blemish.method.learning.progress import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def descend(
         optimiser.step()
         seen += images
         smooth = value if step == 1 else 0.98 * smooth + 0.02 * value
-        if report and (step % 20 == 0 or step == steps):
+        if report:
             report(step, steps, smooth, seen / (time.monotonic() - started))
     for name, tensor in student.state_dict().items():
         if not bool(tensor.isfinite().all()):
