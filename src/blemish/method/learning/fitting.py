@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from threading import Event
 
@@ -84,19 +83,19 @@ def fit_modules(
             clock.skip(name)
     left = [name for name in names if name not in clock.begun]
     features = Features(teacher, pyramid, left, recipe=recipe, half=half, cache_gb=cache_gb)
-    starts = _starts(pyramid, levels, recipe)
+    starts = warm_starts(pyramid, levels, recipe)
 
     def work(name: Name) -> None:
         start = modules[starts[name]] if name in starts else None
         try:
-            _learn(modules[name], start, features, recipe=recipe, seed=seed, roi=roi, report=clock.of(name))
+            learn(modules[name], start, features, recipe=recipe, seed=seed, roi=roi, report=clock.of(name))
         except InputError as error:
             raise InputError(f"module {modules[name].name}: {error}") from error
         if path := kept(name):
             _keep(modules[name], path)
 
     own = {name: costs[name] for name in left}
-    side_by_side(work, own, _waits(left, starts), share=share or Share(1, torch.get_num_threads()),
+    side_by_side(work, own, waiting(left, starts), share=share or Share(1, torch.get_num_threads()),
                  fits=features.fit, stop=stop)  # fmt: skip
     return list(modules.values())
 
@@ -199,15 +198,18 @@ def _new_module(teacher: Teacher, size: int, level: int, *, seed: int, weight: f
     return module
 
 
-def _starts(sizes: Collection[int], levels: Collection[int], recipe: Recipe) -> dict[Name, Name]:
-    """Return the module from whose student each starts that does not start from nothing: of its level, smaller."""
+def warm_starts(sizes: Collection[int], levels: Collection[int], recipe: Recipe) -> dict[Name, Name]:
+    """Return the module from whose student each starts that does not start from nothing: the smallest of its level.
+
+    Not the next smaller one: students are as good (docs/log.md), and those of all other sizes can learn side by side.
+    """
     if recipe.warm_steps is None:
         return {}
-    pairs = pairwise(sorted(sizes))
-    return {(size, level): (smaller, level) for smaller, size in pairs for level in levels}
+    smallest, *others = sorted(sizes)
+    return {(size, level): (smallest, level) for size in others for level in levels}
 
 
-def _waits(names: Collection[Name], starts: Mapping[Name, Name]) -> dict[Name, list[Name]]:
+def waiting(names: Collection[Name], starts: Mapping[Name, Name]) -> dict[Name, list[Name]]:
     """Return what each module waits for: the one that it starts from, and that of the level before.
 
     The latter leaves it a feature; the deepest, which takes most of the time, makes its features itself and waits not.
@@ -220,7 +222,7 @@ def _waits(names: Collection[Name], starts: Mapping[Name, Name]) -> dict[Name, l
     return waits
 
 
-def _learn(
+def learn(
     module: Module,
     start: Module | None,
     features: Features,
