@@ -342,4 +342,4 @@ def test_a_stopwatch_adds_what_each_module_took(tmp_path, monkeypatch):
 def test_unknown_settings_do_not_pass_unseen():
     assert grids.EXPERIMENTS == ("sizes", "levels", "weights", "coverage", "keep", "methods")
     ((_, rows),) = rows_of(experiments=["sizes"])
-    assert all(row.recipe_settings["steps"] == 800 for row in rows)
+    assert all(row.recipe_settings["steps"] == 400 for row in rows)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -100,17 +100,14 @@ def fit_modules(
     return list(modules.values())
 
 
-def quick_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe of students that only score: at most as many steps as in `quick`."""
-    quick = RECIPES["quick"]
-    if recipe.steps is None or recipe.warm_steps is None or quick.steps is None or quick.warm_steps is None:
-        return quick
-    return replace(recipe, steps=min(recipe.steps, quick.steps), warm_steps=min(recipe.warm_steps, quick.warm_steps))
+def crossed_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe of students that only score, several sets of them: the same, or `fast` where it takes hours."""
+    return recipe if recipe.epochs is None else RECIPES["fast"]
 
 
 def costs(recipe: Recipe, *, images: int, others: int) -> list[float]:
     """Return what the students of a model cost, and each set of others, in steps."""
-    own, other = (float(count_steps(one, images, warm=False)) for one in (recipe, quick_recipe(recipe)))
+    own, other = (float(count_steps(one, images, warm=False)) for one in (recipe, crossed_recipe(recipe)))
     return [own, *[other] * others]
 
 
@@ -149,7 +146,7 @@ def score_crosswise(
     for one, prefix, report in zip(others, prefixes(len(others))[1:], reports, strict=True):
         pyramid = {side: torch.cat([held_out[side], train[side][one.learnt]]) for side in train}
         students = fit_modules(
-            teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
+            teacher, pyramid, levels=levels, recipe=crossed_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
             share=share, cache_gb=cache_gb, workspace=workspace, prefix=prefix, report=report,
         )  # fmt: skip
         if maps_of is None:

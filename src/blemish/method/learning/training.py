@@ -45,15 +45,15 @@ RECIPES = {
         learning_rate=2e-2,
         batch_size=16,
         weight_decay=0.01,
-        steps=800,
-        warm_steps=400,
+        steps=400,
+        warm_steps=200,
         warm_divisor=3,
         positions=2048,
         crop=16,
         autocast=True,
     ),
 }
-RECIPES["quick"] = replace(RECIPES["fast"], name="quick", steps=400, warm_steps=200)
+RECIPES["quick"] = replace(RECIPES["fast"], name="quick", steps=200, warm_steps=100)
 PROBE = 32  # side of the window that `crop_margin` tries out
 
 Losses = Iterator[tuple[Tensor, int]]  # the loss of a batch, and how many images are in it
