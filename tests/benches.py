@@ -12,7 +12,7 @@ from blemish.experiments.grid.rows import read_rows
 from blemish.experiments.runs import measure as measures
 from blemish.experiments.runs import run as runs
 from blemish.experiments.store import store
-from blemish.method import fitting, training
+from blemish.method.learning import fitting, training
 from blemish.printing.bars import error_console
 
 GRID = Grid(

@@ -8,7 +8,7 @@ import pytest
 
 from blemish.cli.app import main
 from blemish.demo.textures import make_textures
-from blemish.method import training
+from blemish.method.learning import training
 from blemish.model import file as modelfile
 from blemish.printing import bars
 
@@ -51,7 +51,7 @@ def child(*arguments, before="", **options):
     """Run a command in a process of its own, with a short recipe."""
     code = f"""
 import dataclasses, os, signal, sys
-from blemish.method import fitting, training
+from blemish.method.learning import fitting, training
 training.RECIPES["fast"] = dataclasses.replace(training.RECIPES["fast"], steps=20, warm_steps=20)
 {before}
 from blemish.cli.app import main

@@ -11,7 +11,7 @@ import pytest
 
 from blemish import Detector
 from blemish.demo.textures import make_textures
-from blemish.method import training
+from blemish.method.learning import training
 from tiny import short_recipe
 
 

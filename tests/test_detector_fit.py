@@ -198,7 +198,7 @@ def test_files_and_arrays_in_any_order_give_one_model(short, good_arrays, tmp_pa
 def test_a_recipe_that_differs_does_not_continue_a_run(short, good_arrays, tmp_path, monkeypatch, change):
     import dataclasses
 
-    from blemish.method import training
+    from blemish.method.learning import training
 
     Detector(sizes=(64,), levels=(2,)).fit(good_arrays, workspace=tmp_path)
     monkeypatch.setitem(training.RECIPES, "fast", dataclasses.replace(short, **change))
@@ -235,7 +235,7 @@ def test_a_kept_module_of_another_size_is_refused(short, good_arrays, tmp_path):
 def test_features_in_a_temporary_file_train_the_same_model_and_leave_nothing(short, good_arrays, tmp_path, monkeypatch):
     options = {"sizes": (64,), "levels": (2, 3)}
     in_memory = modules_of(Detector(**options).fit(good_arrays))
-    monkeypatch.setattr("blemish.method.features.RAM_FOR_FEATURES", 1 << 10)
+    monkeypatch.setattr("blemish.method.learning.features.RAM_FOR_FEATURES", 1 << 10)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     on_disk = modules_of(Detector(**options).fit(good_arrays))
     assert all(torch.equal(in_memory[key], on_disk[key]) for key in in_memory)
@@ -245,7 +245,7 @@ def test_features_in_a_temporary_file_train_the_same_model_and_leave_nothing(sho
 def test_the_paper_recipe_and_score_fit_too(good_arrays, monkeypatch):
     import dataclasses
 
-    from blemish.method import training
+    from blemish.method.learning import training
 
     monkeypatch.setitem(training.RECIPES, "paper", dataclasses.replace(training.RECIPES["paper"], epochs=2))
     detector = Detector(sizes=(64,), levels=(2,), recipe="paper", score="paper").fit(good_arrays)

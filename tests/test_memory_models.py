@@ -8,8 +8,8 @@ import pytest
 from blemish import Detector
 from blemish.data.datasets import test_samples as samples_of
 from blemish.images.read import read_image
-from blemish.method import training
 from blemish.method.beside.memory import SHARE, Memory
+from blemish.method.learning import training
 from blemish.runtime import Runtime
 from blemish.weighing.costs import measure
 

@@ -17,7 +17,7 @@ LOUD = {"onnxruntime", "openvino", "matplotlib"}  # imported by storage/offline.
 EVERYTHING = """
 import dataclasses, sys
 from blemish.cli.app import main
-from blemish.method import training
+from blemish.method.learning import training
 training.RECIPES["fast"] = dataclasses.replace(training.RECIPES["fast"], steps=4, warm_steps=4)
 good = "parts/train/good"
 for line in (

@@ -24,7 +24,9 @@ LEFT[:, :48] = True  # the left half counts
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(__import__("blemish.method.training", fromlist=["RECIPES"]).RECIPES, "fast", short_recipe())
+        patch.setitem(
+            __import__("blemish.method.learning.training", fromlist=["RECIPES"]).RECIPES, "fast", short_recipe()
+        )
         yield
 
 

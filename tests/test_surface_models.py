@@ -12,7 +12,7 @@ from blemish.data.datasets import test_samples as samples_of
 from blemish.errors import InputError, ModelFileError
 from blemish.evaluation.truth import on_defect
 from blemish.images.read import read_image
-from blemish.method import training
+from blemish.method.learning import training
 from blemish.model.assembly import assemble, stored_tensors
 from blemish.model.header import SurfacePart
 from blemish.model.scorer import said

@@ -13,7 +13,7 @@ from blemish.data.sources import identify
 from blemish.errors import InputError
 from blemish.images.roi import Interest
 from blemish.images.tiles import grid
-from blemish.method import fitting, training
+from blemish.method.learning import fitting, training
 from blemish.model.arguments import Arguments
 from blemish.model.fit import fit
 from blemish.model.header import Header

@@ -10,7 +10,7 @@ from torch import nn
 from blemish import Detector
 from blemish.data.records import DataPart
 from blemish.images.preprocessing import PreprocessingPart
-from blemish.method import training
+from blemish.method.learning import training
 from blemish.method.modules import Module
 from blemish.method.teacher import Teacher, teacher_from_state
 from blemish.model.header import CalibrationPart, Header, ModulePart, TeacherPart

@@ -25,8 +25,9 @@ from blemish.data.samples import read_truth
 from blemish.data.sources import load
 from blemish.evaluation.metrics import image_metrics, pixel_metrics
 from blemish.images.resize import resize_mask
-from blemish.method import scoring, training
+from blemish.method import scoring
 from blemish.method.imitation import combine
+from blemish.method.learning import training
 from blemish.method.pyramid import stack
 from blemish.method.scoring import set_weights
 

@@ -175,9 +175,9 @@ def _seconds(work: Callable[[list[Image]], Iterable[Any]], images: list[Image]) 
 
 def time_training(detector: Any, level: int, *, steps: int = TRAIN_STEPS) -> Trained:
     """Return what training one module of that level at SIZE takes, on features of random images."""
-    from blemish.method.features import cached_features
+    from blemish.method.learning.features import cached_features
+    from blemish.method.learning.training import PROBE, RECIPES, batch_size, crop_margin, train_module
     from blemish.method.teacher import student_stage
-    from blemish.method.training import PROBE, RECIPES, batch_size, crop_margin, train_module
 
     fast, name = RECIPES["fast"], detector.model_.teacher.architecture.name
     random = torch.Generator().manual_seed(0)

@@ -30,7 +30,7 @@ import torch
 from blemish import Detector
 from blemish.cli.allocator import keep_freed_memory
 from blemish.data.datasets import good_images
-from blemish.method import fitting, training
+from blemish.method.learning import fitting, training
 from blemish.method.pretrained import load_teacher
 from blemish.model import fit, reading
 

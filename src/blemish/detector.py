@@ -27,7 +27,7 @@ from blemish.verdict.threshold import Thresholds, read_rates, read_wanted
 
 if TYPE_CHECKING:
     from blemish.export.export import Exported
-    from blemish.method.progress import Report
+    from blemish.method.learning.progress import Report
     from blemish.method.scoring import AnyModule
     from blemish.model.model import Model
     from blemish.weighing.findings import Findings
@@ -103,6 +103,7 @@ class Detector:
         workspace: StrPath | None = None,
         report: "Report | None" = None,
         cache_gb: float = 8.0,
+        jobs: int | None = None,
         labels: Labels = AS_THEY_ARE,
         false_alarms: Rates = None,
         groups: Groups = None,
@@ -116,20 +117,19 @@ class Detector:
         else a share of the images, chosen by content. workspace: a folder that keeps finished modules, so that the same
         call continues an interrupted fit and ends with the same model; the caller removes it. report: called with a
         `Progress` as training goes on. cache_gb: the most that features may take, in memory and temporary files; where
-        float32 needs more they are kept in float16, which `Progress` and header then say. labels: how the labels of
-        labelling tools are taken, in folders that have them. false_alarms: the shares of good images that may be called
-        REVIEW or NG, and NG, such as "5%,1%" or (0.05, 0.01); default: these, as far as the held-out images carry them.
+        float32 needs more they are kept in float16, which `Progress` and header say. jobs: how many modules learn side
+        by side, two by default. labels: how those of labelling tools are taken. false_alarms: the shares of good images
+        to be called REVIEW or NG, and NG, such as "5%,1%" or (0.05, 0.01), by default as far as the held-out carry it.
         groups: the group of each image, those of held_out after the others, "" for one that stands alone; or "folder";
-        or a regular expression that finds it in paths (`find_groups`): groups are held out whole, and the promise is
-        about a new one. roi, ignore: masks of the pixels that count, and that do not: paths, or bool (H, W);
-        ignore_border: the share of each side that does not, such as "3%". Raises InputError for an argument or an image
-        that cannot be used, StorageError if workspace or temporary files cannot be written.
+        or a regular expression that finds it in paths (`find_groups`): groups are held out whole, the promise is of a
+        new one. roi, ignore: masks of pixels that do and do not count: paths, or bool (H, W); ignore_border: the share
+        of each side that does not, "3%". Raises InputError for what cannot be used, StorageError for files unwritten.
         """
         from blemish.model.fit import fit
 
         place = given_path(workspace, "workspace") if workspace is not None else None
         fitted = fit(Arguments(**self.get_params()), images, held_out=held_out, workspace=place, report=report,
-                     cache_gb=cache_gb, labels=labels, wanted=read_rates(false_alarms), groups=groups,
+                     cache_gb=cache_gb, jobs=jobs, labels=labels, wanted=read_rates(false_alarms), groups=groups,
                      interest=Interest(roi, ignore, ignore_border))  # fmt: skip
         self.model_, self.run_folder_ = fitted.model, fitted.run_folder
         return self

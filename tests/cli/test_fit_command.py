@@ -16,7 +16,7 @@ from PIL import Image
 from blemish import Detector
 from blemish.data.listing import find_images
 from blemish.errors import InputError
-from blemish.method import fitting
+from blemish.method.learning import fitting
 from blemish.model import file as modelfile
 from blemish.model import workspace
 from blemish.runtime import Runtime
@@ -97,10 +97,10 @@ def test_ctrl_c_says_where_the_same_command_continues(capsys, parts, tmp_path, m
     assert (code, err) == (130, "interrupted; the same command continues where it stopped\n")
     monkeypatch.undo()
     for name, target, expected in (
-        ("fit_statistics", stop, "with module 1 of 2"),
-        ("_keep", keep_and_stop, "with module 2 of 2"),
-        ("fit_statistics", stop, "with module 2 of 2"),
-        ("_keep", keep_and_stop, "after the last of 2 modules"),
+        ("fit_statistics", stop, "after 0 of 2 modules"),
+        ("_keep", keep_and_stop, "after 1 of 2 modules"),
+        ("fit_statistics", stop, "after 1 of 2 modules"),
+        ("_keep", keep_and_stop, "after 2 of 2 modules"),
         (None, None, "where it stopped"),
     ):
         monkeypatch.setattr(fitting, "fit_statistics", statistics)

@@ -19,7 +19,7 @@ from blemish.experiments.grid.grid import Grid, units
 from blemish.experiments.grid.rows import Row, Settings, append_row, read_rows, repair_rows
 from blemish.experiments.runs.clock import FIRST_GUESS, Clock, Job, Remaining
 from blemish.experiments.store.stopwatch import PEAK, Stopwatch, read_costs
-from blemish.method.progress import Progress
+from blemish.method.learning.progress import Progress
 
 GRID = Grid(
     teachers=["resnet18"], sizes=[256, 128], level_sets=[[2, 3], [2, 3, 4]], seeds=[0], recipes=["fast"],
@@ -342,4 +342,4 @@ def test_a_stopwatch_adds_what_each_module_took(tmp_path, monkeypatch):
 def test_unknown_settings_do_not_pass_unseen():
     assert grids.EXPERIMENTS == ("sizes", "levels", "weights", "coverage", "keep", "methods")
     ((_, rows),) = rows_of(experiments=["sizes"])
-    assert all(row.recipe_settings["steps"] == 800 for row in rows)
+    assert all(row.recipe_settings["steps"] == 400 for row in rows)

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 from benches import quick_recipe, rows_at  # noqa: F401
 from blemish.cli.app import main
-from blemish.method import training
+from blemish.method.learning import training
+from blemish.method.learning.training import crop_margin
 from blemish.method.teacher import ARCHITECTURES, student_stage
-from blemish.method.training import crop_margin
 
 
 @pytest.fixture(scope="module")

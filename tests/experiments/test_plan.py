@@ -9,7 +9,7 @@ from blemish.experiments.grid.grid import UNKNOWN
 from blemish.experiments.runs import run as runs
 from blemish.experiments.runs import speed
 from blemish.experiments.runs.plan import module_bytes, plan
-from blemish.method import training
+from blemish.method.learning import training
 from blemish.model.file import load as load_model
 
 

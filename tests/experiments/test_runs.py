@@ -23,7 +23,7 @@ from blemish.experiments.tables.averages import average, read_runs
 from blemish.experiments.tables.examples import examples
 from blemish.images.read import read_image
 from blemish.images.resize import resize_mask
-from blemish.method import fitting
+from blemish.method.learning import fitting
 from blemish.method.pyramid import stack
 from blemish.method.scoring import score_pyramid, set_weights
 from blemish.printing.bars import error_console

@@ -9,10 +9,10 @@ from torch import nn
 
 from blemish.errors import InputError
 from blemish.experiments.store.variants import chained_features, chained_maps, train_chained, train_one_group
-from blemish.method.fitting import fit_modules, module_seed
+from blemish.method.learning.fitting import fit_modules, module_seed
+from blemish.method.learning.training import RECIPES
 from blemish.method.scoring import module_maps, score_maps
 from blemish.method.teacher import student_stage, teacher_from_state
-from blemish.method.training import RECIPES
 
 LITE0 = "tf_efficientnet_lite0"
 PAPER, FAST = RECIPES["paper"], RECIPES["fast"]

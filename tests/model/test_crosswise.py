@@ -8,8 +8,8 @@ from blemish import Detector
 from blemish.calibrating.recalibrate import recalibrated
 from blemish.data.sources import identify
 from blemish.errors import InputError
-from blemish.method import fitting, training
-from blemish.method.progress import Progress, in_parts
+from blemish.method.learning import fitting, training
+from blemish.method.learning.progress import Progress, in_parts
 from blemish.model.calibration import calibrate, calibrate_again, check_again
 from blemish.model.header import ScoredPart
 from blemish.printing.promises import evidence
@@ -121,11 +121,15 @@ def test_parts_report_the_whole():
     assert in_parts(None, [1.0, 1.0], ["", ""]) == [None, None]
 
 
-def test_other_students_take_no_more_steps_than_quick_ones():
+def test_other_students_learn_as_those_of_the_model_do_but_never_for_hours():
     recipes = training.RECIPES
-    assert fitting.quick_recipe(recipes["fast"]).steps == recipes["quick"].steps == 400
-    assert fitting.quick_recipe(recipes["paper"]) == recipes["quick"]
-    assert fitting.costs(recipes["fast"], images=20, others=2) == [800, 400, 400]
+    assert [fitting.crossed_recipe(recipes[name]).name for name in ("fast", "quick", "paper")] == [
+        "fast",
+        "quick",
+        "fast",
+    ]
+    assert fitting.costs(recipes["fast"], images=20, others=2) == [400, 400, 400]
+    assert fitting.costs(recipes["paper"], images=20, others=1) == [1200, 400]
 
 
 def test_scores_of_others_are_moved_to_where_the_own_lie():

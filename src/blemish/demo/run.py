@@ -38,7 +38,7 @@ from blemish.storage.places import check_folder_writable
 # What decides how long the demo takes: under 4 minutes on two processor cores.
 SIZES = (128,)
 LEVELS = (2, 3, 4)
-RECIPE = "quick"
+RECIPE = "fast"
 
 MARK = "made-by-blemish-demo"  # a folder that holds this file is the demo's own
 

@@ -65,8 +65,8 @@ class Arguments:
 
     def check(self) -> None:
         """Raise InputError for the first argument that a fit would refuse, before anything is read."""
+        from blemish.method.learning.training import find_recipe
         from blemish.method.teacher import architecture, pick_device
-        from blemish.method.training import find_recipe
 
         self.checked()
         find_recipe(self.recipe)

@@ -9,7 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from blemish.data.datasets import AS_THEY_ARE
@@ -18,13 +17,14 @@ from blemish.data.sources import Images, Source
 from blemish.data.together.groups import Grouping, Groups
 from blemish.images.roi import WHOLE, Interest
 from blemish.method.beside.surface import Surface, anchor, fit_surface, widen
-from blemish.method.features import check_cache, half_sizes, tiles_carried
-from blemish.method.fitting import complete, costs, fit_modules, prefixes, score_crosswise
+from blemish.method.learning.features import check_cache, half_sizes, tiles_carried
+from blemish.method.learning.fitting import complete, costs, fit_modules, prefixes, score_crosswise
+from blemish.method.learning.progress import Report, in_parts
+from blemish.method.learning.schedule import shared_out
+from blemish.method.learning.training import Recipe, find_recipe
 from blemish.method.pretrained import load_teacher
-from blemish.method.progress import Report, in_parts
 from blemish.method.scoring import AnyModule, score_pyramid, score_sources, surface_levels, surface_rows_of
 from blemish.method.teacher import Teacher, move_to, pick_device
-from blemish.method.training import Recipe, find_recipe
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import module_part, preprocessing, surface_part
 from blemish.model.calibration import calibrate, check_area
@@ -60,6 +60,7 @@ def fit(
     workspace: Path | None,
     report: Report | None,
     cache_gb: float,
+    jobs: int | None = None,
     labels: Labels = AS_THEY_ARE,
     wanted: Budget | None = None,
     groups: Groups | Grouping = None,
@@ -73,6 +74,7 @@ def fit(
     check_cache(cache_gb)
     given = arguments.checked()
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
+    share = shared_out(jobs, device)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
     carried = partial(tiles_carried, teacher, given.sizes, given.levels, recipe=recipe, cache_gb=cache_gb)
@@ -84,12 +86,13 @@ def fit(
     thresholds(range(read.count), wanted)  # a rate that so few images cannot carry is refused before the work
     count, others, maps_of = len(learnt), len(learnt.others), partial(_raw_maps, teacher, given, read)
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=count, cache_gb=cache_gb)
-    decided = [*read.run, str(half), *([roi.bits] if roi else []), *([f"{read.tiles} {count}"] if read.tiles else [])]
+    decided = [*read.run, str(half), *([roi.bits] if roi else []), *([f"{read.tiles} {count}"] if read.tiles else []),
+               str(share.threads)]  # fmt: skip
     folder = _run_folder(workspace, decided, given, recipe, teacher) if workspace else None
     own, *reports = in_parts(report, costs(recipe, images=count, others=others), prefixes(others))
     students = fit_modules(
         teacher, learnt.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=learnt.counted,
-        workspace=folder, report=own,
+        share=share, cache_gb=cache_gb, workspace=folder, report=own,
     )  # fmt: skip
     modules = complete(
         students, teacher, learnt.train, partial(maps_of, most=BALANCED), score=given.score,
@@ -100,7 +103,8 @@ def fit(
     crossed = score_crosswise(
         teacher, learnt.train, learnt.held_out, learnt.others, levels=given.levels, recipe=recipe, seed=given.seed,
         score=given.score, size=read.size, memory_size=given.reference_size, min_area=given.min_area, half=half,
-        roi=roi, workspace=folder, reports=reports, maps_of=maps_of if read.tiles else None,
+        roi=roi, share=share, cache_gb=cache_gb, workspace=folder, reports=reports,
+        maps_of=maps_of if read.tiles else None,
     )  # fmt: skip
     calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, roi=roi, min_area=given.min_area,
                             surfaces=surfaces, others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
@@ -182,10 +186,10 @@ def _header(
 def _run_folder(workspace: Path, order: list[str], given: Arguments, recipe: Recipe, teacher: Teacher) -> Path:
     """Return the workspace's folder of this very run: one that differs in anything has another.
 
-    order: `Material.run`, and what else only the fit knows: which features are kept in float16, which pixels count.
+    order: `Material.run`, and what else only the fit knows: features in float16, pixels that count, threads a module.
     """
     run = [__version__, libraries(), asdict(recipe), sorted(given.sizes), sorted(given.levels), given.seed,
-           given.teacher, teacher.sha256, str(teacher.mean.device), torch.get_num_threads(), order]  # fmt: skip
+           given.teacher, teacher.sha256, str(teacher.mean.device), order]  # fmt: skip
     folder = workspace / sha256(json.dumps(run).encode()).hexdigest()[:16]
     make_folder(folder)
     return folder

@@ -14,7 +14,7 @@ from blemish.data.together.twins import Pair, find_twins
 from blemish.errors import printable
 from blemish.images.roi import Interest, RoiPart, TilesRoi, read_roi
 from blemish.images.tiles import Shape, TilesPart
-from blemish.method.fitting import Other
+from blemish.method.learning.fitting import Other
 from blemish.method.pyramid import Pyramid, draw_tiles, places_of, read_boxes, read_known
 from blemish.model.arguments import Arguments
 from blemish.model.header import ScoredPart

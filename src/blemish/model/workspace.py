@@ -15,7 +15,7 @@ from blemish.data.together.groups import check_rule, find_groups
 from blemish.errors import InputError, StoppedError, printable
 from blemish.images.roi import WHOLE, Interest, read_roi
 from blemish.images.tiles import TilesPart
-from blemish.method.progress import Progress, Report
+from blemish.method.learning.progress import Progress, Report
 from blemish.model.arguments import Arguments
 from blemish.model.assembly import save
 from blemish.model.fit import Fitted, fit
@@ -36,6 +36,7 @@ def fit_to_file(
     embed_teacher: bool = False,
     overwrite: bool = False,
     cache_gb: float = 8.0,
+    jobs: int | None = None,
     labels: Labels = AS_THEY_ARE,
     wanted: Budget | None = None,
     group_by: str | None = None,
@@ -68,8 +69,10 @@ def fit_to_file(
             check_writable(out, overwrite=overwrite)  # again: another fit may have written it by now
             clean_stale(out)
             with showing() as show:
-                fitted = fit(arguments, images, held_out=apart, workspace=workspace, report=follower.to(show),
-                             cache_gb=cache_gb, wanted=wanted, groups=groups, say=say, interest=interest)  # fmt: skip
+                fitted = fit(
+                    arguments, images, held_out=apart, workspace=workspace, report=follower.to(show), cache_gb=cache_gb,
+                    jobs=jobs, wanted=wanted, groups=groups, say=say, interest=interest,
+                )  # fmt: skip
             if follower.last is None:
                 say("continuing: all modules were trained before")
             _save(fitted, out, say=say, embed_teacher=embed_teacher, overwrite=overwrite)
@@ -100,8 +103,8 @@ class _Follower:
 
     def to(self, show: Report) -> Report:
         def report(progress: Progress) -> None:
-            if self.last is None and progress.index > 1:
-                self.say(f"continuing: {progress.index - 1} of {progress.modules} modules were trained before")
+            if self.last is None and progress.kept:
+                self.say(f"continuing: {progress.kept} of {progress.modules} modules were trained before")
             self.last = progress
             show(progress)
 
@@ -139,11 +142,9 @@ def _alone(workspace: Path, out: Path) -> Iterator[None]:
 
 
 def _place(last: Progress | None, workspace: Path) -> str:
-    """Say with which module a stopped fit continues: one whose last step was reported may have been kept, or not."""
+    """Say where a stopped fit continues."""
+    newest = max(workspace.glob("*/*.safetensors"), key=lambda file: file.stat().st_mtime_ns, default=None)
     if last is None:
         return "where it stopped"
-    newest = max(workspace.glob("*/*.safetensors"), key=lambda file: file.stat().st_mtime_ns, default=None)
-    kept = newest is not None and newest.stem == last.module.replace("/", "-")
-    if last.index + kept > last.modules:
-        return f"after the last of {last.modules} modules"
-    return f"with module {last.index + kept} of {last.modules}"
+    kept = 0 if newest is None else len(list(newest.parent.glob("*.safetensors")))
+    return f"after {kept} of {last.modules} modules"

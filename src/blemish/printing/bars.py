@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Display
 
-from blemish.method.progress import Progress, Report
+from blemish.method.learning.progress import Progress, Report
 from blemish.printing.numbers import duration
 from blemish.results.lines import Record
 
@@ -57,7 +57,7 @@ def counting(console: Console, noun: str) -> Iterator[Callable[[int, int], None]
 
 @contextmanager
 def training(console: Console) -> Iterator[Report]:
-    """Yield what shows a fit's progress: a bar for the module at work and one for all, or a line now and then."""
+    """Yield what shows a fit's progress: a bar for each module at work and one for all, or a line now and then."""
     if not console.is_terminal:
         next_line = 0.0
 
@@ -71,16 +71,17 @@ def training(console: Console) -> Iterator[Report]:
         return
     with bars(console) as display:
         whole = display.add_task("reading images", total=None, note="")
-        part = display.add_task("", total=None, note="", visible=False)
+        at_work: dict[str, TaskID] = {}
 
         def update(progress: Progress) -> None:
+            if progress.module not in at_work:
+                at_work[progress.module] = display.add_task(progress.module, total=progress.steps, note="")
+            speed = f"loss {progress.loss:.4g}, {progress.images_per_second:.0f} images/s"
+            display.update(at_work[progress.module], completed=progress.step, note=speed)
             if progress.step == progress.steps:
                 console.out(f"{_title(progress)}: {_state(progress)}")
-            speed = f"loss {progress.loss:.4g}, {progress.images_per_second:.0f} images/s"
-            left = f"{duration(progress.seconds_left)} left"
-            title = f"module {progress.index}/{progress.modules}"
-            display.update(part, description=progress.module, completed=progress.step, total=progress.steps, note=speed)
-            display.update(part, visible=True)
+                display.remove_task(at_work.pop(progress.module))
+            title, left = f"{progress.modules} modules", f"{duration(progress.seconds_left)} left"
             display.update(whole, description=title, completed=progress.share_done, total=1, note=left)
 
         yield update

@@ -34,6 +34,10 @@ Levels = Annotated[str, typer.Option(metavar="LIST", help="Levels of the teacher
 CacheGb = Annotated[
     float, typer.Option(metavar="GB", help="The most memory and temporary files for features of the teacher.")
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=64, help="So many modules learn at the same time; default: 2, or 1 on a GPU."),
+]
 Review = Annotated[
     int, typer.Option(metavar="N", min=0, help="Draw the N images that fit worst among those that trained.")
 ]
@@ -63,6 +67,7 @@ def fit(
     tiles: Tiles = "auto",
     embed_teacher: Annotated[bool, typer.Option("--embed-teacher", help="Put its weights into the file.")] = False,
     cache_gb: CacheGb = 8.0,
+    jobs: Jobs = None,
     review_training: Review = 0,
     _root: Root = None,
     _follow_links: FollowLinks = False,
@@ -89,7 +94,7 @@ def fit(
     console = error_console()
     fitted, seconds = fit_to_file(
         arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
-        overwrite=overwrite, cache_gb=cache_gb, labels=read_labels(unlabelled, defects),
+        overwrite=overwrite, cache_gb=cache_gb, jobs=jobs, labels=read_labels(unlabelled, defects),
         wanted=read_rates(false_alarms), group_by=group_by, interest=read_interest(roi, ignore, ignore_border),
     )  # fmt: skip
     header = fitted.model.header

@@ -40,8 +40,8 @@ class Grid:
 
     def check(self) -> None:
         """Raise InputError that names the first option that is not allowed."""
+        from blemish.method.learning.training import find_recipe
         from blemish.method.teacher import architecture
-        from blemish.method.training import find_recipe
         from blemish.weighing.search import OBJECTIVES
 
         for name in self.teachers:
@@ -140,7 +140,7 @@ def _weighted(grid: Grid, base: Settings) -> Iterator[Settings]:
 
 
 def _base(unit: Unit) -> Settings:
-    from blemish.method.training import find_recipe
+    from blemish.method.learning.training import find_recipe
 
     contents = unit.contents
     return Settings(

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress as Display
 
 from blemish.experiments.grid.rows import Row
-from blemish.method.progress import Progress
+from blemish.method.learning.progress import Progress
 from blemish.printing.bars import EVERY, bars
 from blemish.printing.numbers import duration
 

@@ -14,7 +14,7 @@ from blemish.experiments.grid.rows import PLAIN, read_rows
 from blemish.experiments.runs.run import DONE, read_all, weights_sha256
 from blemish.experiments.runs.speed import Speed, shapes
 from blemish.experiments.store.store import Store
-from blemish.method.features import RAM_FOR_FEATURES
+from blemish.method.learning.features import RAM_FOR_FEATURES
 from blemish.method.modules import new_module
 from blemish.method.teacher import architecture, pick_device
 from blemish.model.assembly import stored_tensors

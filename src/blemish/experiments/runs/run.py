@@ -26,9 +26,9 @@ from blemish.experiments.grid.rows import Row, Score, Settings, append_row, read
 from blemish.experiments.runs.clock import Clock, Job
 from blemish.experiments.runs.measure import Bench, Maps, measure, prepare
 from blemish.experiments.store.store import Store
+from blemish.method.learning.training import find_recipe
 from blemish.method.pretrained import load_teacher
 from blemish.method.teacher import pick_device
-from blemish.method.training import find_recipe
 from blemish.storage.files import LOCK, locked, make_folder
 from blemish.storage.places import check_folder_writable
 

@@ -13,8 +13,8 @@ from blemish.experiments.grid.grid import Unit
 from blemish.experiments.grid.rows import PLAIN, RESOLUTION, Row, Settings
 from blemish.experiments.store.stopwatch import read_costs
 from blemish.experiments.store.store import Store
+from blemish.method.learning.training import Recipe, count_steps, find_recipe, train_module
 from blemish.method.teacher import empty_teacher, student_stage
-from blemish.method.training import Recipe, count_steps, find_recipe, train_module
 
 IMAGES = 4  # that are computed while networks and metrics are timed
 STEPS = 3

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from blemish.method.progress import Progress
+from blemish.method.learning.progress import Progress
 from blemish.storage.files import write_atomically
 
 PEAK = "peak_rss_mb"

@@ -29,12 +29,12 @@ from blemish.experiments.grid.grid import Grid, Unit
 from blemish.experiments.grid.rows import RESOLUTION, Score
 from blemish.experiments.store import variants
 from blemish.experiments.store.stopwatch import PEAK, Stopwatch, add_cost, read_costs
+from blemish.method.learning.progress import Progress
+from blemish.method.learning.training import find_recipe
 from blemish.method.pretrained import load_teacher
-from blemish.method.progress import Progress
 from blemish.method.pyramid import read_pyramid, stack
 from blemish.method.scoring import AnyModule, module_features, module_score, one_by_one, score_pyramid
 from blemish.method.teacher import Teacher, pick_device
-from blemish.method.training import find_recipe
 from blemish.storage.files import clean_stale, make_folder, write_atomically
 from blemish.version import __version__
 
@@ -126,7 +126,7 @@ class Store:
         for path in (file, self.costs):
             clean_stale(path)
         clock = Stopwatch(self.costs, self.report)
-        detector.fit(unit.contents.good, held_out=unit.contents.apart or None, workspace=partial, report=clock)
+        detector.fit(unit.contents.good, held_out=unit.contents.apart or None, workspace=partial, report=clock, jobs=1)
         detector.save(file)
         clock.finish()
         shutil.rmtree(partial, ignore_errors=True)

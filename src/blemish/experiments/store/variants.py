@@ -10,15 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from blemish.errors import InputError
-from blemish.method.features import cached_features
-from blemish.method.fitting import module_seed
 from blemish.method.imitation import imitation_loss, module_map
-from blemish.method.modules import Module, cell_of
-from blemish.method.pyramid import Pyramid
-from blemish.method.scoring import one_by_one
-from blemish.method.statistics import fit_statistics
-from blemish.method.teacher import Teacher, student_stage
-from blemish.method.training import (
+from blemish.method.learning.features import cached_features
+from blemish.method.learning.fitting import module_seed
+from blemish.method.learning.training import (
     Losses,
     Recipe,
     autocasts,
@@ -28,6 +23,11 @@ from blemish.method.training import (
     descend,
     sample_batches,
 )
+from blemish.method.modules import Module, cell_of
+from blemish.method.pyramid import Pyramid
+from blemish.method.scoring import one_by_one
+from blemish.method.statistics import fit_statistics
+from blemish.method.teacher import Teacher, student_stage
 
 
 def train_chained(
@@ -40,7 +40,7 @@ def train_chained(
 
     Budget: a network takes the steps that one module of its size takes, and each step is a step of every level, so a
     stage is updated as often as the module of its size and level. Where the recipe has warm steps, a network starts
-    from that of the next smaller size, as the modules do. A batch has as many images as the deepest level's module
+    from that of the smallest size, as the modules do. A batch has as many images as the deepest level's module
     gets, of whole maps: at a crop's border the stem's padding would be wrong. Raises InputError naming the size whose
     loss is not finite.
     """
@@ -52,7 +52,7 @@ def train_chained(
         chain.to(teacher.mean.device).to(memory_format=torch.channels_last)
         warm = recipe.warm_steps is not None and bool(chains)
         if warm:
-            chain.load_state_dict(chains[max(chains)].state_dict())
+            chain.load_state_dict(chains[min(chains)].state_dict())
         steps = count_steps(recipe, len(pyramid[size]), warm=warm)
         random = torch.Generator().manual_seed(seeds[0])
         losses = _chained_losses(teacher, chain, pyramid[size], levels=levels, recipe=recipe, random=random)

@@ -1,16 +1,17 @@
 """The teacher's features of the training images: each stage runs once for each size, and what is kept has a bound."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from tempfile import NamedTemporaryFile
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 from blemish.checks import number
 from blemish.errors import InputError, StorageError
+from blemish.method.learning.training import Recipe, autocasts
 from blemish.method.teacher import Teacher
-from blemish.method.training import Recipe, autocasts
 
 RAM_FOR_FEATURES = 1 << 30  # bytes; larger features are kept in a temporary file
 FEATURE_BATCH = 16
@@ -57,6 +58,68 @@ def tiles_carried(
     values = max(values for size in sizes for _, values in _module_values(teacher, size, levels))
     each = (2 if bfloat16 else 4) * values + sum(3 * size * size for size in sizes)
     return max(1, int(cache_gb * GIGABYTE / each))
+
+
+class Features:
+    """The features that modules learn from, made when they are asked for, by any number of threads.
+
+    names: the modules, (size, level). What one has left serves a deeper one of its size, which starts there. Errors are
+    those of `cached_features`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        pyramid: Mapping[int, Tensor],
+        names: Collection[tuple[int, int]],
+        *,
+        recipe: Recipe,
+        half: Collection[int],
+        cache_gb: float,
+    ) -> None:
+        self.teacher, self.pyramid, self.half, self.room = teacher, pyramid, half, cache_gb * GIGABYTE
+        self.bfloat16 = autocasts(recipe, teacher.mean.device.type)
+        self.waiting, self.left = set(names), dict[int, tuple[int, Tensor]]()
+        self.lock = Lock()
+        self._bytes: dict[tuple[int, int], int] = {}
+
+    def fit(self, name: tuple[int, int], others: Collection[tuple[int, int]]) -> bool:
+        """Return whether cache_gb carries the features of a module beside those of others at work."""
+        with self.lock:
+            left = sum(feature.nbytes for _, feature in self.left.values())
+        return left + sum(map(self._needs, (name, *others))) <= self.room
+
+    def take(self, size: int, level: int) -> tuple[Tensor, Tensor]:
+        """Return f^{l-1} and f^l of all images, as `cached_features` does."""
+        with self.lock:
+            self.waiting.discard((size, level))
+            known = self.left.get(size)
+            self._forget(size)
+        known = known if known and known[0] < level else None
+        return cached_features(
+            self.teacher, self.pyramid[size], level, bfloat16=self.bfloat16, half=size in self.half, known=known
+        )
+
+    def leave(self, size: int, level: int, feature: Tensor) -> None:
+        """Keep f^l for the modules that have not begun, if it serves one of them."""
+        with self.lock:
+            if size not in self.left or self.left[size][0] < level:
+                self.left[size] = level, feature
+            self._forget(size)
+
+    def _needs(self, name: tuple[int, int]) -> int:
+        """Return how many bytes the two features of a module take."""
+        if name not in self._bytes:
+            size, level = name
+            ((_, values),) = _module_values(self.teacher, size, [level])
+            each = 2 if self.bfloat16 or size in self.half else 4
+            self._bytes[name] = len(self.pyramid[size]) * values * each
+        return self._bytes[name]
+
+    def _forget(self, size: int) -> None:
+        """Let go of what no module waits for."""
+        if size in self.left and not any(side == size and level > self.left[size][0] for side, level in self.waiting):
+            del self.left[size]
 
 
 def cached_features(

@@ -12,9 +12,9 @@ from blemish import Detector
 from blemish.cli import app as cli
 from blemish.cli.commands.fit import fit
 from blemish.errors import InputError, StorageError
-from blemish.method import features
-from blemish.method.features import cached_features, check_cache, half_sizes
-from blemish.method.training import RECIPES
+from blemish.method.learning import features
+from blemish.method.learning.features import cached_features, check_cache, half_sizes
+from blemish.method.learning.training import RECIPES
 from blemish.model.workspace import fit_to_file
 from tiny import untrained_teacher
 

@@ -1,26 +1,28 @@
-"""Trains the modules of a pyramid one after the other; what is trained survives an interruption."""
+"""Trains the modules of a pyramid side by side; what is trained survives an interruption."""
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from blemish.errors import InputError, ModelFileError, printable
 from blemish.images.roi import RoiPart, TilesRoi
 from blemish.method.beside.memory import balance, fit_memory
-from blemish.method.features import cached_features
+from blemish.method.learning.features import Features
+from blemish.method.learning.progress import Clock, Report, Step
+from blemish.method.learning.schedule import Share, side_by_side
+from blemish.method.learning.training import RECIPES, Recipe, batch_size, count_steps, train_module
 from blemish.method.modules import Module, new_module
-from blemish.method.progress import Clock, Report, Step
 from blemish.method.pyramid import Pyramid
 from blemish.method.scoring import AnyModule, score_pyramid, set_weights
 from blemish.method.statistics import fit_statistics
 from blemish.method.teacher import Teacher, move_to
-from blemish.method.training import RECIPES, Recipe, autocasts, batch_size, count_steps, train_module
 from blemish.storage.files import write_atomically
 from blemish.storage.tensors import check_tensors, packed, unpacked
 from blemish.verdict.scale import image_score
@@ -39,7 +41,7 @@ class Other:
 
 
 MapsOf = Callable[..., NDArray[np.float32]]  # (modules, trained=positions): the maps (N, R, R), not yet on the scale
-Known = tuple[int, Tensor] | None  # a level and its feature of all images, where they are at hand
+Name = tuple[int, int]  # of a module: size, level
 
 
 def fit_modules(
@@ -51,53 +53,61 @@ def fit_modules(
     seed: int,
     half: Collection[int] = (),
     roi: RoiPart | TilesRoi | None = None,
+    share: Share | None = None,
+    cache_gb: float = math.inf,
     workspace: Path | None = None,
     prefix: str = "",
     report: Report | None = None,
 ) -> list[Module]:
-    """Train one module for each size and level on the good images of a pyramid, smaller sizes first.
+    """Train one module for each size and level on the good images of a pyramid; smaller sizes come first.
 
     It runs on the teacher's device. half: the sizes whose features are kept in float16 (`features.half_sizes`). roi:
-    where the statistics are taken; students learn from whole images all the same.
-    workspace: a folder that keeps each trained module; a module found there is not trained again, so it must belong to
-    this very run; prefix: what the names of its files begin with. Raises InputError naming the module whose loss is
-    not finite or the kept file that is damaged, StorageError if the workspace or a temporary file cannot be written.
+    where the statistics are taken; students learn from whole images all the same. share: how many modules learn side
+    by side; the threads of each, and nothing else of it, can change the last bits of what they learn. cache_gb: what
+    the features of those may take together. workspace: a folder that keeps each trained module; a module found there is
+    not trained again, so it must belong to this very run; prefix: what the names of its files begin with. Raises
+    InputError naming the module whose loss is not finite or the kept file that is damaged, StorageError if the
+    workspace or a temporary file cannot be written.
     """
     names = [(size, level) for size in sorted(pyramid) for level in sorted(levels)]
-    clock = Clock(names, [_cost(teacher, pyramid, name, recipe) for name in names], half, report)
-    modules: dict[tuple[int, int], Module] = {}
-    for size in sorted(pyramid):
-        known: Known = None
-        for level in sorted(levels):
-            module = _new_module(teacher, size, level, seed=seed, weight=1 / len(names))
-            kept = workspace / f"{prefix}{size}-{level}.safetensors" if workspace else None
-            if kept and kept.exists():
-                _restore(module, kept)
-                clock.skip()
-            else:
-                smaller = [modules[other, level] for other in sorted(pyramid) if other < size]
-                known = _train(
-                    module, smaller[-1:], teacher, pyramid[size], known, recipe=recipe, half=size in half, seed=seed,
-                    roi=roi, report=clock.report,
-                )  # fmt: skip
-                if kept:
-                    _keep(module, kept)
-                clock.finish()
-            modules[size, level] = module
+    costs, stop = {name: _cost(teacher, pyramid, name, recipe) for name in names}, Event()
+    clock = Clock(costs, half, report, stop)
+    modules = {name: _new_module(teacher, *name, seed=seed, weight=1 / len(names)) for name in names}
+
+    def kept(name: Name) -> Path | None:
+        return None if workspace is None else workspace / f"{prefix}{name[0]}-{name[1]}.safetensors"
+
+    for name, module in modules.items():
+        if (path := kept(name)) and path.exists():
+            _restore(module, path)
+            clock.skip(name)
+    left = [name for name in names if name not in clock.begun]
+    features = Features(teacher, pyramid, left, recipe=recipe, half=half, cache_gb=cache_gb)
+    starts = warm_starts(pyramid, levels, recipe)
+
+    def work(name: Name) -> None:
+        start = modules[starts[name]] if name in starts else None
+        try:
+            learn(modules[name], start, features, recipe=recipe, seed=seed, roi=roi, report=clock.of(name))
+        except InputError as error:
+            raise InputError(f"module {modules[name].name}: {error}") from error
+        if path := kept(name):
+            _keep(modules[name], path)
+
+    own = {name: costs[name] for name in left}
+    side_by_side(work, own, waiting(left, starts), share=share or Share(1, torch.get_num_threads()),
+                 fits=features.fit, stop=stop)  # fmt: skip
     return list(modules.values())
 
 
-def quick_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe of students that only score: at most as many steps as in `quick`."""
-    quick = RECIPES["quick"]
-    if recipe.steps is None or recipe.warm_steps is None or quick.steps is None or quick.warm_steps is None:
-        return quick
-    return replace(recipe, steps=min(recipe.steps, quick.steps), warm_steps=min(recipe.warm_steps, quick.warm_steps))
+def crossed_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe of students that only score, several sets of them: the same, or `fast` where it takes hours."""
+    return recipe if recipe.epochs is None else RECIPES["fast"]
 
 
 def costs(recipe: Recipe, *, images: int, others: int) -> list[float]:
     """Return what the students of a model cost, and each set of others, in steps."""
-    own, other = (float(count_steps(one, images, warm=False)) for one in (recipe, quick_recipe(recipe)))
+    own, other = (float(count_steps(one, images, warm=False)) for one in (recipe, crossed_recipe(recipe)))
     return [own, *[other] * others]
 
 
@@ -122,6 +132,8 @@ def score_crosswise(
     half: Collection[int] = (),
     roi: RoiPart | None = None,
     maps_of: MapsOf | None = None,
+    share: Share | None = None,
+    cache_gb: float = math.inf,
     workspace: Path | None = None,
     reports: Sequence[Report | None],
 ) -> list[list[float]]:
@@ -134,8 +146,8 @@ def score_crosswise(
     for one, prefix, report in zip(others, prefixes(len(others))[1:], reports, strict=True):
         pyramid = {side: torch.cat([held_out[side], train[side][one.learnt]]) for side in train}
         students = fit_modules(
-            teacher, pyramid, levels=levels, recipe=quick_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
-            workspace=workspace, prefix=prefix, report=report,
+            teacher, pyramid, levels=levels, recipe=crossed_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
+            share=share, cache_gb=cache_gb, workspace=workspace, prefix=prefix, report=report,
         )  # fmt: skip
         if maps_of is None:
             unseen = {side: batch[one.scored] for side, batch in train.items()}
@@ -183,36 +195,51 @@ def _new_module(teacher: Teacher, size: int, level: int, *, seed: int, weight: f
     return module
 
 
-def _train(
+def warm_starts(sizes: Collection[int], levels: Collection[int], recipe: Recipe) -> dict[Name, Name]:
+    """Return the module from whose student each starts that does not start from nothing: the smallest of its level.
+
+    Not the next smaller one: students are as good (docs/log.md), and those of all other sizes can learn side by side.
+    """
+    if recipe.warm_steps is None:
+        return {}
+    smallest, *others = sorted(sizes)
+    return {(size, level): (smallest, level) for size in others for level in levels}
+
+
+def waiting(names: Collection[Name], starts: Mapping[Name, Name]) -> dict[Name, list[Name]]:
+    """Return what each module waits for: the one that it starts from, and that of the level before.
+
+    The latter leaves it a feature; the deepest, which takes most of the time, makes its features itself and waits not.
+    """
+    deepest = max((level for _, level in names), default=0)
+    waits: dict[Name, list[Name]] = {}
+    for size, level in names:
+        before = [other for other in names if other[0] == size and other[1] < level != deepest]
+        waits[size, level] = before[-1:] + [name for name in names if name == starts.get((size, level))]
+    return waits
+
+
+def learn(
     module: Module,
-    smaller: Sequence[Module],
-    teacher: Teacher,
-    images: Tensor,
-    known: Known,
+    start: Module | None,
+    features: Features,
     *,
     recipe: Recipe,
-    half: bool,
     seed: int,
     roi: RoiPart | TilesRoi | None,
-    report: Step | None,
-) -> Known:
-    """Train a module and set its statistics; return its level and the feature of that: the next level starts there.
-
-    smaller: the module of the same level and the next smaller size, if any; a recipe with warm steps starts from it.
-    """
-    level, bfloat16 = module.level, autocasts(recipe, teacher.mean.device.type)
-    warm = recipe.warm_steps is not None and bool(smaller)
-    if warm:
-        module.student.load_state_dict(smaller[-1].student.state_dict())
-    try:
-        x, y = cached_features(teacher, images, level, bfloat16=bfloat16, half=half, known=known)
-        own_seed = module_seed(seed, module.size, level)
-        train_module(module.student, x, y, recipe=recipe, seed=own_seed, warm=warm, report=report)
-        inside = None if roi is None else torch.from_numpy(roi.positions(y.shape[-1])).to(module.mean.device)
-        fit_statistics(module, x, y, inside=inside)
-    except InputError as error:
-        raise InputError(f"module {module.name}: {error}") from error
-    return level, y
+    report: Step,
+) -> None:
+    """Train a module, from nothing or from what another has learnt, and set its statistics."""
+    if start is not None:
+        module.student.load_state_dict(start.student.state_dict())
+    name = module.size, module.level
+    x, y = features.take(*name)
+    train_module(
+        module.student, x, y, recipe=recipe, seed=module_seed(seed, *name), warm=start is not None, report=report
+    )
+    inside = None if roi is None else torch.from_numpy(roi.positions(y.shape[-1])).to(module.mean.device)
+    fit_statistics(module, x, y, inside=inside)
+    features.leave(*name, y)
 
 
 def module_seed(seed: int, size: int, level: int) -> int:

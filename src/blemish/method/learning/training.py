@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from blemish.checks import word
 from blemish.errors import InputError
 from blemish.method.imitation import imitation_loss
-from blemish.method.progress import Step
+from blemish.method.learning.progress import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Recipe:
     weight_decay: float = 0.0
     epochs: int | None = None
     steps: int | None = None  # instead of epochs: the cost is then the same for any number of images
-    warm_steps: int | None = None  # steps of a module that starts from the module of the next smaller size
+    warm_steps: int | None = None  # steps of a module that starts from the module of the smallest size
     warm_divisor: float | None = None  # what the peak learning rate of such a module is divided by
     positions: int | None = None  # at most so many positions of the target in a batch, but 4 images at least
     crop: int | None = None  # side of random crops, in positions of the target feature; None: whole maps
@@ -45,15 +45,15 @@ RECIPES = {
         learning_rate=2e-2,
         batch_size=16,
         weight_decay=0.01,
-        steps=800,
-        warm_steps=400,
+        steps=400,
+        warm_steps=200,
         warm_divisor=3,
         positions=2048,
         crop=16,
         autocast=True,
     ),
 }
-RECIPES["quick"] = replace(RECIPES["fast"], name="quick", steps=400, warm_steps=200)
+RECIPES["quick"] = replace(RECIPES["fast"], name="quick", steps=200, warm_steps=100)
 PROBE = 32  # side of the window that `crop_margin` tries out
 
 Losses = Iterator[tuple[Tensor, int]]  # the loss of a batch, and how many images are in it
@@ -110,7 +110,7 @@ def descend(
         optimiser.step()
         seen += images
         smooth = value if step == 1 else 0.98 * smooth + 0.02 * value
-        if report and (step % 20 == 0 or step == steps):
+        if report:
             report(step, steps, smooth, seen / (time.monotonic() - started))
     for name, tensor in student.state_dict().items():
         if not bool(tensor.isfinite().all()):

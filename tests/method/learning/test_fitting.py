@@ -4,13 +4,17 @@ import dataclasses
 import shutil
 import weakref
 from collections import Counter
+from threading import Event
 
 import pytest
 import torch
 
-from blemish.method import features, fitting
-from blemish.method.fitting import fit_modules
-from blemish.method.training import RECIPES
+from blemish.errors import InputError
+from blemish.method.learning import features, fitting
+from blemish.method.learning.fitting import fit_modules
+from blemish.method.learning.progress import Clock, StopError
+from blemish.method.learning.schedule import Share
+from blemish.method.learning.training import RECIPES
 from tiny import untrained_teacher
 
 SIZES, LEVELS = (64, 96), (2, 3, 4)
@@ -93,9 +97,9 @@ def test_restored_modules_need_no_features(teacher, pyramid, fitted, tmp_path, r
     assert runs == {1: 1, 2: 1, 3: 1, 4: 1}  # level 4 starts from f^2, which level 2 has left
 
 
-@pytest.mark.parametrize(("half", "bytes_each"), [((), 4), (SIZES, 2)])
-def test_never_more_than_the_features_of_the_largest_module_are_kept(teacher, pyramid, monkeypatch, half, bytes_each):
-    """By hand at 96: 16 x 48 x 48 values of f^1 and 24 x 24 x 24 of f^2 for each of 4 images, as half_sizes counts."""
+@pytest.fixture
+def watched_features(monkeypatch):
+    """Returns the most bytes of features that were kept at a time."""
     kept, most = [], 0
     allocate = features._allocate
 
@@ -107,13 +111,20 @@ def test_never_more_than_the_features_of_the_largest_module_are_kept(teacher, py
         return tensor
 
     monkeypatch.setattr(features, "_allocate", watched)
-    fit_modules(teacher, pyramid, levels=LEVELS, recipe=RECIPE, seed=0, half=half)
-    assert len(kept) == 2 * 4
-    assert most == bytes_each * 4 * (16 * 48 * 48 + 24 * 24 * 24)
+    yield lambda: most
     assert all(tensor() is None for tensor, _ in kept)
 
 
-def test_a_larger_size_starts_from_the_next_smaller_one(teacher, pyramid, monkeypatch):
+@pytest.mark.parametrize(("half", "bytes_each"), [((), 4), (SIZES, 2)])
+def test_never_more_than_the_features_of_the_largest_module_are_kept(
+    teacher, pyramid, watched_features, half, bytes_each
+):
+    """By hand at 96: 16 x 48 x 48 values of f^1 and 24 x 24 x 24 of f^2 for each of 4 images, as half_sizes counts."""
+    fit_modules(teacher, pyramid, levels=LEVELS, recipe=RECIPE, seed=0, half=half)
+    assert watched_features() == bytes_each * 4 * (16 * 48 * 48 + 24 * 24 * 24)
+
+
+def test_a_larger_size_starts_from_the_smallest_one(teacher, pyramid, monkeypatch):
     starts = {}
     real = fitting.train_module
 
@@ -125,8 +136,63 @@ def test_a_larger_size_starts_from_the_next_smaller_one(teacher, pyramid, monkey
     images = pyramid | {128: pyramid[64].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)}
     modules = {module.name: module for module in fit_modules(teacher, images, levels=(2, 3), recipe=RECIPE, seed=0)}
     assert [warm for warm, _ in starts.values()] == [False, False, True, True, True, True]
-    for size, smaller in ((96, 64), (128, 96)):
+    for size, smaller in ((96, 64), (128, 64)):
         for level in (2, 3):
             _, start = starts[fitting.module_seed(0, size, level)]
             for key, value in modules[f"{smaller}/{level}"].student.state_dict().items():
                 assert torch.equal(start[key], value), key
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_modules_that_learn_side_by_side_learn_the_same(teacher, pyramid, fitted, jobs):
+    whole, _, options = fitted
+    share = Share(jobs, torch.get_num_threads())
+    assert_equal(fit_modules(teacher, pyramid, share=share, **options), whole)
+
+
+def test_side_by_side_no_more_than_is_allowed_is_kept_of_features(teacher, pyramid, watched_features):
+    """Room for the features of 96/2, by hand 50,688 values for each of 4 images, and nothing beside them."""
+    room = 4 * 4 * (16 * 48 * 48 + 24 * 24 * 24)
+    fit_modules(
+        teacher, pyramid, levels=LEVELS, recipe=RECIPE, seed=0, share=Share(3, 1), cache_gb=room / 1e9
+    )  # fmt: skip
+    assert watched_features() <= room
+
+
+def test_what_fails_in_one_module_ends_all_and_is_said(teacher, pyramid, monkeypatch):
+    real, ended = fitting.train_module, []
+
+    def watched(student, x, y, *, seed, **options):
+        if seed == fitting.module_seed(0, 64, 4):
+            raise InputError("the loss is not finite")
+        try:
+            return real(student, x, y, seed=seed, **options)
+        except StopError:
+            ended.append(seed)
+            raise
+
+    monkeypatch.setattr(fitting, "train_module", watched)
+    recipe = dataclasses.replace(RECIPE, steps=100_000)
+    with pytest.raises(InputError, match="module 64/4: the loss is not finite"):
+        fit_modules(teacher, pyramid, levels=LEVELS, recipe=recipe, seed=0, share=Share(2, 1))
+    assert ended == [fitting.module_seed(0, 64, 2)]
+
+
+def test_the_clock_tells_of_all_modules_at_work():
+    told, stop = [], Event()
+    costs = {(64, 2): 1.0, (64, 3): 2.0, (96, 2): 5.0}
+    clock = Clock(costs, [96], told.append, stop)
+    clock.skip((64, 2))
+    one, other = clock.of((96, 2)), clock.of((64, 3))
+    for step in range(1, 26):
+        other(step, 50, 0.1, 7.0)
+    one(1, 40, 0.3, 9.0)
+    one(20, 40, 0.3, 9.0)
+    one(40, 40, 0.3, 9.0)
+    assert [(now.module, now.index, now.modules, now.step, now.half, now.kept) for now in told] == [
+        ("64/3", 3, 3, 20, False, 1), ("96/2", 2, 3, 20, True, 1), ("96/2", 2, 3, 40, True, 1)
+    ]  # fmt: skip
+    assert [now.share_done for now in told] == [(1 + 2 * 0.4) / 8, (1 + 1 + 2.5) / 8, (1 + 1 + 5) / 8]
+    stop.set()
+    with pytest.raises(StopError):
+        other(26, 50, 0.1, 7.0)
