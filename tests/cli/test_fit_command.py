@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -31,9 +32,10 @@ def test_fit_says_what_it_does_and_what_came_of_it(capsys, parts, tmp_path, mode
     assert first == f"{parts}: 12 good images"
     assert second == "2 modules: sizes 64 x levels 2, 3; teacher tf_efficientnet_lite0"
     assert third == "recipe fast, score memory, seed 0"
-    assert [line.split(",")[0] for line in lines[:-1]] == ["module 1 of 2", "module 2 of 2"]
+    # Two modules may learn at the same time, and end in any order.
+    assert sorted(line.split(",")[0] for line in lines[:-1]) == ["module 1 of 2", "module 2 of 2"]
+    assert sorted(re.findall(r"(64/\d): trained, loss ", err)) == ["64/2", "64/3"]
     assert lines[-1] == "10 images trained, 2 held out"
-    assert lines[1].startswith("module 2 of 2, 64/3: trained, loss ")
     assert lines[1].endswith(" 0 s left")
     header, _ = modelfile.load(out)
     lines = dict(line.split(None, 1) for line in printed.splitlines())

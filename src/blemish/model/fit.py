@@ -74,39 +74,35 @@ def fit(
     check_cache(cache_gb)
     given = arguments.checked()
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
-    share = shared_out(jobs, device)
+    share = shared_out(jobs, device, cache_gb=cache_gb)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
     carried = partial(tiles_carried, teacher, given.sizes, given.levels, recipe=recipe, cache_gb=cache_gb)
     read = read_material(images, held_out, given, labels=labels, groups=groups, interest=interest, carried=carried)
-    learnt, roi = read.learnt, read.roi
+    learnt, roi, score = read.learnt, read.roi, given.score
     for line in read.remarks:
         say(line)
     check_area(roi, given.min_area)
     thresholds(range(read.count), wanted)  # a rate that so few images cannot carry is refused before the work
     count, others, maps_of = len(learnt), len(learnt.others), partial(_raw_maps, teacher, given, read)
     half = half_sizes(teacher, given.sizes, given.levels, recipe=recipe, images=count, cache_gb=cache_gb)
-    decided = [*read.run, str(half), *([roi.bits] if roi else []), *([f"{read.tiles} {count}"] if read.tiles else []),
-               str(share.threads)]  # fmt: skip
+    decided = [*read.run, str(half), str(share.threads), roi.bits if roi else "", f"{read.tiles} {count}"]
     folder = _run_folder(workspace, decided, given, recipe, teacher) if workspace else None
     own, *reports = in_parts(report, costs(recipe, images=count, others=others), prefixes(others))
     students = fit_modules(
         teacher, learnt.train, levels=given.levels, recipe=recipe, seed=given.seed, half=half, roi=learnt.counted,
-        share=share, cache_gb=cache_gb, workspace=folder, report=own,
+        share=share, workspace=folder, report=own,
     )  # fmt: skip
-    modules = complete(
-        students, teacher, learnt.train, partial(maps_of, most=BALANCED), score=given.score,
-        size=given.reference_size, seed=given.seed, counted=learnt.counted, roi=roi,
-    )  # fmt: skip
+    modules = complete(students, teacher, learnt.train, partial(maps_of, most=BALANCED), score=score, roi=roi,
+                       size=given.reference_size, seed=given.seed, counted=learnt.counted)  # fmt: skip
     maps = maps_of(modules)
     surface, surfaces = _surface(teacher, given, read, maps)
     crossed = score_crosswise(
         teacher, learnt.train, learnt.held_out, learnt.others, levels=given.levels, recipe=recipe, seed=given.seed,
-        score=given.score, size=read.size, memory_size=given.reference_size, min_area=given.min_area, half=half,
-        roi=roi, share=share, cache_gb=cache_gb, workspace=folder, reports=reports,
-        maps_of=maps_of if read.tiles else None,
+        score=score, size=read.size, memory_size=given.reference_size, min_area=given.min_area, half=half,
+        roi=roi, share=share, workspace=folder, reports=reports, maps_of=maps_of if read.tiles else None,
     )  # fmt: skip
-    calibration = calibrate(maps, read.scored[0], score=given.score, wanted=wanted, roi=roi, min_area=given.min_area,
+    calibration = calibrate(maps, read.scored[0], score=score, wanted=wanted, roi=roi, min_area=given.min_area,
                             surfaces=surfaces, others=list(zip(read.scored[1:], crossed, strict=True)))  # fmt: skip
     header = _header(given, teacher, modules, read, calibration, half=half, surface=surface)
     return Fitted(Model(teacher, modules, header, surface), read.sources, read.trained, folder)

@@ -154,7 +154,7 @@ def test_side_by_side_no_more_than_is_allowed_is_kept_of_features(teacher, pyram
     """Room for the features of 96/2, by hand 50,688 values for each of 4 images, and nothing beside them."""
     room = 4 * 4 * (16 * 48 * 48 + 24 * 24 * 24)
     fit_modules(
-        teacher, pyramid, levels=LEVELS, recipe=RECIPE, seed=0, share=Share(3, 1), cache_gb=room / 1e9
+        teacher, pyramid, levels=LEVELS, recipe=RECIPE, seed=0, share=Share(3, 1, room / 1e9)
     )  # fmt: skip
     assert watched_features() <= room
 

@@ -1,6 +1,5 @@
 """Trains the modules of a pyramid side by side; what is trained survives an interruption."""
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -54,7 +53,6 @@ def fit_modules(
     half: Collection[int] = (),
     roi: RoiPart | TilesRoi | None = None,
     share: Share | None = None,
-    cache_gb: float = math.inf,
     workspace: Path | None = None,
     prefix: str = "",
     report: Report | None = None,
@@ -63,11 +61,10 @@ def fit_modules(
 
     It runs on the teacher's device. half: the sizes whose features are kept in float16 (`features.half_sizes`). roi:
     where the statistics are taken; students learn from whole images all the same. share: how many modules learn side
-    by side; the threads of each, and nothing else of it, can change the last bits of what they learn. cache_gb: what
-    the features of those may take together. workspace: a folder that keeps each trained module; a module found there is
-    not trained again, so it must belong to this very run; prefix: what the names of its files begin with. Raises
-    InputError naming the module whose loss is not finite or the kept file that is damaged, StorageError if the
-    workspace or a temporary file cannot be written.
+    by side, one by default; the threads of each, and nothing else of it, can change the last bits of what they learn.
+    workspace: a folder that keeps each trained module; a module found there is not trained again, so it must belong to
+    this very run; prefix: what the names of its files begin with. Raises InputError naming the module whose loss is not
+    finite or the kept file that is damaged, StorageError if the workspace or a temporary file cannot be written.
     """
     names = [(size, level) for size in sorted(pyramid) for level in sorted(levels)]
     costs, stop = {name: _cost(teacher, pyramid, name, recipe) for name in names}, Event()
@@ -81,8 +78,8 @@ def fit_modules(
         if (path := kept(name)) and path.exists():
             _restore(module, path)
             clock.skip(name)
-    left = [name for name in names if name not in clock.begun]
-    features = Features(teacher, pyramid, left, recipe=recipe, half=half, cache_gb=cache_gb)
+    left, share = [name for name in names if name not in clock.begun], share or Share(1, torch.get_num_threads())
+    features = Features(teacher, pyramid, left, recipe=recipe, half=half, cache_gb=share.cache_gb)
     starts = warm_starts(pyramid, levels, recipe)
 
     def work(name: Name) -> None:
@@ -95,8 +92,7 @@ def fit_modules(
             _keep(modules[name], path)
 
     own = {name: costs[name] for name in left}
-    side_by_side(work, own, waiting(left, starts), share=share or Share(1, torch.get_num_threads()),
-                 fits=features.fit, stop=stop)  # fmt: skip
+    side_by_side(work, own, waiting(left, starts), share=share, fits=features.fit, stop=stop)
     return list(modules.values())
 
 
@@ -133,7 +129,6 @@ def score_crosswise(
     roi: RoiPart | None = None,
     maps_of: MapsOf | None = None,
     share: Share | None = None,
-    cache_gb: float = math.inf,
     workspace: Path | None = None,
     reports: Sequence[Report | None],
 ) -> list[list[float]]:
@@ -147,7 +142,7 @@ def score_crosswise(
         pyramid = {side: torch.cat([held_out[side], train[side][one.learnt]]) for side in train}
         students = fit_modules(
             teacher, pyramid, levels=levels, recipe=crossed_recipe(recipe), seed=seed, half=half, roi=one.roi or roi,
-            share=share, cache_gb=cache_gb, workspace=workspace, prefix=prefix, report=report,
+            share=share, workspace=workspace, prefix=prefix, report=report,
         )  # fmt: skip
         if maps_of is None:
             unseen = {side: batch[one.scored] for side, batch in train.items()}

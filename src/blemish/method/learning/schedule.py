@@ -4,6 +4,7 @@ Threads that share one operation wait for each other at its end, so a core that 
 Modules share nothing but memory: each has threads of its own, and a busy machine costs no more than its share.
 """
 
+import math
 from collections.abc import Callable, Collection, Hashable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How the threads of this process are shared out: so many modules at the same time, each with so many threads."""
+    """What modules share: so many learn at the same time, each with so many threads, all features in so many GB."""
 
     jobs: int
     threads: int
+    cache_gb: float = math.inf
 
 
-def shared_out(jobs: int | None, device: str) -> Share:
+def shared_out(jobs: int | None, device: str, *, cache_gb: float = math.inf) -> Share:
     """Return how many modules learn at the same time, and the threads of each, of those that torch may use here.
 
     jobs: so many modules, by default two, or one where there is one thread or a GPU. Raises InputError for another.
@@ -36,7 +38,7 @@ def shared_out(jobs: int | None, device: str) -> Share:
     threads = torch.get_num_threads()
     usual = min(JOBS, threads) if device == "cpu" else 1
     jobs = usual if jobs is None else whole("jobs", jobs, allowed=range(1, 65))
-    return Share(jobs, max(threads // jobs, 1))
+    return Share(jobs, max(threads // jobs, 1), cache_gb)
 
 
 def longest_ways(costs: Mapping[Name, float], after: Mapping[Name, Collection[Name]]) -> dict[Name, float]:
