@@ -124,7 +124,7 @@ def test_never_more_than_the_features_of_the_largest_module_are_kept(
     assert watched_features() == bytes_each * 4 * (16 * 48 * 48 + 24 * 24 * 24)
 
 
-def test_a_larger_size_starts_from_the_smallest_one(teacher, pyramid, monkeypatch):
+def test_a_larger_size_starts_from_the_next_smaller_one(teacher, pyramid, monkeypatch):
     starts = {}
     real = fitting.train_module
 
@@ -136,7 +136,7 @@ def test_a_larger_size_starts_from_the_smallest_one(teacher, pyramid, monkeypatc
     images = pyramid | {128: pyramid[64].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)}
     modules = {module.name: module for module in fit_modules(teacher, images, levels=(2, 3), recipe=RECIPE, seed=0)}
     assert [warm for warm, _ in starts.values()] == [False, False, True, True, True, True]
-    for size, smaller in ((96, 64), (128, 64)):
+    for size, smaller in ((96, 64), (128, 96)):
         for level in (2, 3):
             _, start = starts[fitting.module_seed(0, size, level)]
             for key, value in modules[f"{smaller}/{level}"].student.state_dict().items():

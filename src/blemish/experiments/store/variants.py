@@ -40,7 +40,7 @@ def train_chained(
 
     Budget: a network takes the steps that one module of its size takes, and each step is a step of every level, so a
     stage is updated as often as the module of its size and level. Where the recipe has warm steps, a network starts
-    from that of the smallest size, as the modules do. A batch has as many images as the deepest level's module
+    from that of the next smaller size, as the modules do. A batch has as many images as the deepest level's module
     gets, of whole maps: at a crop's border the stem's padding would be wrong. Raises InputError naming the size whose
     loss is not finite.
     """
@@ -52,7 +52,7 @@ def train_chained(
         chain.to(teacher.mean.device).to(memory_format=torch.channels_last)
         warm = recipe.warm_steps is not None and bool(chains)
         if warm:
-            chain.load_state_dict(chains[min(chains)].state_dict())
+            chain.load_state_dict(chains[max(chains)].state_dict())
         steps = count_steps(recipe, len(pyramid[size]), warm=warm)
         random = torch.Generator().manual_seed(seeds[0])
         losses = _chained_losses(teacher, chain, pyramid[size], levels=levels, recipe=recipe, random=random)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
 
@@ -191,14 +192,14 @@ def _new_module(teacher: Teacher, size: int, level: int, *, seed: int, weight: f
 
 
 def warm_starts(sizes: Collection[int], levels: Collection[int], recipe: Recipe) -> dict[Name, Name]:
-    """Return the module from whose student each starts that does not start from nothing: the smallest of its level.
+    """Return the module from whose student each starts that does not start from nothing: of its level, next smaller.
 
-    Not the next smaller one: students are as good (docs/log.md), and those of all other sizes can learn side by side.
+    Not the smallest: larger sizes could learn side by side then, but they would know less (docs/log.md).
     """
     if recipe.warm_steps is None:
         return {}
-    smallest, *others = sorted(sizes)
-    return {(size, level): (smallest, level) for size in others for level in levels}
+    pairs = pairwise(sorted(sizes))
+    return {(size, level): (smaller, level) for smaller, size in pairs for level in levels}
 
 
 def waiting(names: Collection[Name], starts: Mapping[Name, Name]) -> dict[Name, list[Name]]:

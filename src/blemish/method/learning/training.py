@@ -30,7 +30,7 @@ class Recipe:
     weight_decay: float = 0.0
     epochs: int | None = None
     steps: int | None = None  # instead of epochs: the cost is then the same for any number of images
-    warm_steps: int | None = None  # steps of a module that starts from the module of the smallest size
+    warm_steps: int | None = None  # steps of a module that starts from the module of the next smaller size
     warm_divisor: float | None = None  # what the peak learning rate of such a module is divided by
     positions: int | None = None  # at most so many positions of the target in a batch, but 4 images at least
     crop: int | None = None  # side of random crops, in positions of the target feature; None: whole maps
