@@ -1,7 +1,11 @@
 """`blemish serve` and its client: what the command refuses before it listens, and a day with both tokens."""
 
+import os
+import signal
 import socket
+from contextlib import closing
 from io import BytesIO
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from blemish.cli.app import main
 from blemish.client import Client, ServiceError
 from blemish.service.copies import own_folder
+from blemish.service.http.server import listen, run
 from blemish.verdict.threshold import Thresholds
 from serving import encoded, noise, served
 
@@ -70,6 +75,20 @@ def test_copies_that_a_killed_server_has_left_go_at_the_next_start(bundle, tmp_p
         first.process.terminate()
         assert first.process.wait(20) == 0
     assert list((tmp_path / "serving").glob("*")) == []
+
+
+def test_a_server_that_is_told_to_end_while_it_begins_ends():
+    def begun():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ended, later = [], Timer(5, os.kill, [os.getpid(), signal.SIGTERM])
+    later.start()
+    try:
+        with closing(listen("127.0.0.1", 0, guarded=False)) as listening:
+            run(lambda *_: None, listening, begun=begun, ending=lambda: ended.append(later.is_alive()))
+    finally:
+        later.cancel()
+    assert ended == [True]  # without being told once more
 
 
 def refused(capsys, *arguments):

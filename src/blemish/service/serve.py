@@ -62,10 +62,9 @@ def serve(
             service, events = Service(loading, history), Events(history)
             app = make_app(service, events, tokens=tokens, hosts=[host, *hosts])
             place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-            say(f"serving {', '.join(models)} at {place}")
 
             def ending() -> None:
                 go()
                 events.close()
 
-            run(app, listening, ending=ending)
+            run(app, listening, begun=lambda: say(f"serving {', '.join(models)} at {place}"), ending=ending)

@@ -119,10 +119,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(app: ASGIApp, listening: socket.socket, *, ending: Callable[[], None]) -> None:
+def run(
+    app: ASGIApp, listening: socket.socket, *, begun: Callable[[], None] = lambda: None, ending: Callable[[], None]
+) -> None:
     """Serve until SIGTERM or Ctrl-C: no more is accepted then, and what was accepted is answered, within 20 s.
 
-    ending: is called then, in the event loop, so that answers without an end can end.
+    begun: is called once it can be told to end; ending: when it is, in the event loop, so that answers without an end
+    can end.
     """
     config = uvicorn.Config(
         app,
@@ -138,13 +141,16 @@ def run(app: ASGIApp, listening: socket.socket, *, ending: Callable[[], None]) -
         timeout_graceful_shutdown=int(FINISHING),
         h11_max_incomplete_event_size=32 << 10,
     )
-    before = {kind: signal.signal(kind, _ended) for kind in (signal.SIGTERM, signal.SIGINT)}
+    server = _Server(config, ending)
+
+    def end(kind: int, frame: FrameType | None, /) -> Any:  # noqa: ARG001
+        # Asked for before uvicorn listens to signals; it sends them once more when it has ended, which is no failure.
+        server.should_exit = True
+
+    before = {kind: signal.signal(kind, end) for kind in (signal.SIGTERM, signal.SIGINT)}
     try:
-        asyncio.run(_Server(config, ending).serve(sockets=[listening]))
+        begun()
+        asyncio.run(server.serve(sockets=[listening]))
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
-
-
-def _ended(kind: int, frame: FrameType | None, /) -> Any:
-    """Take the signal that uvicorn sends once more when it has ended: to be asked to end is no failure."""
