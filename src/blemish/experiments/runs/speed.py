@@ -52,7 +52,7 @@ class Speed:
             if kind not in self.measured:
                 self.measured[kind] = time_module(unit.teacher, recipe, size, level, device=self.device)
             step, image = self.measured[kind]
-            warm = recipe.warm_steps is not None and size > min(unit.sizes)
+            warm = sum(other < size for other in unit.sizes)
             total += step * count_steps(recipe, unit.contents.trained, warm=warm)
             total += image * (unit.contents.trained + len(unit.contents.samples))
         return total

@@ -50,7 +50,7 @@ def train_chained(
         name = teacher.architecture.name
         chain = nn.Sequential(*(student_stage(name, level, seed=own) for level, own in enumerate(seeds, start=1)))
         chain.to(teacher.mean.device).to(memory_format=torch.channels_last)
-        warm = recipe.warm_steps is not None and bool(chains)
+        warm = 0 if recipe.warm_steps is None else len(chains)
         if warm:
             chain.load_state_dict(chains[max(chains)].state_dict())
         steps = count_steps(recipe, len(pyramid[size]), warm=warm)
@@ -118,10 +118,9 @@ def train_one_group(
         student.to(teacher.mean.device).to(memory_format=torch.channels_last)
         random = torch.Generator().manual_seed(own_seed)
         losses = batch_losses(student, list(features.values()), recipe=recipe, random=random)
-        warm = recipe.warm_steps is not None
-        counts = [count_steps(recipe, len(pyramid[size]), warm=warm and size > min(pyramid)) for size in features]
+        counts = [count_steps(recipe, len(pyramid[size]), warm=number) for number, size in enumerate(features)]
         try:
-            descend(student, losses, recipe=recipe, steps=sum(counts), warm=False)
+            descend(student, losses, recipe=recipe, steps=sum(counts), warm=0)
         except InputError as error:
             raise InputError(f"one group, level {level}: {error}") from error
         channels, weight = teacher.architecture.channels[level - 2], 1 / (len(pyramid) * len(levels))

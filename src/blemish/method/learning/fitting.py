@@ -84,9 +84,9 @@ def fit_modules(
     starts = warm_starts(pyramid, levels, recipe)
 
     def work(name: Name) -> None:
-        start = modules[starts[name]] if name in starts else None
+        start, warm = (modules[starts[name]], _below(name, pyramid)) if name in starts else (None, 0)
         try:
-            learn(modules[name], start, features, recipe=recipe, seed=seed, roi=roi, report=clock.of(name))
+            learn(modules[name], start, features, recipe=recipe, seed=seed, warm=warm, roi=roi, report=clock.of(name))
         except InputError as error:
             raise InputError(f"module {modules[name].name}: {error}") from error
         if path := kept(name):
@@ -104,7 +104,7 @@ def crossed_recipe(recipe: Recipe) -> Recipe:
 
 def costs(recipe: Recipe, *, images: int, others: int) -> list[float]:
     """Return what the students of a model cost, and each set of others, in steps."""
-    own, other = (float(count_steps(one, images, warm=False)) for one in (recipe, crossed_recipe(recipe)))
+    own, other = (float(count_steps(one, images, warm=0)) for one in (recipe, crossed_recipe(recipe)))
     return [own, *[other] * others]
 
 
@@ -222,6 +222,7 @@ def learn(
     *,
     recipe: Recipe,
     seed: int,
+    warm: int,
     roi: RoiPart | TilesRoi | None,
     report: Step,
 ) -> None:
@@ -230,9 +231,7 @@ def learn(
         module.student.load_state_dict(start.student.state_dict())
     name = module.size, module.level
     x, y = features.take(*name)
-    train_module(
-        module.student, x, y, recipe=recipe, seed=module_seed(seed, *name), warm=start is not None, report=report
-    )
+    train_module(module.student, x, y, recipe=recipe, seed=module_seed(seed, *name), warm=warm, report=report)
     inside = None if roi is None else torch.from_numpy(roi.positions(y.shape[-1])).to(module.mean.device)
     fit_statistics(module, x, y, inside=inside)
     features.leave(*name, y)
@@ -243,10 +242,15 @@ def module_seed(seed: int, size: int, level: int) -> int:
     return seed * 1_000_000 + size * 10 + level
 
 
+def _below(name: Name, sizes: Collection[int]) -> int:
+    """Return how many sizes are smaller than that of a module."""
+    return sum(size < name[0] for size in sizes)
+
+
 def _cost(teacher: Teacher, pyramid: Pyramid, name: tuple[int, int], recipe: Recipe) -> float:
     """Return the relative cost of training a module: steps x images x positions x parameters."""
     size, level = name
-    warm = recipe.warm_steps is not None and size > min(pyramid)
+    warm = _below(name, pyramid)
     side = size >> level
     crop = recipe.crop if level < 4 else None  # what receptive fields usually allow; it is only an estimate
     seen = min(side, crop + 4) if crop else side

@@ -30,7 +30,7 @@ class Recipe:
     weight_decay: float = 0.0
     epochs: int | None = None
     steps: int | None = None  # instead of epochs: the cost is then the same for any number of images
-    warm_steps: int | None = None  # steps of a module that starts from the module of the next smaller size
+    warm_steps: int | None = None  # of a module that starts from that of the smallest size; of each larger size half
     warm_divisor: float | None = None  # what the peak learning rate of such a module is divided by
     positions: int | None = None  # at most so many positions of the target in a batch, but 4 images at least
     crop: int | None = None  # side of random crops, in positions of the target feature; None: whole maps
@@ -71,14 +71,14 @@ def train_module(
     *,
     recipe: Recipe,
     seed: int,
-    warm: bool = False,
+    warm: int = 0,
     report: Step | None = None,
 ) -> nn.Module:
     """Train a student, where it is, to map the teacher's feature f^{l-1} to f^l, and return it frozen.
 
     inputs: (N, C', h', w') features f^{l-1} of N good images; targets: (N, C, h, w) features f^l, with h' a multiple
-    of h; both float32, or what they were kept in; channels_last saves copies. warm: the student has learnt on a
-    smaller size already. Raises InputError, naming the step, if the loss is not finite. Source: equations (1) and (3);
+    of h; both float32, or what they were kept in; channels_last saves copies. warm: on so many
+    smaller sizes the student has learnt already. Raises InputError, naming the step, if the loss is not finite. Source: equations (1) and (3);
     no gradient crosses modules.
     """
     random = torch.Generator().manual_seed(seed)
@@ -88,7 +88,7 @@ def train_module(
 
 
 def descend(
-    student: nn.Module, losses: Losses, *, recipe: Recipe, steps: int, warm: bool, report: Step | None = None
+    student: nn.Module, losses: Losses, *, recipe: Recipe, steps: int, warm: int, report: Step | None = None
 ) -> nn.Module:
     """Take the recipe's steps down the losses, each computed from the student as it then is; return it frozen.
 
@@ -150,13 +150,12 @@ def autocasts(recipe: Recipe, device: str) -> bool:
     return recipe.autocast and device == "cuda"
 
 
-def count_steps(recipe: Recipe, images: int, *, warm: bool) -> int:
-    """Return the number of optimiser steps that the recipe takes for one module."""
+def count_steps(recipe: Recipe, images: int, *, warm: int) -> int:
+    """Return the number of optimiser steps that the recipe takes for one module; warm: as in `train_module`."""
     if recipe.epochs is not None:
         return recipe.epochs * math.ceil(images / recipe.batch_size)
-    steps = recipe.warm_steps if warm else recipe.steps
-    assert steps is not None, "a recipe has epochs or steps"
-    return steps
+    assert recipe.steps is not None, "a recipe has epochs or steps"
+    return max(recipe.warm_steps >> (warm - 1), 1) if warm and recipe.warm_steps else recipe.steps
 
 
 def batch_size(recipe: Recipe, side: int, *, crop: int | None, margin: int) -> int:
@@ -179,7 +178,7 @@ def make_optimiser(recipe: Recipe, student: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int, *, warm: bool) -> float:
+def learning_rate(recipe: Recipe, step: int, steps: int, *, warm: int) -> float:
     """Return the learning rate of a step (1 ... steps): constant for SGD, else one cycle.
 
     One cycle: up linearly over the first tenth, then down along a cosine to nearly zero. A warm start gets a part
