@@ -202,23 +202,23 @@ def test_every_step_is_reported():
 
 
 def test_steps_are_epochs_times_batches_or_as_the_recipe_says():
-    assert count_steps(PAPER, 209, warm=False) == 600 * 14
-    assert count_steps(FAST, 209, warm=False) == count_steps(FAST, 20_000, warm=False) == FAST.steps
-    assert count_steps(FAST, 209, warm=True) == FAST.warm_steps < FAST.steps
+    assert [count_steps(PAPER, 209, warm=warm) for warm in (0, 1, 2)] == [600 * 14] * 3
+    assert [count_steps(FAST, 209, warm=warm) for warm in (0, 1, 2, 3, 10)] == [400, 200, 100, 50, 1]
+    assert count_steps(FAST, 20_000, warm=0) == 400
 
 
 def test_learning_rate_is_constant_for_the_paper_and_one_cycle_for_fast():
-    assert {learning_rate(PAPER, step, 100, warm=False) for step in range(1, 101)} == {0.5}
-    rates = [learning_rate(FAST, step, 100, warm=False) for step in range(1, 101)]
+    assert {learning_rate(PAPER, step, 100, warm=0) for step in range(1, 101)} == {0.5}
+    rates = [learning_rate(FAST, step, 100, warm=0) for step in range(1, 101)]
     assert rates[0] == pytest.approx(FAST.learning_rate / 10)
     assert max(rates) == rates[9] == FAST.learning_rate
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[54] == pytest.approx(FAST.learning_rate * 0.5 * (1 + math.cos(math.pi * 45 / 91)))
     assert 0 < rates[-1] < 0.01 * FAST.learning_rate
-    assert learning_rate(FAST, 10, 100, warm=True) == pytest.approx(FAST.learning_rate / 3)
+    assert learning_rate(FAST, 10, 100, warm=1) == pytest.approx(FAST.learning_rate / 3)
     gentle = dataclasses.replace(FAST, warm_divisor=8.0)
-    assert learning_rate(gentle, 10, 100, warm=True) == pytest.approx(FAST.learning_rate / 8)
-    assert learning_rate(gentle, 10, 100, warm=False) == FAST.learning_rate
+    assert learning_rate(gentle, 10, 100, warm=1) == pytest.approx(FAST.learning_rate / 8)
+    assert learning_rate(gentle, 10, 100, warm=0) == FAST.learning_rate
 
 
 @pytest.mark.parametrize(("recipe", "kind", "decay"), [(PAPER, torch.optim.SGD, 0.0), (FAST, torch.optim.AdamW, 0.01)])

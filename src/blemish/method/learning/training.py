@@ -77,9 +77,9 @@ def train_module(
     """Train a student, where it is, to map the teacher's feature f^{l-1} to f^l, and return it frozen.
 
     inputs: (N, C', h', w') features f^{l-1} of N good images; targets: (N, C, h, w) features f^l, with h' a multiple
-    of h; both float32, or what they were kept in; channels_last saves copies. warm: on so many
-    smaller sizes the student has learnt already. Raises InputError, naming the step, if the loss is not finite. Source: equations (1) and (3);
-    no gradient crosses modules.
+    of h; both float32, or what they were kept in; channels_last saves copies. warm: on so many smaller sizes the
+    student has learnt already. Raises InputError, naming the step, if the loss is not finite. Source: equations (1) and
+    (3); no gradient crosses modules.
     """
     random = torch.Generator().manual_seed(seed)
     losses = batch_losses(student, [(inputs, targets)], recipe=recipe, random=random)
