@@ -30,7 +30,7 @@ import torch
 from blemish import Detector
 from blemish.cli.allocator import keep_freed_memory
 from blemish.data.datasets import good_images
-from blemish.method.learning import fitting, training
+from blemish.method.learning import features, fitting, training
 from blemish.method.pretrained import load_teacher
 from blemish.model import fit, reading
 
@@ -88,7 +88,7 @@ def wrap(phases: Phases) -> Callable[[], None]:
 
     for owner, name, phase in (
         (reading, "read_known", "decode"),
-        (fitting, "cached_features", "teacher"),
+        (features, "cached_features", "teacher"),
         (fitting, "fit_statistics", "statistics"),
         (training, "pick", "pick"),
         (training, "crop_margin", "probe"),
@@ -97,7 +97,7 @@ def wrap(phases: Phases) -> Callable[[], None]:
     ):
         put(owner, name, phases.timed(getattr(owner, name), phase))
     make_optimiser, train_module = training.make_optimiser, fitting.train_module
-    fit_modules, new_module = fitting.fit_modules, fitting._new_module
+    fit_modules, learn = fitting.fit_modules, fitting.learn
 
     def made(*arguments: Any) -> torch.optim.Optimizer:
         optimiser = make_optimiser(*arguments)
@@ -114,10 +114,10 @@ def wrap(phases: Phases) -> Callable[[], None]:
         after.remove()
         return result
 
-    def named(teacher: Any, size: int, level: int, **options: Any) -> Any:
+    def named(module: Any, *arguments: Any, **options: Any) -> None:
         phases.turn()
-        phases.module = f"{size}/{level}"
-        return new_module(teacher, size, level, **options)
+        phases.module = module.name
+        learn(module, *arguments, **options)
 
     def all_fitted(*arguments: Any, **options: Any) -> Any:
         modules = fit_modules(*arguments, **options)
@@ -127,7 +127,7 @@ def wrap(phases: Phases) -> Callable[[], None]:
 
     put(training, "make_optimiser", made)
     put(fitting, "train_module", trained)
-    put(fitting, "_new_module", named)
+    put(fitting, "learn", named)
     put(fit, "fit_modules", all_fitted)
 
     def undo() -> None:
@@ -143,7 +143,7 @@ def profile(files: list[Path], sizes: list[int], levels: list[int]) -> Phases:
     undo = wrap(phases)
     try:
         Detector(sizes=sizes, levels=levels, device="cpu", score="whitened", tiles=None).fit(
-            files, report=lambda _: None
+            files, report=lambda _: None, jobs=1
         )
         phases.turn()
     finally:

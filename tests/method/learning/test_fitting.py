@@ -135,7 +135,7 @@ def test_a_larger_size_starts_from_the_next_smaller_one(teacher, pyramid, monkey
     monkeypatch.setattr(fitting, "train_module", watched)
     images = pyramid | {128: pyramid[64].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)}
     modules = {module.name: module for module in fit_modules(teacher, images, levels=(2, 3), recipe=RECIPE, seed=0)}
-    assert [warm for warm, _ in starts.values()] == [False, False, True, True, True, True]
+    assert [warm for warm, _ in starts.values()] == [0, 0, 1, 1, 2, 2]
     for size, smaller in ((96, 64), (128, 96)):
         for level in (2, 3):
             _, start = starts[fitting.module_seed(0, size, level)]
