@@ -23,7 +23,8 @@ class Graph(litserve.LitAPI):
         """Load the graph, on one thread."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(FOLDER / "graph.onnx", options, providers=["CPUExecutionProvider"])
+        graph = Path(sys.argv[1]) / "graph.onnx"
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.sizes = [int(one.name.removeprefix("image")) for one in self.session.get_inputs()]
 
     def decode_request(self, request: Request):
@@ -42,6 +43,6 @@ class Graph(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    FOLDER, port, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    port, workers = map(int, sys.argv[2:])
     server = litserve.LitServer(Graph(), accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)

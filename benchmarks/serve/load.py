@@ -37,6 +37,8 @@ class Caller:
     async def send(self, request: bytes, *, due: float, start: float) -> Sent:
         """Send a request, and return it with its answer."""
         try:
+            while self.free and self.free[-1][0].at_eof():  # the server has let it go
+                self.free.pop()[1].close()
             connection = self.free.pop() if self.free else await asyncio.open_connection("127.0.0.1", self.port)
             status, body, goes_on = await _exchange(*connection, request)
         except (OSError, EOFError, ValueError):

@@ -6,7 +6,7 @@ it comes, and the time for it, and the time in which an answer has to be taken.
 
 import asyncio
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +18,7 @@ HEAD = 16 << 10  # bytes of all headers, and as many of the address
 HEADERS = 100
 SLOW = 10.0  # s for the body
 LINGER = 2.0  # s that a client may go on to send what is refused: without, its system throws the answer away
+BUSY = 503
 UNREAD = 60.0  # s that a client may leave a part of an answer untaken
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # The page is made of files of this server alone, and nobody else's page may hold it.
@@ -75,6 +76,8 @@ class Bounds:
                 answer = self.app
             except RefusedError as refusal:
                 answer = said(refusal.status_code, refusal.detail, headers=dict(refusal.headers or {}))
+                if refusal.status_code == BUSY:  # its sender will come again, and need not connect anew
+                    await watched.linger()
             await answer(scope, watched.receive, watched.send)
 
     def _check(self, scope: Scope) -> None:
@@ -166,7 +169,7 @@ class _Watched:
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if last and not self.complete:
             await self._taken({**message, "more_body": True})
-            await self._linger()
+            await self.linger()
             message = {"type": "http.response.body"}
         await self._taken(message)
 
@@ -174,13 +177,13 @@ class _Watched:
         async with asyncio.timeout(UNREAD):
             await self.answer(message)
 
-    async def _linger(self) -> None:
-        try:
+    async def linger(self) -> None:
+        """Let what still comes of the body come, for a while, and forget it."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
-                while self.count < 4 * self.most:
+                while not self.complete and self.count < 4 * self.most:
                     message = await self.given()
                     self.count += len(message.get("body", b""))
-                    if not message.get("more_body", False):
+                    self.complete = message["type"] == "http.request" and not message.get("more_body", False)
+                    if message["type"] == "http.disconnect":
                         return
-        except TimeoutError:
-            pass
