@@ -1,10 +1,10 @@
 """How long the modules of a fit take side by side on 2 to 16 cores, simulated from what each takes alone.
 
-    python benchmarks/training/schedule.py [--images FOLDER]
+    python benchmarks/training/schedule.py FOLDER
 
-With --images it measures first: the seconds of each module of a fit on the images of a folder, on one thread and on
-two; else those of docs/performance.md are taken. What more threads would bring comes from these two by Amdahl's law.
-The order is that of `method/learning/schedule.py`. It prints the seconds of all modules by cores and jobs.
+First the seconds of each module of a fit on the images of a folder are measured, on one thread and on two. What more
+threads would bring comes from these two by Amdahl's law. The order is that of `method/learning/schedule.py`. It prints
+the seconds of all modules by cores and jobs. Needs two idle cores.
 """
 
 import argparse
@@ -22,17 +22,15 @@ from blemish.method.learning.training import RECIPES
 
 Name = tuple[int, int]
 NAMES = [(size, level) for size in (128, 256, 384) for level in (2, 3, 4)]
-# magnetic_tile, 225 images, two idle cores: of one module alone, on one thread and on two, s.
-ONE = dict(zip(NAMES, (0.0,) * 9, strict=True))
-TWO = dict(zip(NAMES, (0.0,) * 9, strict=True))
+JOBS = (1, 2, 3, 4)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path)
-    given = parser.parse_args()
-    one, two = (measured(given.images, threads=threads) for threads in (1, 2)) if given.images else (ONE, TWO)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    one, two = (measured(folder, threads=threads) for threads in (1, 2))
     print("| module | one thread | two |\n|---|---|---|")
     for size, level in NAMES:
         print(f"| {size}/{level} | {one[size, level]:.1f} | {two[size, level]:.1f} |")
@@ -51,9 +49,6 @@ def main() -> None:
             costs = {name: cost * (1 - parallel + parallel / threads) for name, cost in one.items()}
             row.append(f"{finished(costs, after, jobs=jobs):.0f} s" if jobs <= cores else "")
         print(f"| {cores} | " + " | ".join(row) + " |")
-
-
-JOBS = (1, 2, 3, 4)
 
 
 def finished(costs: Mapping[Name, float], after: Mapping[Name, Collection[Name]], *, jobs: int) -> float:
