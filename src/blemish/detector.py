@@ -116,9 +116,9 @@ class Detector:
         held_out: good images that set the threshold and train nothing; by default those that a category keeps apart,
         else a share of the images, chosen by content. workspace: a folder that keeps finished modules, so that the same
         call continues an interrupted fit and ends with the same model; the caller removes it. report: called with a
-        `Progress` as training goes on. cache_gb: the most that features may take, in memory and temporary files; where
+        `Progress`, from any thread. cache_gb: the most that features may take, in memory and temporary files; where
         float32 needs more they are kept in float16, which `Progress` and header say. jobs: how many modules learn side
-        by side, two by default. labels: how those of labelling tools are taken. false_alarms: the shares of good images
+        by side, usually two. labels: how those of labelling tools are taken. false_alarms: the shares of good images
         to be called REVIEW or NG, and NG, such as "5%,1%" or (0.05, 0.01), by default as far as the held-out carry it.
         groups: the group of each image, those of held_out after the others, "" for one that stands alone; or "folder";
         or a regular expression that finds it in paths (`find_groups`): groups are held out whole, the promise is of a

@@ -9,11 +9,14 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from types import SimpleNamespace
 
 import httpx
 import psutil
 import pytest
 
+from blemish.service import app
+from blemish.service.http.faults import RefusedError
 from blemish.service.http.server import listen
 from serving import encoded, noise, served
 
@@ -220,6 +223,34 @@ def until(condition, *, within=5.0):
         time.sleep(0.02)
 
 
+def test_who_is_told_something_holds_no_place(server):
+    """Thirty-two places there are; strangers to whom they are not given in a second are told so at once."""
+    unknown = head(100_000, path="/v1/models/unknown/inspections") + b"\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(unknown)
+            connection.settimeout(5)
+            assert connection.recv(12) == b"HTTP/1.1 404"
+        assert server.post(GOOD).status_code == 201
+
+
+def test_an_address_with_a_line_s_end_takes_a_place_as_well():
+    def counted(path):
+        places, busy = app._Places(SimpleNamespace(loading=SimpleNamespace(now=SimpleNamespace(pool=Full)))), False
+        try:
+            with places.one({"method": "POST", "path": path}):
+                pass
+        except RefusedError as refusal:
+            busy = refusal.status_code == 503
+        return busy
+
+    class Full:
+        count, full = 1, True
+
+    assert [counted(f"{INSPECT}{end}") for end in ("", "\n", "/1", "x")] == [True, True, False, False]
+
+
 def test_the_queue_has_an_end_and_who_leaves_frees_a_place(server):
     most = 4 * len(hung := stopped(server))
     with ExitStack() as stack:
@@ -239,6 +270,12 @@ def test_the_queue_has_an_end_and_who_leaves_frees_a_place(server):
         # Nothing of an image has to be read for that.
         status, _, took = talk(server, head(len(GOOD)) + b"\r\n\r\n")
         assert (status, took < 5) == (503, True)
+        status, _, took = talk(server, head(len(GOOD), "Expect: 100-continue") + b"\r\n\r\n")
+        assert (status, took < 1) == (503, True)
+        with httpx.Client(base_url=server.url) as client:
+            for _ in range(2):  # over one connection
+                answer = client.post(INSPECT, content=GOOD, headers={"Content-Type": "image/png"})
+                assert (answer.status_code, "connection" in answer.headers) == (503, False)
     until(lambda: server.figure("blemish_queue") == 0)
     for worker in hung:
         worker.resume()

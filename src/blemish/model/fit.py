@@ -1,6 +1,7 @@
 """From images of good parts to a model: read, hold out, train, calibrate."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -74,7 +75,7 @@ def fit(
     check_cache(cache_gb)
     given = arguments.checked()
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
-    share = shared_out(jobs, device, cache_gb=cache_gb)
+    share = shared_out(jobs, device, modules=len(given.sizes) * len(given.levels), cache_gb=cache_gb)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
     carried = partial(tiles_carried, teacher, given.sizes, given.levels, recipe=recipe, cache_gb=cache_gb)
@@ -188,4 +189,5 @@ def _run_folder(workspace: Path, order: list[str], given: Arguments, recipe: Rec
            given.teacher, teacher.sha256, str(teacher.mean.device), order]  # fmt: skip
     folder = workspace / sha256(json.dumps(run).encode()).hexdigest()[:16]
     make_folder(folder)
+    os.utime(folder)  # the newest is that of the last run
     return folder

@@ -143,8 +143,9 @@ def _alone(workspace: Path, out: Path) -> Iterator[None]:
 
 def _place(last: Progress | None, workspace: Path) -> str:
     """Say where a stopped fit continues."""
-    newest = max(workspace.glob("*/*.safetensors"), key=lambda file: file.stat().st_mtime_ns, default=None)
     if last is None:
         return "where it stopped"
-    kept = 0 if newest is None else len(list(newest.parent.glob("*.safetensors")))
+    folders = [place for place in workspace.iterdir() if place.is_dir()]
+    newest = max(folders, key=lambda folder: folder.stat().st_mtime_ns)
+    kept = len(list(newest.glob("*.safetensors")))
     return f"after {kept} of {last.modules} modules"

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -39,6 +40,7 @@ from blemish.version import __version__
 
 READING = 32  # images from their bodies to their answers, or more with many workers: at most 16 MiB of memory each
 VERSION = "/v1"
+INSPECT = "/models/{model}/inspections"
 KINDS = {"image": "image", "small": "small", "png": "map", "npy": "scores", "overlay": "overlay"}  # jobs and links
 MEDIA = {"png": "image/png", "jpg": "image/jpeg", "npy": "application/octet-stream"}
 LASTING = {"Cache-Control": "private, max-age=86400, immutable"}  # what an inspection says of an image never changes
@@ -105,7 +107,7 @@ def _health(service: Service) -> APIRouter:
 def _images(service: Service) -> APIRouter:
     router = APIRouter(prefix=VERSION)
 
-    @router.post("/models/{model}/inspections", status_code=201, openapi_extra=IMAGE_BODY)
+    @router.post(INSPECT, status_code=201, openapi_extra=IMAGE_BODY)
     async def inspect(request: Request, model: str, called: Annotated[Called, Query()]) -> Inspected:
         """Judge an image: the body, or the one file of a form."""
         service.model(model)
@@ -230,10 +232,12 @@ class _Places:
     @contextmanager
     def one(self, scope: Scope) -> Iterator[None]:
         """Hold a place for the image that a request brings, if it brings one; refuses it where there is none."""
-        if not (scope["method"] == "POST" and scope["path"].endswith("/inspections")):
+        # A route also takes an address with a line's end behind it.
+        if not (scope["method"] == "POST" and scope["path"].rstrip("\n").endswith("/inspections")):
             yield
             return
         if not self.free or self.service.loading.now.pool.full:
+            scope["route"] = SimpleNamespace(path=VERSION + INSPECT)  # as it is counted
             raise RefusedError(503, BUSY, headers={"Retry-After": "1"})
         self.free -= 1
         try:

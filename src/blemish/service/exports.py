@@ -35,7 +35,7 @@ def check_one_bundle(history: History, chosen: Selection) -> None:
         raise RefusedError(422, "there are parts of several models; choose one, as in ?model=NAME")
     if len(found) > 1:
         one = f"?model={found[0].name}&fingerprint={found[0].fingerprint}"
-        raise RefusedError(422, f"there are parts of several bundles of this name; choose one, the newest with {one}")
+        raise RefusedError(422, f"there are parts of several bundles of this name; choose one, as in {one}")
 
 
 def alone(

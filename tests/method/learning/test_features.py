@@ -4,6 +4,7 @@ import errno
 import inspect
 import tempfile
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from blemish.cli.commands.fit import fit
 from blemish.errors import InputError, StorageError
 from blemish.method.learning import features
 from blemish.method.learning.features import cached_features, check_cache, half_sizes
+from blemish.method.learning.progress import StopError
 from blemish.method.learning.training import RECIPES
 from blemish.model.workspace import fit_to_file
 from tiny import untrained_teacher
@@ -233,3 +235,13 @@ def test_the_default_bound_is_the_same_everywhere():
         inspect.signature(function).parameters["cache_gb"].default for function in (Detector.fit, fit_to_file, fit)
     ]
     assert defaults == [8.0] * 3
+
+
+def test_who_makes_features_ends_when_told_so(teacher, images):
+    stop = Event()
+    ran = teacher.stages[1].register_forward_hook(lambda *_: stop.set())
+    try:
+        with pytest.raises(StopError):
+            cached_features(teacher, images, 2, bfloat16=False, stop=stop)
+    finally:
+        ran.remove()

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from tempfile import NamedTemporaryFile
-from threading import Lock
+from threading import Event, Lock
 
 import torch
 from torch import Tensor
 
 from blemish.checks import number
 from blemish.errors import InputError, StorageError
+from blemish.method.learning.progress import StopError
 from blemish.method.learning.training import Recipe, autocasts
 from blemish.method.teacher import Teacher
 
@@ -28,10 +29,10 @@ def half_sizes(
 ) -> list[int]:
     """Return the sizes whose features are kept in float16, because in float32 they would need more than cache_gb.
 
-    The two features of one module are kept at a time, so the largest module of a size decides for all of its levels:
-    a level starts from the feature that the one before has kept. A recipe that uses bfloat16 on the teacher's device
-    keeps features in that anyhow. Raises InputError where 2 bytes a value are too many as well, before anything is
-    computed.
+    The two features of a module are kept while it learns, those of others beside it only where there is room. So the
+    largest module of a size decides for all of its levels: a level starts from the feature that the one before has
+    left. A recipe that uses bfloat16 on the teacher's device keeps features in that anyhow. Raises InputError where 2
+    bytes a value are too many as well, before anything is computed.
     """
     bfloat16 = autocasts(recipe, teacher.mean.device.type)
     halved = []
@@ -63,8 +64,8 @@ def tiles_carried(
 class Features:
     """The features that modules learn from, made when they are asked for, by any number of threads.
 
-    names: the modules, (size, level). What one has left serves a deeper one of its size, which starts there. Errors are
-    those of `cached_features`.
+    names: the modules, (size, level). What one has left serves a deeper one of its size, which starts there. stop: once
+    it is set, whoever makes features ends with StopError. Other errors are those of `cached_features`.
     """
 
     def __init__(
@@ -76,11 +77,12 @@ class Features:
         recipe: Recipe,
         half: Collection[int],
         cache_gb: float,
+        stop: Event,
     ) -> None:
         self.teacher, self.pyramid, self.half, self.room = teacher, pyramid, half, cache_gb * GIGABYTE
         self.bfloat16 = autocasts(recipe, teacher.mean.device.type)
         self.waiting, self.left = set(names), dict[int, tuple[int, Tensor]]()
-        self.lock = Lock()
+        self.lock, self.stop = Lock(), stop
         self._bytes: dict[tuple[int, int], int] = {}
 
     def fit(self, name: tuple[int, int], others: Collection[tuple[int, int]]) -> bool:
@@ -97,8 +99,9 @@ class Features:
             self._forget(size)
         known = known if known and known[0] < level else None
         return cached_features(
-            self.teacher, self.pyramid[size], level, bfloat16=self.bfloat16, half=size in self.half, known=known
-        )
+            self.teacher, self.pyramid[size], level, bfloat16=self.bfloat16, half=size in self.half, known=known,
+            stop=self.stop,
+        )  # fmt: skip
 
     def leave(self, size: int, level: int, feature: Tensor) -> None:
         """Keep f^l for the modules that have not begun, if it serves one of them."""
@@ -130,6 +133,7 @@ def cached_features(
     bfloat16: bool,
     half: bool = False,
     known: tuple[int, Tensor] | None = None,
+    stop: Event | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the teacher's features f^{l-1} and f^l of all images: the teacher is frozen, and nothing is augmented.
 
@@ -144,6 +148,8 @@ def cached_features(
     first, source = known or (0, images)
     cache = {first: source} if first == level - 1 else {}
     for start in range(0, len(images), FEATURE_BATCH):
+        if stop is not None and stop.is_set():
+            raise StopError
         batch = slice(start, start + FEATURE_BATCH)
         feature = source[batch].to(device, memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):

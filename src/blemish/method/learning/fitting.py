@@ -80,7 +80,7 @@ def fit_modules(
             _restore(module, path)
             clock.skip(name)
     left, share = [name for name in names if name not in clock.begun], share or Share(1, torch.get_num_threads())
-    features = Features(teacher, pyramid, left, recipe=recipe, half=half, cache_gb=share.cache_gb)
+    features = Features(teacher, pyramid, left, recipe=recipe, half=half, cache_gb=share.cache_gb, stop=stop)
     starts = warm_starts(pyramid, levels, recipe)
 
     def work(name: Name) -> None:

@@ -5,10 +5,11 @@ Modules share nothing but memory: each has threads of its own, and a busy machin
 """
 
 import math
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event
+from threading import Event, Lock
 from typing import TypeVar
 
 import torch
@@ -30,14 +31,44 @@ class Share:
     cache_gb: float = math.inf
 
 
-def shared_out(jobs: int | None, device: str, *, cache_gb: float = math.inf) -> Share:
-    """Return how many modules learn at the same time, and the threads of each, of those that torch may use here.
+class _Threads:
+    """How many threads torch has for an operation when no modules learn: they change what it tells threads to come."""
+
+    def __init__(self) -> None:
+        self.lock, self.fits, self.usual = Lock(), 0, 0
+
+    @property
+    def count(self) -> int:
+        with self.lock:
+            return self.usual if self.fits else torch.get_num_threads()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Set the number again when the last of those who learn at the same time has ended."""
+        with self.lock:
+            if not self.fits:
+                self.usual = torch.get_num_threads()
+            self.fits += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.fits -= 1
+                if not self.fits:
+                    torch.set_num_threads(self.usual)
+
+
+THREADS = _Threads()
+
+
+def shared_out(jobs: int | None, device: str, *, modules: int, cache_gb: float = math.inf) -> Share:
+    """Return how many of a number of modules learn at the same time, and the threads of each, of those that torch has.
 
     jobs: so many modules, by default two, or one where there is one thread or a GPU. Raises InputError for another.
     """
-    threads = torch.get_num_threads()
+    threads = THREADS.count
     usual = min(JOBS, threads) if device == "cpu" else 1
-    jobs = usual if jobs is None else whole("jobs", jobs, allowed=range(1, 65))
+    jobs = min(modules, usual if jobs is None else whole("jobs", jobs, allowed=range(1, 65)))
     return Share(jobs, max(threads // jobs, 1), cache_gb)
 
 
@@ -75,11 +106,14 @@ def side_by_side(
     of its own. fits: whether there is room for a task beside those at work; one alone always begins. stop: is set once
     a task has failed or Ctrl-C was pressed, and the others are to end; what has failed is raised then.
     """
-    ways, before = longest_ways(costs, after), torch.get_num_threads()
+    ways = longest_ways(costs, after)
     left = list(costs) if share.jobs == 1 else sorted(costs, key=lambda name: -ways[name])
     done = set[Name]()
     at_work: dict[Future[None], Name] = {}
-    with ThreadPoolExecutor(share.jobs, initializer=torch.set_num_threads, initargs=(share.threads,)) as threads:
+    with (
+        THREADS.kept(),
+        ThreadPoolExecutor(share.jobs, initializer=torch.set_num_threads, initargs=(share.threads,)) as threads,
+    ):
         try:
             while left or at_work:
                 for name in [name for name in left if done.issuperset(after[name])]:
@@ -92,4 +126,3 @@ def side_by_side(
                     one.result()
         finally:
             stop.set()
-            torch.set_num_threads(before)  # of threads to come, which the others have changed

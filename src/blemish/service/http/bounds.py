@@ -47,8 +47,8 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class Bounds:
     """An ASGI application in front of another; hosts: the names by which the service may be called.
 
-    place: is entered with the scope of a request for as long as it is answered, and raises RefusedError where there is
-    no room for it: as nothing was read or looked up by then, a refusal costs next to nothing.
+    place: is entered with the scope of a request until its answer begins, and raises RefusedError where there is no
+    room for it: as nothing was looked up by then, and what comes of the body is let go, a refusal costs little.
     """
 
     def __init__(
@@ -73,11 +73,12 @@ class Bounds:
             try:
                 self._check(scope)
                 held.enter_context(self.place(scope))
+                watched.begun = held.close  # a place is for those who are at work, not for those who are told so
                 answer = self.app
             except RefusedError as refusal:
                 answer = said(refusal.status_code, refusal.detail, headers=dict(refusal.headers or {}))
-                if refusal.status_code == BUSY:  # its sender will come again, and need not connect anew
-                    await watched.linger()
+                if refusal.status_code == BUSY and not _asks_first(scope):
+                    await watched.linger()  # its sender will come again, and need not connect anew
             await answer(scope, watched.receive, watched.send)
 
     def _check(self, scope: Scope) -> None:
@@ -126,6 +127,11 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
+def _asks_first(scope: Scope) -> bool:
+    """Return whether the sender waits for a word before it sends the body."""
+    return any(name == b"expect" for name, _ in scope["headers"])
+
+
 def _name(host: str) -> str:
     """Return a Host without its port and without the brackets of an IPv6 address."""
     name, bracket, _ = host.partition("]")
@@ -142,6 +148,8 @@ class _Watched:
     until: float
     complete: bool
     count: int = 0
+    begun: Callable[[], None] = lambda: None  # called when the answer begins
+    lingered: bool = False
 
     async def receive(self) -> Message:
         if self.complete:
@@ -161,6 +169,7 @@ class _Watched:
     async def send(self, message: Message) -> None:
         """Send a part of the answer; a connection whose request was not read to its end is closed after it."""
         if message["type"] == "http.response.start":
+            self.begun()
             given = list(message.get("headers", []))
             said = {name for name, _ in given}
             closes = [] if self.complete else [(b"connection", b"close")]
@@ -178,7 +187,10 @@ class _Watched:
             await self.answer(message)
 
     async def linger(self) -> None:
-        """Let what still comes of the body come, for a while, and forget it."""
+        """Let what still comes of the body come, once and for a while, and forget it."""
+        if self.lingered:
+            return
+        self.lingered = True
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 while not self.complete and self.count < 4 * self.most:

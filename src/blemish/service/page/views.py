@@ -98,7 +98,8 @@ def history(service: Service, given: Mapping[str, str]) -> dict[str, Any]:
     bundle = _bundle(service, one, judged)
     taken = chosen.model_copy(update={"model": one, "fingerprint": bundle} if bundle else {})
     query = urlencode(taken.model_dump(mode="json", exclude_none=True))
-    complete = one == called and chosen.verdict is None and chosen.mistake is None
+    new = bundle is not None and bundle not in {model.fingerprint for model in judged}  # it has judged nothing yet
+    complete = one == called and not new and chosen.verdict is None and chosen.mistake is None
     unseen = known.unseen(taken.selection) if complete else None
     return {
         "filters": filters,
