@@ -155,7 +155,9 @@ def count_steps(recipe: Recipe, images: int, *, warm: int) -> int:
     if recipe.epochs is not None:
         return recipe.epochs * math.ceil(images / recipe.batch_size)
     assert recipe.steps is not None, "a recipe has epochs or steps"
-    return max(recipe.warm_steps >> (warm - 1), 1) if warm and recipe.warm_steps else recipe.steps
+    if not warm or recipe.warm_steps is None:
+        return recipe.steps
+    return max(recipe.warm_steps >> (warm - 1), min(recipe.warm_steps, 1))
 
 
 def batch_size(recipe: Recipe, side: int, *, crop: int | None, margin: int) -> int:
