@@ -146,18 +146,18 @@ def test_a_module_does_not_depend_on_the_other_levels(short, good_arrays):
 @pytest.mark.parametrize("killed_in", [1, 2, 3, 4])
 def test_an_interrupted_fit_continues_and_ends_with_the_same_model(short, good_arrays, tmp_path, killed_in):
     options = {"sizes": (64, 96), "levels": (2, 3)}
-    expected = modules_of(Detector(**options).fit(good_arrays))
+    expected = modules_of(Detector(**options).fit(good_arrays, jobs=1))
 
     def kill(progress):
         if progress.index == killed_in:
             raise Stop
 
     with pytest.raises(Stop):
-        Detector(**options).fit(good_arrays, workspace=tmp_path, report=kill)
+        Detector(**options).fit(good_arrays, workspace=tmp_path, jobs=1, report=kill)
     (folder,) = tmp_path.iterdir()
     assert len(list(folder.iterdir())) == killed_in - 1
     trained = []
-    resumed = Detector(**options).fit(good_arrays, workspace=tmp_path, report=trained.append)
+    resumed = Detector(**options).fit(good_arrays, workspace=tmp_path, jobs=1, report=trained.append)
     assert {progress.index for progress in trained} == set(range(killed_in, 13))
     found = modules_of(resumed)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
