@@ -121,6 +121,21 @@ def test_ctrl_c_says_where_the_same_command_continues(capsys, parts, tmp_path, m
     assert digest(out) == digest(model)
 
 
+def test_ctrl_c_while_the_kept_modules_are_removed_is_one_line(capsys, parts, tmp_path, monkeypatch):
+    remove = shutil.rmtree
+
+    def remove_and_stop(*given, **options):
+        remove(*given, **options)
+        if ".partial" in str(given[0]):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(workspace.shutil, "rmtree", remove_and_stop)
+    code, _, err = run(capsys, "fit", parts, "--out", tmp_path / "m.safetensors", *SIZES)
+    assert code == 130
+    assert err.splitlines()[-1] == "interrupted; the same command continues after 0 of 2 modules"
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
 def test_fit_says_once_that_images_are_unlike_each_other(capsys, parts, tmp_path):
     folder = tmp_path / "mixed"
     folder.mkdir()

@@ -145,7 +145,6 @@ def _place(last: Progress | None, workspace: Path) -> str:
     """Say where a stopped fit continues."""
     if last is None:
         return "where it stopped"
-    folders = [place for place in workspace.iterdir() if place.is_dir()]
-    newest = max(folders, key=lambda folder: folder.stat().st_mtime_ns)
+    newest = max(workspace.glob("*/"), key=lambda folder: folder.stat().st_mtime_ns, default=workspace)
     kept = len(list(newest.glob("*.safetensors")))
     return f"after {kept} of {last.modules} modules"
