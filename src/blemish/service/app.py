@@ -30,11 +30,11 @@ from blemish.service.answers import Counted as Answered
 from blemish.service.events import Events
 from blemish.service.http.body import IMAGE_TYPES, JsonRoute, Sent, image_of
 from blemish.service.http.bounds import Bounds
-from blemish.service.http.faults import RefusedError, numbered, tell_faults
+from blemish.service.http.faults import RefusedError, no_room, numbered, tell_faults
 from blemish.service.http.tokens import Tokens
 from blemish.service.metrics import Counted
 from blemish.service.page.routes import page_routes
-from blemish.service.service import BUSY, Service
+from blemish.service.service import Service
 from blemish.service.work.pool import WAITING
 from blemish.version import __version__
 
@@ -238,7 +238,7 @@ class _Places:
             return
         if not self.free or self.service.loading.now.pool.full:
             scope["route"] = SimpleNamespace(path=VERSION + INSPECT)  # as it is counted
-            raise RefusedError(503, BUSY, headers={"Retry-After": "1"})
+            raise no_room()
         self.free -= 1
         try:
             yield

@@ -15,7 +15,7 @@ from blemish.history.history import Added, History
 from blemish.history.records import Inspection, Judged, ThresholdChange
 from blemish.service.answers import Changed, LoadAsked, ServedModel, ThresholdsAsked
 from blemish.service.http.body import Sent
-from blemish.service.http.faults import RefusedError, image_refused
+from blemish.service.http.faults import RefusedError, image_refused, no_room
 from blemish.service.metrics import Metrics
 from blemish.service.work.loading import Loaded, Loading, LoadingError
 from blemish.service.work.models import Served
@@ -26,7 +26,6 @@ from blemish.verdict.threshold import Thresholds, read_thresholds
 
 ADDING = 8  # threads that add to the history: all others stay free for what only reads
 TURN = 1.5  # s that an image waits for one of them
-BUSY = "too many images wait; try again"
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ class Service:
         if data is None:
             raise RefusedError(404, "the image is not kept")
         if loaded.pool.waiting >= loaded.pool.count:
-            raise RefusedError(503, BUSY, headers={"Retry-After": "1"})
+            raise no_room()
         _, file = await _ask(loaded.pool, kind, name, inspection.thresholds, data, receive=receive)
         return file
 
@@ -191,7 +190,7 @@ async def _ask(
     try:
         said, file = await _unless_gone(asyncio.wrap_future(pool.submit(job, data)), receive, pool)
     except BusyError:
-        raise RefusedError(503, BUSY, headers={"Retry-After": "1"}) from None
+        raise no_room() from None
     except LateError:
         raise RefusedError(504, f"no answer within {pool.deadline:g} s") from None
     except LostError:

@@ -13,7 +13,7 @@ from blemish.experiments.grid.grid import Unit
 from blemish.experiments.grid.rows import PLAIN, RESOLUTION, Row, Settings
 from blemish.experiments.store.stopwatch import read_costs
 from blemish.experiments.store.store import Store
-from blemish.method.learning.training import Recipe, count_steps, find_recipe, train_module
+from blemish.method.learning.training import Recipe, count_steps, find_recipe, sizes_below, train_module
 from blemish.method.teacher import empty_teacher, student_stage
 
 IMAGES = 4  # that are computed while networks and metrics are timed
@@ -52,8 +52,7 @@ class Speed:
             if kind not in self.measured:
                 self.measured[kind] = time_module(unit.teacher, recipe, size, level, device=self.device)
             step, image = self.measured[kind]
-            warm = sum(other < size for other in unit.sizes)
-            total += step * count_steps(recipe, unit.contents.trained, warm=warm)
+            total += step * count_steps(recipe, unit.contents.trained, warm=sizes_below(size, unit.sizes))
             total += image * (unit.contents.trained + len(unit.contents.samples))
         return total
 

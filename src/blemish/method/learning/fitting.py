@@ -17,7 +17,7 @@ from blemish.method.beside.memory import balance, fit_memory
 from blemish.method.learning.features import Features
 from blemish.method.learning.progress import Clock, Report, Step
 from blemish.method.learning.schedule import Share, side_by_side
-from blemish.method.learning.training import RECIPES, Recipe, batch_size, count_steps, train_module
+from blemish.method.learning.training import RECIPES, Recipe, batch_size, count_steps, sizes_below, train_module
 from blemish.method.modules import Module, new_module
 from blemish.method.pyramid import Pyramid
 from blemish.method.scoring import AnyModule, score_pyramid, set_weights
@@ -84,7 +84,8 @@ def fit_modules(
     starts = warm_starts(pyramid, levels, recipe)
 
     def work(name: Name) -> None:
-        start, warm = (modules[starts[name]], _below(name, pyramid)) if name in starts else (None, 0)
+        start = modules[starts[name]] if name in starts else None
+        warm = 0 if start is None else sizes_below(name[0], pyramid)
         try:
             learn(modules[name], start, features, recipe=recipe, seed=seed, warm=warm, roi=roi, report=clock.of(name))
         except InputError as error:
@@ -211,7 +212,7 @@ def waiting(names: Collection[Name], starts: Mapping[Name, Name]) -> dict[Name, 
     waits: dict[Name, list[Name]] = {}
     for size, level in names:
         before = [other for other in names if other[0] == size and other[1] < level != deepest]
-        waits[size, level] = before[-1:] + [name for name in names if name == starts.get((size, level))]
+        waits[size, level] = [name for name in names if name in (*before[-1:], starts.get((size, level)))]
     return waits
 
 
@@ -242,15 +243,10 @@ def module_seed(seed: int, size: int, level: int) -> int:
     return seed * 1_000_000 + size * 10 + level
 
 
-def _below(name: Name, sizes: Collection[int]) -> int:
-    """Return how many sizes are smaller than that of a module."""
-    return sum(size < name[0] for size in sizes)
-
-
 def _cost(teacher: Teacher, pyramid: Pyramid, name: tuple[int, int], recipe: Recipe) -> float:
     """Return the relative cost of training a module: steps x images x positions x parameters."""
     size, level = name
-    warm = _below(name, pyramid)
+    warm = sizes_below(size, pyramid)
     side = size >> level
     crop = recipe.crop if level < 4 else None  # what receptive fields usually allow; it is only an estimate
     seen = min(side, crop + 4) if crop else side

@@ -6,7 +6,7 @@ and in any process.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -158,6 +158,11 @@ def count_steps(recipe: Recipe, images: int, *, warm: int) -> int:
     if not warm or recipe.warm_steps is None:
         return recipe.steps
     return max(recipe.warm_steps >> (warm - 1), min(recipe.warm_steps, 1))
+
+
+def sizes_below(size: int, sizes: Iterable[int]) -> int:
+    """Return how many sizes are smaller: `warm` of a student that has learnt on each of them before."""
+    return sum(other < size for other in sizes)
 
 
 def batch_size(recipe: Recipe, side: int, *, crop: int | None, margin: int) -> int:

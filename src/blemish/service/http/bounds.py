@@ -18,7 +18,7 @@ HEAD = 16 << 10  # bytes of all headers, and as many of the address
 HEADERS = 100
 SLOW = 10.0  # s for the body
 LINGER = 2.0  # s that a client may go on to send what is refused: without, its system throws the answer away
-BUSY = 503
+NO_ROOM = 503
 UNREAD = 60.0  # s that a client may leave a part of an answer untaken
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # The page is made of files of this server alone, and nobody else's page may hold it.
@@ -68,16 +68,16 @@ class Bounds:
         if scope["type"] != "http":
             return
         until = asyncio.get_running_loop().time() + self.slow
-        watched = _Watched(receive, send, most=self.body, until=until, complete=not _has_body(scope))
         with ExitStack() as held:
+            # A place is for those who are at work: it is let go as soon as somebody is told something.
+            watched = _Watched(receive, send, held.close, most=self.body, until=until, complete=not _has_body(scope))
             try:
                 self._check(scope)
                 held.enter_context(self.place(scope))
-                watched.begun = held.close  # a place is for those who are at work, not for those who are told so
                 answer = self.app
             except RefusedError as refusal:
                 answer = said(refusal.status_code, refusal.detail, headers=dict(refusal.headers or {}))
-                if refusal.status_code == BUSY and not _asks_first(scope):
+                if refusal.status_code == NO_ROOM and not _asks_first(scope):
                     await watched.linger()  # its sender will come again, and need not connect anew
             await answer(scope, watched.receive, watched.send)
 
@@ -144,11 +144,11 @@ class _Watched:
 
     given: Receive
     answer: Send
+    begun: Callable[[], None]  # called when the answer begins
     most: int
     until: float
     complete: bool
     count: int = 0
-    begun: Callable[[], None] = lambda: None  # called when the answer begins
     lingered: bool = False
 
     async def receive(self) -> Message:

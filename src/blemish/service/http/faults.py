@@ -35,6 +35,11 @@ def said(status: int, line: str, *, headers: dict[str, str] | None = None) -> JS
     return JSONResponse({"error": printable(line)}, status, headers)
 
 
+def no_room() -> RefusedError:
+    """Return the refusal of an image that comes while too many others wait."""
+    return RefusedError(503, "too many images wait; try again", headers={"Retry-After": "1"})
+
+
 def image_refused(line: str) -> RefusedError:
     """Return the refusal of an image by what `read_image` says of it."""
     status = next((status for status, rule in IMAGE_STATUSES.items() if rule.search(line)), 400)
