@@ -75,7 +75,7 @@ def fit(
     check_cache(cache_gb)
     given = arguments.checked()
     recipe, device = find_recipe(given.recipe), pick_device(given.device)
-    share = shared_out(jobs, device, modules=len(given.sizes) * len(given.levels), cache_gb=cache_gb)
+    share = shared_out(jobs, device, cache_gb=cache_gb)
     teacher = load_teacher(given.teacher, given.weights)
     move_to(teacher, device)
     carried = partial(tiles_carried, teacher, given.sizes, given.levels, recipe=recipe, cache_gb=cache_gb)

@@ -160,11 +160,13 @@ def test_side_by_side_no_more_than_is_allowed_is_kept_of_features(teacher, pyram
 
 
 def test_what_fails_in_one_module_ends_all_and_is_said(teacher, pyramid, monkeypatch):
-    real, ended = fitting.train_module, []
+    real, ended, begun = fitting.train_module, [], Event()
 
     def watched(student, x, y, *, seed, **options):
         if seed == fitting.module_seed(0, 64, 4):
+            assert begun.wait(20)
             raise InputError("the loss is not finite")
+        begun.set()
         try:
             return real(student, x, y, seed=seed, **options)
         except StopError:

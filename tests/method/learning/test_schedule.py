@@ -103,14 +103,13 @@ def test_a_task_that_fails_ends_the_others_and_is_raised():
 
 def test_two_modules_where_there_are_threads_for_them(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    assert shared_out(None, "cpu", modules=9) == Share(2, 4)
-    assert shared_out(None, "cuda", modules=9) == Share(1, 8)
-    assert [shared_out(jobs, "cpu", modules=9) for jobs in (1, 3, 16)] == [Share(1, 8), Share(3, 2), Share(9, 1)]
-    assert shared_out(None, "cpu", modules=1) == Share(1, 8)
+    assert shared_out(None, "cpu") == Share(2, 4)
+    assert shared_out(None, "cuda") == Share(1, 8)
+    assert [shared_out(jobs, "cpu") for jobs in (1, 3, 16)] == [Share(1, 8), Share(3, 2), Share(16, 1)]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert shared_out(None, "cpu", modules=9) == Share(1, 1)
+    assert shared_out(None, "cpu") == Share(1, 1)
     with pytest.raises(InputError, match="jobs: 0 is not allowed"):
-        shared_out(0, "cpu", modules=9)
+        shared_out(0, "cpu")
 
 
 def test_two_fits_in_one_process_leave_the_number_of_threads_as_it_was():
@@ -118,7 +117,7 @@ def test_two_fits_in_one_process_leave_the_number_of_threads_as_it_was():
 
     def work(name):
         both.wait(5)
-        ends.append(shared_out(1, "cpu", modules=1).threads)
+        ends.append(shared_out(1, "cpu").threads)
 
     def fit():
         run(work, share=Share(1, before + 1), costs={"a": 1.0}, after={"a": []})

@@ -61,14 +61,15 @@ class _Threads:
 THREADS = _Threads()
 
 
-def shared_out(jobs: int | None, device: str, *, modules: int, cache_gb: float = math.inf) -> Share:
-    """Return how many of a number of modules learn at the same time, and the threads of each, of those that torch has.
+def shared_out(jobs: int | None, device: str, *, cache_gb: float = math.inf) -> Share:
+    """Return how many modules learn at the same time, and the threads of each, of those that torch has.
 
-    jobs: so many modules, by default two, or one where there is one thread or a GPU. Raises InputError for another.
+    jobs: so many modules, by default two, or one where there is one thread or a GPU; also where there are fewer: what a
+    module learns must not depend on which others do. Raises InputError for another.
     """
     threads = THREADS.count
     usual = min(JOBS, threads) if device == "cpu" else 1
-    jobs = min(modules, usual if jobs is None else whole("jobs", jobs, allowed=range(1, 65)))
+    jobs = usual if jobs is None else whole("jobs", jobs, allowed=range(1, 65))
     return Share(jobs, max(threads // jobs, 1), cache_gb)
 
 
