@@ -75,7 +75,9 @@ def kinds(model):
 
 def run(model, picture):
     data = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model.read_bytes()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI sums of products would saturate
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return session.run(None, {"image64": picture})
 
 
