@@ -1,5 +1,6 @@
 """onnxruntime and OpenVINO behind one method: the same maps, their settings, what they refuse."""
 
+import subprocess
 import sys
 import threading
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from blemish.images.resize import resize
 from blemish.runtime import Runtime
 from blemish.runtime.bundle import FILE
 from blemish.runtime.engines import available_threads, open_engine
+from blemish.storage.offline import openvino_core
 from bundles import copied, edit, fields, refusal, seal
 from processor import needs_bfloat16
 
@@ -24,7 +26,7 @@ def converted(bundle, folder, *, precision):
     """Make of an onnx bundle what export --to openvino writes, with the scores that were expected of onnx."""
     copied(bundle, folder)
     folder = folder / "copy"
-    openvino.save_model(openvino.Core().read_model(folder / "graph.onnx"), folder / "graph.xml", compress_to_fp16=False)
+    openvino.save_model(openvino_core().read_model(folder / "graph.onnx"), folder / "graph.xml", compress_to_fp16=False)
     (folder / "graph.onnx").unlink()
     graph = dict.fromkeys(("graph.xml", "graph.bin"), "0" * 64)
     edit(folder, lambda found: found.update(target="openvino", precision=precision, graph=graph, tolerance=0.06))
@@ -177,6 +179,26 @@ def test_float32_stays_float32_where_the_processor_could_do_with_less(float32):
     request = vino_engine(float32).free.get()
     compiled = request.get_compiled_model()
     assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+
+
+SIGNALLED = """
+import gc, signal, sys
+from pathlib import Path
+from blemish.runtime.engines import open_engine
+
+signal.signal(signal.SIGTERM, lambda *_: print("told"))
+engines = [open_engine(Path(sys.argv[1]), "openvino", "float32", threads=1, streams=1) for _ in range(2)]
+for _ in range(2):
+    engines.pop(0)
+    gc.collect()
+    signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_openvino_has_gone_is_handled(float32):
+    command = [sys.executable, "-c", SIGNALLED, float32]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("told\ntold\n", "", 0)
 
 
 def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it(bundle, float32, monkeypatch):

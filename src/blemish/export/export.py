@@ -23,7 +23,7 @@ from blemish.runtime.bundle import GRAPHS, OWN, Bundle, Precision, Target, read_
 from blemish.runtime.engines import Engine, available_threads, open_engine
 from blemish.runtime.runtime import Runtime, raw_reference
 from blemish.storage.files import new_folder
-from blemish.storage.offline import import_openvino
+from blemish.storage.offline import openvino_core
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 RANGES = 60  # good images whose activations set the ranges of int8
@@ -110,4 +110,4 @@ def _checked(to: str, precision: str, good: Sequence[Source]) -> tuple[Target, P
 
 
 def _has_bfloat16() -> bool:
-    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -24,7 +24,7 @@ from blemish.runtime.bundle import FILE, GRAPHS, Bundle, GoldenPart, Precision, 
 from blemish.runtime.engines import Engine
 from blemish.runtime.runtime import raw_reference
 from blemish.storage.files import make_folder, scratch_folder, write_atomically
-from blemish.storage.offline import import_openvino
+from blemish.storage.offline import import_openvino, openvino_core
 from blemish.version import __version__
 
 
@@ -47,8 +47,8 @@ def write_graph(folder: Path, model: Model, *, target: Target, precision: Precis
             feeds = ({f"image{size}": resize(image, size)[None] for size in model.sizes} for image in images)
             path.write_bytes(quantise(path, feeds))
         if target == "openvino":
-            openvino = import_openvino()
-            openvino.save_model(openvino.Core().read_model(path), scratch / GRAPHS[target][0], compress_to_fp16=False)
+            graph = openvino_core().read_model(path)
+            import_openvino().save_model(graph, scratch / GRAPHS[target][0], compress_to_fp16=False)
         for name in GRAPHS[target]:
             write_atomically(folder / name, (scratch / name).read_bytes())
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import InputError, ModelFileError, refused
 from blemish.runtime.bundle import GRAPHS, Precision, Target
-from blemish.storage.offline import import_onnxruntime, import_openvino
+from blemish.storage.offline import import_onnxruntime, openvino_core
 
 Images = Mapping[int, NDArray[np.uint8]]  # size -> one image, (size, size, 3)
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -81,7 +81,7 @@ class OpenVinoEngine:
     """OpenVINO; a stream is an infer request, which one thread at a time may use."""
 
     def __init__(self, folder: Path, precision: Precision, *, threads: int, streams: int) -> None:
-        core = import_openvino().Core()
+        core = openvino_core()
         model = core.read_model(folder / GRAPHS["openvino"][0])
         # Unless told, OpenVINO computes in bfloat16 where the processor can: a model says itself what it bears.
         settings: dict[str, Any] = {

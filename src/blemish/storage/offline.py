@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from blemish.storage.files import scratch_folder
@@ -27,6 +28,18 @@ def import_openvino() -> Any:
     import openvino
 
     return openvino
+
+
+def openvino_core() -> Any:
+    """Return OpenVINO's core, the only one of this process; raises ModuleNotFoundError."""
+    return _core(import_openvino())
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    # Each core gives the thread a stack for signals, and what it found there back when it goes: of two that go in the
+    # order in which they came, the second brings back that of the first, which is gone. Ctrl-C ends in a crash then.
+    return openvino.Core()
 
 
 @contextmanager
