@@ -12,6 +12,7 @@ from blemish.cli.app import main
 from blemish.client import Client, ServiceError
 from blemish.service.copies import own_folder
 from blemish.verdict.threshold import Thresholds
+from histories import new_database, postgresql, url  # noqa: F401
 from serving import encoded, noise, served
 
 LOOK, CHANGE = "look-and-correct-0001", "change-thresholds-0001"
@@ -23,18 +24,20 @@ def tokens(tmp_path):
     return tmp_path / "tokens"
 
 
-def test_a_day_with_both_tokens(bundle, tmp_path, tokens):
-    with served(bundle, "--data", tmp_path / "data", "--token", tokens, "--host", "0.0.0.0") as server:
-        url = f"http://127.0.0.1:{server.port}"
-        with Client(url) as stranger, pytest.raises(ServiceError, match="token") as refused:
+def test_a_day_with_both_tokens_on_either_database(bundle, tmp_path, tokens, url):
+    where = ("--data", tmp_path / "data", *(("--db", url) if url else ()))
+    with served(bundle, *where, "--token", tokens, "--host", "0.0.0.0") as server:
+        place = f"http://127.0.0.1:{server.port}"
+        with Client(place) as stranger, pytest.raises(ServiceError, match="token") as refused:
             stranger.models()
         assert refused.value.status == 401
         (tmp_path / "part 1.png").write_bytes(encoded(noise()))
-        with Client(url, token=LOOK) as client:
+        with Client(place, token=LOOK) as client:
             found = client.inspect("brick", tmp_path / "part 1.png", source="test")
             assert (found.name, found.source, found.kept) == ("part 1.png", "test", True)
             assert client.inspection(found.id) == found
-            assert np.load(BytesIO(client.scores(found.id))).shape == (found.height, found.width)
+            scores = client.scores(found.id)
+            assert np.load(BytesIO(scores)).shape == (found.height, found.width)
             assert client.overlay(found.id).startswith(b"\x89PNG")
             corrected = client.correct(found.id, "OK", who="Ada", why="dust")
             assert (corrected.standing, corrected.corrections[0].who) == ("OK", "Ada")
@@ -44,11 +47,20 @@ def test_a_day_with_both_tokens(bundle, tmp_path, tokens):
             with pytest.raises(ServiceError, match="may change") as refused:
                 client.set_thresholds("brick", Thresholds(0.5), who="Ada")
             assert refused.value.status == 403
-        with Client(url, token=CHANGE) as client:
+        with Client(place, token=CHANGE) as client:
             assert client.set_thresholds("brick", Thresholds(0.8, 0.9), who="Ada").thresholds == Thresholds(0.8, 0.9)
             assert client.models()[0].changes[0].who == "Ada"
         for hostile in ("evil.example", "0.0.0.0.evil.example"):
             assert server.post(b"", Host=hostile).status_code == 400
+    # It was killed; another one knows all that was accepted, and by which thresholds to judge.
+    with served(bundle, *where) as server, Client(server.url) as client:
+        assert [one.id for one in client.inspections()] == [*others[::-1], found.id]
+        again = client.inspection(found.id)
+        assert (again.verdict, again.standing, again.kept) == (found.verdict, "OK", True)
+        assert client.scores(found.id) == scores
+        assert client.models()[0].thresholds == Thresholds(0.8, 0.9)
+        assert client.inspect("brick", encoded(noise(seed=3))).id > others[-1]
+    assert (tmp_path / "data" / "history.sqlite").exists() == (url is None)
 
 
 def test_who_cannot_be_reached_is_said():

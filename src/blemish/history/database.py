@@ -75,7 +75,8 @@ class Database:
         with (
             self._said(),
             self._turn() as left,
-            self.engine.execution_options(blemish_writes=left).begin() as connection,
+            self.engine.connect() as connection,
+            connection.execution_options(blemish_writes=left).begin(),
         ):
             if not self.is_sqlite and long:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
