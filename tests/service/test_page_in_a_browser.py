@@ -4,11 +4,18 @@ import csv
 import io
 import json
 import zipfile
+from contextlib import closing
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from blemish.history import writing
+from blemish.history.history import History
+from blemish.history.records import now
+from blemish.runtime.bundle import identity
 from browsers import Visit, start
+from histories import judged
 from serving import CHANGE, LOOK, served
 
 HOSTILE = '<img src=x onerror="document.title=1">'
@@ -174,3 +181,32 @@ def test_no_page_is_wider_than_its_window(visit, server, defective, width):
             assert unnamed == 0
     finally:
         visit.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_ten_thousand_parts(visit, driver, bundle, tmp_path):
+    fingerprint = identity(bundle)
+    with closing(History.open(tmp_path / "data")) as history, history.database.writing() as connection:
+        model = writing.model_number(connection, bundle.name, fingerprint)
+        for number in range(10_000):
+            verdict = "NG" if number % 100 == 0 else "OK"
+            at = now() - timedelta(minutes=10_000 - number)
+            fields = {"model": bundle.name, "fingerprint": fingerprint, "verdict": verdict, "at": at}
+            one = judged(number, score=0.2 + 0.1 * (number % 7) / 7, **fields)
+            writing.add_inspection(connection, one, digest="0" * 64, model=model)
+    with served(bundle, "--data", tmp_path / "data") as server:
+        visit.open(server.url + "/")
+        visit.until(lambda: visit.text("#count-all").isdigit(), "the shift is counted")
+        assert len(visit.all("#newest > *")) == 24
+        visit.open(server.url + "/history")
+        assert visit.texts(".tile b")[:3] == ["9,900", "0", "100"]
+        seen = visit.texts("table.parts a.name")
+        for _ in range(3):
+            assert visit.js("return document.querySelectorAll('*').length") < 3000
+            visit.one("#next").click()
+            visit.until(lambda: visit.texts("table.parts a.name")[:1] not in ([], seen[-50:-49]), "older parts")  # noqa: B023
+            seen += visit.texts("table.parts a.name")
+        assert seen == [f"part {number:04d}.png" for number in range(9_999, 9_799, -1)]
+        visit.open(server.url + "/history?name=part+4200&verdict=NG")
+        assert visit.texts("table.parts a.name") == ["part 4200.png"]
+        visit.until(lambda: visit.all("svg.plot .median"), "the plot")
+        quiet(visit, server)
