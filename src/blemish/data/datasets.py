@@ -167,6 +167,21 @@ def categories(root: Path) -> list[Path]:
     return sorted(found, key=Path.as_posix)
 
 
+def each_category(root: Path, *, plain: bool = False, labels: Labels = AS_THEY_ARE) -> list[Path]:
+    """Return the categories of a root, sorted by name; none for a folder that is one category itself.
+
+    plain: every sub-folder is one, whatever its layout; then InputError for what is a category itself, and where there
+    is no sub-folder. Raises InputError as find_images does.
+    """
+    alone = not is_folder(root) or bool(_reader(root, labels))
+    if not plain:
+        return [] if alone else categories(root)
+    folders = [] if alone else sorted(Path(entry.path) for entry in entries(root) if entry.is_dir())
+    if not folders:
+        raise InputError(f"{printable(root)}: holds no folder for each category, which --each-folder is for")
+    return folders
+
+
 def is_category(folder: Path) -> bool:
     """Tell whether a folder is one category: it has good images in train or Data/Images, good and bad ones, or labels.
 

@@ -1,8 +1,9 @@
 """The command `blemish fit`. Nothing heavy is imported before it runs."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,7 +47,9 @@ Review = Annotated[
 def fit(
     data: Good,
     *,
-    out: Annotated[Path, typer.Option(metavar="MODEL.safetensors", help="The model file to write.")],
+    out: Annotated[
+        Path, typer.Option(metavar="MODEL.safetensors|DIR", help="The model file to write, or a folder for many.")
+    ],
     sizes: Sizes = "128,256,384",
     levels: Levels = "2,3,4",
     teacher: Annotated[str, typer.Option(metavar="NAME", help="See blemish teacher list.")] = "tf_efficientnet_lite0",
@@ -69,21 +72,24 @@ def fit(
     cache_gb: CacheGb = 8.0,
     jobs: Jobs = None,
     review_training: Review = 0,
+    each_folder: Annotated[
+        bool, typer.Option("--each-folder", help="DATA holds a folder of good images for each category.")
+    ] = False,
     _root: Root = None,
     _follow_links: FollowLinks = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Learn from images of good parts.
 
-    The same command continues a fit that was interrupted.
+    The same command continues a fit that was interrupted. Of a root of categories each gets a model of its own, in the
+    folder that --out names.
     """
+    from blemish.cluster.each import digest
+    from blemish.data.datasets import each_category
     from blemish.data.inputs import check_root
     from blemish.model.arguments import Arguments
     from blemish.model.workspace import fit_to_file
-    from blemish.printing.bars import error_console, say, training
-    from blemish.printing.models import print_fit
-    from blemish.printing.promises import stranger_lines, worst_lines
-    from blemish.results.strangers import draw_strangers, draw_worst
+    from blemish.printing.bars import error_console, training
 
     check_root([data])
     arguments = Arguments(
@@ -92,14 +98,58 @@ def fit(
         min_area=share("min-area", min_area), tiles=tiles,
     )  # fmt: skip
     console = error_console()
-    fitted, seconds = fit_to_file(
-        arguments, data, out=out, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
-        overwrite=overwrite, cache_gb=cache_gb, jobs=jobs, labels=read_labels(unlabelled, defects),
-        wanted=read_rates(false_alarms), group_by=group_by, interest=read_interest(roi, ignore, ignore_border),
+    labels, wanted = read_labels(unlabelled, defects), read_rates(false_alarms)
+    interest = read_interest(roi, ignore, ignore_border)
+    fitting = partial(
+        fit_to_file, arguments, say=console.out, showing=partial(training, console), embed_teacher=embed_teacher,
+        overwrite=overwrite, cache_gb=cache_gb, jobs=jobs, labels=labels, wanted=wanted, group_by=group_by,
+        interest=interest,
     )  # fmt: skip
+    many = each_category(data, plain=each_folder, labels=labels)
+    if each_folder or (many and out.suffix != ".safetensors"):
+        decided = [arguments, labels.unlabelled, labels.defects, wanted, group_by, interest, embed_teacher]
+        masks = [path for path in interest.files if path is not None]
+        one = partial(_one, fitting, review=review_training)
+        _fit_each(one, many, root=data, out=out, decided=[*map(str, decided), *map(digest, masks)])
+    else:
+        _one(fitting, data, out, review=review_training)
+
+
+def _one(fitting: Callable[..., Any], data: Path, out: Path, *, review: int) -> None:
+    """Fit on one category, and say what has come of it."""
+    from blemish.printing.bars import say
+    from blemish.printing.models import print_fit
+    from blemish.printing.promises import stranger_lines, worst_lines
+    from blemish.results.strangers import draw_strangers, draw_worst
+
+    fitted, seconds = fitting(data, out=out)
     header = fitted.model.header
     print_fit(out, header, seconds=seconds)
     folder = draw_strangers(out, fitted.model, header, fitted.held_out)
     say(stranger_lines(header, model=out, pictures=folder))
-    if review_training:
-        say(worst_lines(*draw_worst(out, fitted.model, header, fitted.trained, count=review_training)))
+    if review:
+        say(worst_lines(*draw_worst(out, fitted.model, header, fitted.trained, count=review)))
+
+
+def _fit_each(
+    fit_one: Callable[[Path, Path], None], folders: Sequence[Path], *, root: Path, out: Path, decided: Any
+) -> None:
+    """Fit on each of many categories, and end with the exit code of the worst that went wrong."""
+    from blemish.cluster.each import fit_each
+    from blemish.errors import printable
+    from blemish.printing.bars import say
+
+    def begin(name: str, index: int) -> None:
+        say([f"{name}: category {index + 1} of {len(folders)}"])
+
+    learnt, kept, worst = 0, 0, 0
+    for outcome in fit_each(fit_one, folders, root=root, out=out, decided=decided, begin=begin):
+        learnt, kept = learnt + (outcome.error is None and not outcome.kept), kept + outcome.kept
+        if outcome.error is not None:
+            worst = max(worst, outcome.error.exit_code)
+            say([f"error: {outcome.name}: {outcome.error}"])
+    unchanged = f", {kept} not again as nothing has changed" if kept else ""
+    failed = len(folders) - learnt - kept
+    say([f"{printable(out)}: {learnt} of {len(folders)} categories learnt{unchanged}; {failed} failed"])
+    if worst:
+        raise typer.Exit(worst)

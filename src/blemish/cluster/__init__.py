@@ -1,0 +1,1 @@
+"""Many categories: a model for each."""
