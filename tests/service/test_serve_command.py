@@ -137,6 +137,15 @@ def test_an_address_that_is_taken_or_unknown(capsys, bundle):
     assert (code, "in use" in line) == (2, True)
 
 
+@pytest.mark.parametrize("library", ["uvicorn", "fastapi", "sqlalchemy", "alembic"])
+def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it(bundle, tmp_path, library):
+    code = f"import sys; sys.modules[{library!r}] = None; from blemish.cli.app import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "serve", bundle, "--port", "0", "--data", tmp_path]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    line = f"error: {library} is not installed; pip install 'blemish[service]'\n"
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("", line, 2)
+
+
 def test_bundles_and_words_that_are_refused(capsys, bundle, tmp_path):
     free = "--port", 0, "--data", tmp_path / "data"
     assert refused(capsys, tmp_path / "none", *free)[0] == 2

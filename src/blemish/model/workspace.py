@@ -117,12 +117,13 @@ def announce(
     """Say what a fit is going to do, and with what."""
     sizes, levels = (", ".join(map(str, sorted(numbers))) for numbers in (arguments.sizes, arguments.levels))
     modules = len(arguments.sizes) * len(arguments.levels)
-    say(f"{printable(data)}: {len(images)} good images")
+    say(f"{printable(data)}: {len(images)} good {'image' if len(images) == 1 else 'images'}")
     for line in [*together(data, images), *passed_over(data)]:
         say(line)
     for line in [*unlike(images, tiled=tiles is not None), *dim(images, bits=arguments.bits)]:
         say(f"warning: {line}")
-    say(f"{modules} modules: sizes {sizes} x levels {levels}; teacher {printable(arguments.teacher)}")
+    what = "1 module" if modules == 1 else f"{modules} modules"
+    say(f"{what}: sizes {sizes} x levels {levels}; teacher {printable(arguments.teacher)}")
     if tiles:
         say(tiles.words)
     say(f"recipe {printable(arguments.recipe)}, score {printable(arguments.score)}, seed {arguments.seed}")

@@ -62,7 +62,8 @@ def serve(
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("blemish"):
             raise
-        raise InputError(f"{error.name} is not installed; pip install 'blemish[service]'") from None
+        name = error.name.partition(".")[0]
+        raise InputError(f"{name} is not installed; pip install 'blemish[service]'") from None
     word("keep", keep, KEEPS)
     say = partial(print, flush=True)
     run(
