@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from blemish.cluster import each
 from blemish.cluster.each import FITS, Outcome, fit_each
 from blemish.errors import InputError, StorageError
 from trees import paint
@@ -50,7 +51,9 @@ def test_each_is_learnt_once_in_order_and_listed(root, fits):
     assert {model.read_text() for model in models} == {"0.png 1.png"}
     assert sorted(os.listdir(fits.out)) == ["a.safetensors", "b.safetensors", "c.safetensors", FITS]
     lines = [json.loads(line) for line in (fits.out / FITS).read_text().splitlines()]
-    assert [(line["name"], line["data"]) for line in lines] == [(name, str(root / name)) for name in "abc"]
+    assert [(line["name"], line["data"]) for line in lines if "sha256" in line] == [
+        (one, str(root / one)) for one in "abc"
+    ]
     assert fits.run(root) == [Outcome(model.stem, model, kept=True) for model in models]
     assert (fits.began, fits.learnt) == ([], [])
 
@@ -107,10 +110,47 @@ def test_a_disk_that_is_full_ends_all_and_the_same_call_goes_on(root, fits):
 def test_a_line_that_was_cut_is_as_none(root, fits):
     fits.run(root)
     whole = (fits.out / FITS).read_bytes()
-    for end in (len(whole) - 1, len(whole) - 30):
-        (fits.out / FITS).write_bytes(whole[:end])
-        assert [one.kept for one in fits.run(root)] == [True, True, end == len(whole) - 1]
+    begun, done = whole.splitlines(keepends=True)[-2:]
+    for cut in (1, 30, len(done)):  # the line before it says that the model is new
+        (fits.out / FITS).write_bytes(whole[:-cut])
         assert [one.kept for one in fits.run(root)] == [True] * 3
+    (fits.out / FITS).write_bytes(whole[: -len(done) - len(begun) // 2])
+    assert [one.kept for one in fits.run(root)] == [True, True, False]
+    assert [one.kept for one in fits.run(root)] == [True] * 3
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_killed_before_the_list_says_so_it_is_known_all_the_same(root, fits, first):
+    """A model is renamed into its place whole: it is the new one if it is not the one of before."""
+    if not first:
+        fits.run(root, decided=("seed 1",))
+    fits.run(root)
+    lines = (fits.out / FITS).read_bytes().splitlines(keepends=True)
+    models = {name: (fits.out / f"{name}.safetensors").read_bytes() for name in "abc"}
+    (fits.out / FITS).write_bytes(b"".join(lines[:-1]))
+    assert [one.kept for one in fits.run(root)] == [True, True, first]  # the same bytes as before: learnt once more
+    begun = json.loads(lines[-2]) | {"before": "0" * 64}
+    (fits.out / FITS).write_bytes(b"".join(lines[:-2]) + json.dumps(begun).encode() + b"\n")
+    assert [one.kept for one in fits.run(root)] == [True] * 3
+    assert models == {name: (fits.out / f"{name}.safetensors").read_bytes() for name in "abc"}
+
+
+def test_what_began_and_was_killed_before_its_model_is_learnt_again(root, fits):
+    fits.faults["c"] = InputError("killed")
+    fits.run(root)
+    fits.faults.clear()
+    assert [one.kept for one in fits.run(root)] == [True, True, False]
+
+
+def test_a_list_and_files_that_cannot_be_read(root, fits, monkeypatch):
+    (fits.out / FITS).mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"fits\.jsonl: cannot be read"):
+        fits.run(root)
+    (fits.out / FITS).rmdir()
+    found = each.find_images
+    monkeypatch.setattr(each, "find_images", lambda folder: [*found(folder), root / "b" / "gone.png"])
+    gone = f"{root}/b/gone.png: cannot be read: no such file or directory"
+    assert [str(one.error or "") for one in fits.run(root, folders=[root / "b"])] == [gone]
 
 
 def test_names_that_differ_in_case_alone_have_models_of_their_own(root, fits):

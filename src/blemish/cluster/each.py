@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from blemish.data.inputs import check_outside, output_name
 from blemish.data.listing import find_images
-from blemish.errors import BlemishError, StoppedError, StorageError
+from blemish.errors import BlemishError, InputError, StoppedError, StorageError, printable
 from blemish.results.appending import append_lines
 from blemish.storage.files import alone_in, make_folder
 from blemish.version import __version__
@@ -63,27 +63,52 @@ def fit_each(
             taken.add(name.casefold())
             model = out / f"{name}{SUFFIX}"
             try:
-                run = _run(folder, decided)
-                if known.get(name) == [run, digest(model)]:
+                run, before = _run(folder, decided), digest(model)
+                if known.get(name, _NEVER).made(run, before):
                     yield Outcome(name, model, kept=True)
                     continue
                 begin(name, index)
+                _note(out, name, folder, run=run, before=before)
                 fit(folder, model)
             except (StorageError, StoppedError):
                 raise
             except BlemishError as error:
                 yield Outcome(name, model, error)
                 continue
-            line = json.dumps({"name": name, "data": os.fspath(folder), "run": run, "sha256": digest(model)})
-            append_lines(out / FITS, line.encode() + b"\n")
+            _note(out, name, folder, run=run, sha256=digest(model))
             yield Outcome(name, model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """The last line of a category: the run that began when its model was `before`, or that has made it as `sha256`."""
+
+    run: str | None = None
+    before: str | None = None
+    sha256: str | None = None
+
+    def made(self, run: str, model: str | None) -> bool:
+        """Tell whether a model is that of a run. Where it was killed before it could say so, the model is another."""
+        there = model == self.sha256 if self.sha256 else model != self.before
+        return run == self.run and model is not None and there
+
+
+_NEVER = _Noted()
+
+
+def _note(out: Path, name: str, folder: Path, **said: str | None) -> None:
+    line = json.dumps({"name": name, "data": os.fspath(folder)} | said)
+    append_lines(out / FITS, line.encode() + b"\n")
 
 
 def _run(folder: Path, decided: Sequence[str | None]) -> str:
     """Return what tells a run again: the version, all that decides it, and its files as they lie."""
     lying = []
     for path in _files(folder):
-        found = path.stat()
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(f"{printable(path)}: cannot be read: {(error.strerror or str(error)).lower()}") from error
         lying.append((path.relative_to(folder).as_posix(), found.st_size, found.st_mtime_ns))
     text = json.dumps([__version__, decided, sorted(lying)])
     return sha256(text.encode()).hexdigest()
@@ -94,21 +119,28 @@ def _files(folder: Path) -> Iterable[Path]:
     return chain(find_images(folder), (path for path in folder.rglob("*") if path.suffix.lower() in WORDS))
 
 
-def _known(out: Path) -> dict[str, list[str | None]]:
-    """Return run and sha256 of each model, by its name, as the list says them last; lines that were cut say nothing."""
-    known: dict[str, list[str | None]] = {}
-    with suppress(FileNotFoundError):
-        for line in (out / FITS).read_bytes().splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                said = json.loads(line)
-                known[str(said["name"])] = [said["run"], said["sha256"]]
+def _known(out: Path) -> dict[str, _Noted]:
+    """Return what the list says last of each category; lines that were cut say nothing."""
+    known: dict[str, _Noted] = {}
+    try:
+        lines = (out / FITS).read_bytes().splitlines()
+    except FileNotFoundError:
+        return known
+    except OSError as error:
+        raise StorageError(
+            f"{printable(out / FITS)}: cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from error
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            said = json.loads(line)
+            known[str(said["name"])] = _Noted(said["run"], said.get("before"), said.get("sha256"))
     return known
 
 
-def digest(model: Path) -> str | None:
-    """Return the sha256 of a model file; None where there is none."""
+def digest(file: Path) -> str | None:
+    """Return the sha256 of a file; None where none can be read."""
     try:
-        with open(model, "rb") as file:
-            return file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+        with open(file, "rb") as opened:
+            return file_digest(opened, "sha256").hexdigest()
+    except OSError:
         return None
