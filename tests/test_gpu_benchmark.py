@@ -86,6 +86,15 @@ def test_a_part_that_fails_or_takes_too_long_is_named_and_the_others_run(begin, 
     assert begin(capsys, part) == (["fit: failed with 1", "speed: stopped after its 0 s"], 1)
 
 
+@pytest.mark.parametrize(("slow", "expected"), [("speed", 1), ("paper", 0)])
+def test_only_the_last_part_is_meant_to_be_cut(begin, capsys, slow, expected):
+    def part(name, seconds):
+        if name == slow:
+            raise subprocess.TimeoutExpired([], seconds)
+
+    assert begin(capsys, part) == ([f"{slow}: stopped after its 0 s"], expected)
+
+
 def test_what_has_no_time_left_is_not_begun(begin, capsys):
     lines, code = begin(capsys, lambda name, seconds: pytest.fail(name), "--seconds", "5")
     assert (lines, code) == ([f"{part}: not begun, 5 s are left" for part in PARTS], 0)

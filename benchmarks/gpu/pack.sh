@@ -6,7 +6,7 @@
 # torch, torchvision, numpy, pillow and scipy are left out: they come with a machine that has torch with CUDA.
 set -euo pipefail
 category=$(realpath "$1")
-mkdir -p "$2/wheels"
+mkdir "$2" "$2/wheels"  # a new folder
 folder=$(realpath "$2")
 cd "$(dirname "$0")/../.."
 pip=("${PYTHON:-python3}" -m pip --disable-pip-version-check)

@@ -87,6 +87,7 @@ def main() -> None:
             subprocess.run([sys.executable, *sys.argv, "--part", part], check=True, timeout=min(limit or left, left))
         except subprocess.TimeoutExpired:
             print(f"{part}: stopped after its {time.monotonic() - began:.0f} s", flush=True)
+            failed = failed or limit is not None  # the last part is meant to be cut
         except subprocess.CalledProcessError as error:
             print(f"{part}: failed with {error.returncode}", flush=True)
             failed = True

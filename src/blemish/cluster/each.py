@@ -6,15 +6,16 @@ from. By that line a category that has not changed is not learnt again.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from blemish.data.datasets import files_beside
 from blemish.data.inputs import check_outside, output_name
-from blemish.data.listing import find_images
+from blemish.data.listing import SUFFIXES, find_images, list_files
 from blemish.errors import BlemishError, InputError, StoppedError, StorageError, printable
 from blemish.results.appending import append_lines
 from blemish.storage.files import alone_in, make_folder
@@ -63,65 +64,41 @@ def fit_each(
             taken.add(name.casefold())
             model = out / f"{name}{SUFFIX}"
             try:
-                run, before = _run(folder, decided), digest(model)
-                if known.get(name, _NEVER).made(run, before):
+                run = _run(folder, decided)
+                if known.get(name) == (run, digest(model)):
                     yield Outcome(name, model, kept=True)
                     continue
                 begin(name, index)
-                _note(out, name, folder, run=run, before=before)
                 fit(folder, model)
             except (StorageError, StoppedError):
                 raise
             except BlemishError as error:
                 yield Outcome(name, model, error)
                 continue
-            _note(out, name, folder, run=run, sha256=digest(model))
+            line = json.dumps({"name": name, "data": os.fspath(folder), "run": run, "sha256": digest(model)})
+            append_lines(out / FITS, line.encode() + b"\n")
             yield Outcome(name, model)
-
-
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """The last line of a category: the run that began when its model was `before`, or that has made it as `sha256`."""
-
-    run: str | None = None
-    before: str | None = None
-    sha256: str | None = None
-
-    def made(self, run: str, model: str | None) -> bool:
-        """Tell whether a model is that of a run. Where it was killed before it could say so, the model is another."""
-        there = model == self.sha256 if self.sha256 else model != self.before
-        return run == self.run and model is not None and there
-
-
-_NEVER = _Noted()
-
-
-def _note(out: Path, name: str, folder: Path, **said: str | None) -> None:
-    line = json.dumps({"name": name, "data": os.fspath(folder)} | said)
-    append_lines(out / FITS, line.encode() + b"\n")
 
 
 def _run(folder: Path, decided: Sequence[str | None]) -> str:
     """Return what tells a run again: the version, all that decides it, and its files as they lie."""
+    find_images(folder)  # says so where there are none
     lying = []
-    for path in _files(folder):
+    for path in chain(list_files(folder, root=folder, suffixes=(*SUFFIXES, *WORDS)), files_beside(folder)):
         try:
             found = path.stat()
+        except FileNotFoundError:  # a file beside that is not there, as most of them
+            continue
         except OSError as error:
             raise InputError(f"{printable(path)}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-        lying.append((path.relative_to(folder).as_posix(), found.st_size, found.st_mtime_ns))
+        lying.append((os.path.relpath(path, folder), found.st_size, found.st_mtime_ns))
     text = json.dumps([__version__, decided, sorted(lying)])
     return sha256(text.encode()).hexdigest()
 
 
-def _files(folder: Path) -> Iterable[Path]:
-    """Return the images, and the tables and label files that say what they are."""
-    return chain(find_images(folder), (path for path in folder.rglob("*") if path.suffix.lower() in WORDS))
-
-
-def _known(out: Path) -> dict[str, _Noted]:
-    """Return what the list says last of each category; lines that were cut say nothing."""
-    known: dict[str, _Noted] = {}
+def _known(out: Path) -> dict[str, tuple[str, str]]:
+    """Return run and sha256 of each model, by its name, as the list says them last; lines that were cut say nothing."""
+    known: dict[str, tuple[str, str]] = {}
     try:
         lines = (out / FITS).read_bytes().splitlines()
     except FileNotFoundError:
@@ -131,9 +108,9 @@ def _known(out: Path) -> dict[str, _Noted]:
             f"{printable(out / FITS)}: cannot be read: {(error.strerror or str(error)).lower()}"
         ) from error
     for line in lines:
-        with suppress(ValueError, KeyError, TypeError, AttributeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             said = json.loads(line)
-            known[str(said["name"])] = _Noted(said["run"], said.get("before"), said.get("sha256"))
+            known[str(said["name"])] = (str(said["run"]), str(said["sha256"]))
     return known
 
 

@@ -6,12 +6,15 @@ ids into ~/intel and looks for one; matplotlib keeps a list of fonts, torch a fo
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from blemish.storage.files import scratch_folder
+
+_CORE = threading.Lock()  # two threads at once would make one each
 
 
 def import_onnxruntime() -> Any:
@@ -32,7 +35,8 @@ def import_openvino() -> Any:
 
 def openvino_core() -> Any:
     """Return OpenVINO's core, the only one of this process; raises ModuleNotFoundError."""
-    return _core(import_openvino())
+    with _CORE:
+        return _core(import_openvino())
 
 
 @cache

@@ -108,9 +108,9 @@ def fit(
     many = each_category(data, plain=each_folder, labels=labels)
     if each_folder or (many and out.suffix != ".safetensors"):
         decided = [arguments, labels.unlabelled, labels.defects, wanted, group_by, interest, embed_teacher]
-        masks = [path for path in interest.files if path is not None]
+        files = [*interest.files, *([weights] if weights is not None else [])]
         one = partial(_one, fitting, review=review_training)
-        _fit_each(one, many, root=data, out=out, decided=[*map(str, decided), *map(digest, masks)])
+        _fit_each(one, many, root=data, out=out, decided=[*map(str, decided), *map(digest, files)])
     else:
         _one(fitting, data, out, review=review_training)
 
