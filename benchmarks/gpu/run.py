@@ -37,7 +37,7 @@ Found = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What every part is told. images: the most test images that are compared, and predicted in turn."""
+    """What every part is told."""
 
     category: Path
     out: Path

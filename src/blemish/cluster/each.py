@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from blemish.data.datasets import files_beside
+from blemish.data.holdout import fingerprints
 from blemish.data.inputs import check_outside, output_name
-from blemish.data.listing import SUFFIXES, find_images, list_files
+from blemish.data.listing import SUFFIXES, list_files
 from blemish.errors import BlemishError, InputError, StoppedError, StorageError, printable
 from blemish.results.appending import append_lines
 from blemish.storage.files import alone_in, make_folder
@@ -50,9 +51,8 @@ def fit_each(
 ) -> Iterator[Outcome]:
     """Call fit(data, model file) for each category of a root, and yield what has become of it, in their order.
 
-    decided: all that decides a model beside its data, as texts; begin: called with the name
-    and the index of each that is learnt. What cannot be stored, and Ctrl-C, ends all (StorageError, StoppedError); the
-    same call goes on then.
+    decided: all that decides a model beside its data, as texts; begin: called with the name and the index of each that
+    is learnt. What cannot be stored, and Ctrl-C, ends all (StorageError, StoppedError); the same call goes on then.
     Raises InputError for an output that lies in the root, and while another command is at work in it.
     """
     check_outside(out, root)
@@ -82,7 +82,6 @@ def fit_each(
 
 def _run(folder: Path, decided: Sequence[str | None]) -> str:
     """Return what tells a run again: the version, all that decides it, and its files as they lie."""
-    find_images(folder)  # says so where there are none
     lying = []
     for path in chain(list_files(folder, root=folder, suffixes=(*SUFFIXES, *WORDS)), files_beside(folder)):
         try:
@@ -115,9 +114,5 @@ def _known(out: Path) -> dict[str, tuple[str, str]]:
 
 
 def digest(file: Path) -> str | None:
-    """Return the sha256 of a file; None where none can be read."""
-    try:
-        with open(file, "rb") as opened:
-            return file_digest(opened, "sha256").hexdigest()
-    except OSError:
-        return None
+    """Return the sha256 of a file, None where there is none; raises InputError for one that cannot be read."""
+    return fingerprints([file])[0] if file.is_file() else None
